@@ -1,0 +1,1 @@
+"""The body: joint names, SMPL parameters, the mesh, and its joints without a mesh."""

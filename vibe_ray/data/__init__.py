@@ -1,0 +1,1 @@
+"""Shards, windows, batches and streams: what flows from object storage into a training step."""

@@ -1,0 +1,1 @@
+"""Real human motion that may be redistributed, small enough to ship."""

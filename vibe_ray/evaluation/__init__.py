@@ -1,0 +1,1 @@
+"""Metrics, protocols, published numbers and the report."""

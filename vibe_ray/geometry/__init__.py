@@ -1,0 +1,1 @@
+"""Rotations, cameras and alignment. Knows tensors only; imports nothing of vibe_ray."""

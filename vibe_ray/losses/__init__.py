@@ -1,0 +1,1 @@
+"""The paper's losses as masked sums and counts, so that N workers equal one."""

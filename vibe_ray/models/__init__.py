@@ -1,0 +1,1 @@
+"""The networks of the paper: temporal encoder, regressor, generator, motion discriminator."""

@@ -1,0 +1,1 @@
+"""Weights that ship with the package, each with a manifest of data, seed and metrics."""

@@ -1,0 +1,1 @@
+"""One adversarial update, the state it changes, and the Ray Train loop around it."""
