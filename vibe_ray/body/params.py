@@ -1,0 +1,79 @@
+"""What describes one body: its rotations, its shape and the camera that sees it.
+
+The one place that knows how poses and `theta` are packed. VIBE's theta is 85 numbers: cam (3),
+pose (72, axis-angle, root first), betas (10). (In SMPL's papers theta is the pose alone.)
+
+Shapes: any leading dimensions (...), 24 joints.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_MIRROR
+from vibe_ray.geometry.rotations import axis_angle_to_rotmat, rotmat_to_axis_angle
+
+NUM_BETAS = 10
+NUM_CAM = 3
+POSE_DIM = 3 * len(SMPL_JOINTS)
+THETA_DIM = NUM_CAM + POSE_DIM + NUM_BETAS
+ROOT_DIM = 3
+
+
+@dataclass(frozen=True)
+class SmplParams:
+    """Bodies with their cameras. All three share their leading dimensions."""
+
+    rotmat: Tensor
+    """Rotation of each joint relative to its parent, root first (..., 24, 3, 3)."""
+    betas: Tensor
+    """Shape (..., 10), in standard deviations."""
+    cam: Tensor
+    """Weak-perspective camera of the crop (..., 3): s, tx, ty."""
+
+    @property
+    def pose(self) -> Tensor:
+        """The rotations as axis-angle (..., 72)."""
+        return rotmat_to_axis_angle(self.rotmat).flatten(-2)
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> "SmplParams":
+        """Apply `fn` to each tensor, as to move, cut or detach all of them."""
+        return SmplParams(fn(self.rotmat), fn(self.betas), fn(self.cam))
+
+
+def pack_theta(params: SmplParams) -> Tensor:
+    """Pack bodies into VIBE's theta (..., 85)."""
+    return torch.cat([params.cam, params.pose, params.betas], dim=-1)
+
+
+def unpack_theta(theta: Tensor) -> SmplParams:
+    """Unpack VIBE's theta (..., 85).
+
+    Raises:
+        ValueError: The last dimension is not 85.
+    """
+    if theta.shape[-1] != THETA_DIM:
+        raise ValueError(f"theta has {theta.shape[-1]} numbers, expected {THETA_DIM}")
+    cam, pose, betas = theta.split([NUM_CAM, POSE_DIM, NUM_BETAS], dim=-1)
+    return SmplParams(pose_to_rotmat(pose), betas, cam)
+
+
+def pose_to_rotmat(pose: Tensor) -> Tensor:
+    """Turn axis-angle poses (..., 72) into matrices (..., 24, 3, 3)."""
+    return axis_angle_to_rotmat(pose.unflatten(-1, (len(SMPL_JOINTS), 3)))
+
+
+def split_pose(pose: Tensor) -> tuple[Tensor, Tensor]:
+    """Split poses (..., 72) into root_orient (..., 3) and body_pose (..., 69)."""
+    return pose[..., :ROOT_DIM], pose[..., ROOT_DIM:]
+
+
+def mirror_pose(pose: Tensor) -> Tensor:
+    """Mirror poses (..., 72) in the body's plane of symmetry: left becomes right.
+
+    The mirror is x -> -x, so a rotation keeps its x and turns its y and z around.
+    """
+    joints = pose.unflatten(-1, (len(SMPL_JOINTS), 3))[..., SMPL_MIRROR, :]
+    return torch.cat([joints[..., :1], -joints[..., 1:]], dim=-1).flatten(-2)

@@ -1,0 +1,73 @@
+"""Where does a point of the body appear in the image?
+
+Camera space: x right, y down, z forward, metres. A person's `cam` is the weak-perspective camera
+(s, tx, ty) of the square crop around them; crop coordinates run from -1 to 1 over that square.
+A `box` is the square that was really cut out, margin included: center x, center y, side, in pixels
+of the full image. (VIBE's demo leaves the margin out here, so its meshes come out 9 % too small.)
+
+Shapes: any leading dimensions (...), K points.
+"""
+
+import torch
+from torch import Tensor
+
+FOCAL_LENGTH = 5000.0
+"""Focal length of the crop's camera in pixels: so long that it is nearly orthographic."""
+CROP_SIZE = 224
+"""Side of the crop that the frame encoder sees, in pixels."""
+
+
+def weak_perspective_translation(cam: Tensor) -> Tensor:
+    """Turn cam (..., 3) into the body's translation (..., 3) in metres before the crop's camera."""
+    scale, x, y = cam.unbind(-1)
+    depth = 2 * FOCAL_LENGTH / (CROP_SIZE * scale + 1e-9)
+    return torch.stack([x, y, depth], dim=-1)
+
+
+def project_weak_perspective(points: Tensor, cam: Tensor) -> Tensor:
+    """Project points (..., K, 3), metres in camera axes, into the crop: (..., K, 2) in [-1, 1].
+
+    VIBE Sec. 3.1 calls this orthographic; its code, and this, is a perspective of long focal
+    length whose depth is read off the scale. A negative scale mirrors the points.
+    """
+    moved = points + weak_perspective_translation(cam).unsqueeze(-2)
+    return moved[..., :2] / moved[..., 2:] * (FOCAL_LENGTH / (CROP_SIZE / 2))
+
+
+def project_perspective(points: Tensor, focal: Tensor | float, principal: Tensor) -> Tensor:
+    """Project points (..., K, 3) in camera space through a pinhole: (..., K, 2) in pixels.
+
+    Args:
+        points: Metres; z is the depth and must not be zero.
+        focal: Focal length in pixels, one number or (...).
+        principal: The principal point (..., 2) in pixels.
+    """
+    focal = torch.as_tensor(focal, dtype=points.dtype, device=points.device)
+    image_plane = points[..., :2] / points[..., 2:]
+    return image_plane * focal[..., None, None] + principal.unsqueeze(-2)
+
+
+def pixels_to_crop(kp: Tensor, box: Tensor) -> Tensor:
+    """Turn pixels (..., K, 2) of the image into coordinates in [-1, 1] of the box (..., 3)."""
+    center, side = box[..., None, :2], box[..., None, 2:]
+    return 2 * (kp - center) / side
+
+
+def crop_to_pixels(kp: Tensor, box: Tensor) -> Tensor:
+    """Turn crop coordinates (..., K, 2) in [-1, 1] back into pixels of the image."""
+    center, side = box[..., None, :2], box[..., None, 2:]
+    return kp * side / 2 + center
+
+
+def crop_camera_to_image(cam: Tensor, box: Tensor, width: float, height: float) -> Tensor:
+    """Turn a crop's cam (..., 3) into the whole image's weak-perspective camera (..., 4).
+
+    The result (sx, sy, tx, ty) places a body point at x_image = sx * (x + tx), where the image's
+    width, and likewise its height, runs from -1 to 1.
+    """
+    scale, x, y = cam.unbind(-1)
+    center_x, center_y, side = box.unbind(-1)
+    scale_x, scale_y = scale * side / width, scale * side / height
+    shift_x = (2 * center_x / width - 1) / scale_x
+    shift_y = (2 * center_y / height - 1) / scale_y
+    return torch.stack([scale_x, scale_y, x + shift_x, y + shift_y], dim=-1)
