@@ -1,0 +1,79 @@
+# Two commands do all their own set-up on a fresh machine with Python 3.11 or newer:
+#
+#     make demo    prepare the open world, train, evaluate, write runs/demo/report.html
+#     make test    all tests
+#
+# Variables: PYTHON (interpreter that makes .venv), SIZE=smoke (a demo of two minutes),
+# ARGS (handed to pytest), PIP_TORCH_FLAGS (see CONTRIBUTING.md).
+
+PYTHON ?= python3
+VENV ?= .venv
+SIZE ?= full
+ARGS ?=
+PIP_TORCH_FLAGS ?=
+EXTRAS := serve,video,motion,dev
+
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+
+ifeq ($(SIZE),smoke)
+  DEMO := smoke
+  DATA := data/smoke
+  PREPARE_FLAGS := --size smoke
+  TRAIN_FLAGS := --recipe smoke
+else
+  DEMO := demo
+  DATA := data/open
+  PREPARE_FLAGS :=
+  TRAIN_FLAGS :=
+endif
+RUN := runs/$(DEMO)
+
+.PHONY: help install demo test check format bench encoder clean-demo
+
+help:
+	@echo "make demo | test | check | format | bench | encoder | install   (see CONTRIBUTING.md)"
+
+install: $(STAMP)
+
+# Installed again when what is to be installed changes.
+$(STAMP): pyproject.toml requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "$(PYTHON) is older than 3.11: make PYTHON=python3.12 ..."; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+	$(PY) -m pip install --quiet $(PIP_TORCH_FLAGS) "$$(grep '^torch==' requirements.lock)"
+	$(PY) -m pip install --quiet -e '.[$(EXTRAS)]' -c requirements.lock
+	@touch $@
+
+# A finished demo is run anew: its run's folder is its own.
+demo: $(STAMP) clean-demo
+	$(PY) -m vibe_ray.prepare open --out $(DATA) $(PREPARE_FLAGS)
+	$(PY) -m vibe_ray.train --name $(DEMO) --data $(DATA) --workers 2 $(TRAIN_FLAGS)
+	$(PY) -m vibe_ray.evaluate $(RUN) --data $(DATA) --baseline \
+	  --report $(RUN)/report.html --json $(RUN)/metrics.json
+	@echo "look at $(RUN)/report.html"
+
+clean-demo:
+	@rm -rf $(RUN)
+
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+check: $(STAMP)
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy vibe_ray tune_spaces tests
+	$(VENV)/bin/lint-imports
+
+format: $(STAMP)
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(STAMP)
+	$(PY) -m pytest -m benchmark tests/benchmarks $(ARGS)
+
+# The packaged frame encoder and frame baseline, trained again from the open captures.
+encoder: $(STAMP)
+	$(PY) -m vibe_ray.prepare open --out data/open
+	$(PY) -m vibe_ray.train --help >/dev/null
