@@ -1,0 +1,152 @@
+"""What does each step see? Three streams mixed by exact numbers, dealt over the ranks.
+
+Step s takes the windows at positions s n, ..., s n + n - 1 of each stream, n being that stream's
+number of windows per step over all ranks. The windows of a step therefore depend on the seed and on
+s alone; the number of ranks only decides who computes which of them.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vibe_ray import storage
+from vibe_ray.data.schema import Kind, Manifest
+from vibe_ray.data.shards import read_manifest
+from vibe_ray.data.windows import Window, WindowStream
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which data sets, and how many windows of each kind make a step."""
+
+    root: str = "data/open"
+    """Folder or s3:// of the data sets named below."""
+    pose_2d: tuple[str, ...] = ("open_2d/train",)
+    """Data sets whose windows fill the 2D share of a batch."""
+    pose_3d: tuple[str, ...] = ("open_3d/train",)
+    motion: tuple[str, ...] = ("motion/train",)
+    validation: str = "open_3d/val"
+    test: str = "open_3d/test"
+    window_length: int = 16
+    """T, frames of a window; at least 3, since accelerations need three."""
+    window_stride: int = 16
+    """Frames between the starts of neighboring windows; below T they overlap."""
+    batch_size: int = 32
+    """Windows of features per step over all workers."""
+    ratio_2d: float = 0.6
+    """Share of the 2D data sets in a batch, rounded down to whole windows."""
+    motion_batch_size: int = 32
+    """Windows of captured motion per step over all workers."""
+    readers: int = 2
+    """Tasks that read shards at the same time; changes no result."""
+
+    def __post_init__(self) -> None:
+        for name, least in (("window_length", 3), ("window_stride", 1), ("batch_size", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name} is {getattr(self, name)}, must be >= {least}")
+        if self.motion_batch_size < 1 or self.readers < 1:
+            raise ValueError("data.motion_batch_size and data.readers must be >= 1")
+        if not 0 <= self.ratio_2d <= 1:
+            raise ValueError(f"data.ratio_2d is {self.ratio_2d}, expected 0 to 1")
+
+    @property
+    def num_2d(self) -> int:
+        """Windows of the 2D data sets per step."""
+        return int(self.batch_size * self.ratio_2d + 1e-9)
+
+    @property
+    def num_3d(self) -> int:
+        """Windows of the 3D data sets per step."""
+        return self.batch_size - self.num_2d
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """One stream, its data sets' folders and manifests, and how much of it a step takes."""
+
+    paths: tuple[str, ...]
+    manifests: tuple[Manifest, ...]
+    stream: WindowStream
+    per_step: int
+
+    def windows(self, step: int) -> list[Window]:
+        """The windows of a step over all ranks."""
+        return self.stream.at(range(step * self.per_step, (step + 1) * self.per_step))
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one rank reads for one step."""
+
+    step: int
+    rank: int
+    pose_2d: tuple[Window, ...]
+    pose_3d: tuple[Window, ...]
+    motion: tuple[Window, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class StepPlan:
+    """All steps of a run; small, and the same in every process."""
+
+    pose_2d: Source
+    pose_3d: Source
+    motion: Source
+    window_length: int
+    readers: int
+
+    @property
+    def data_hash(self) -> str:
+        """Identify the data: equal hashes mean equal windows at every step of a seed."""
+        sources = (self.pose_2d, self.pose_3d, self.motion)
+        hashes = [manifest.hash() for source in sources for manifest in source.manifests]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+    def share(self, step: int, rank: int, num_workers: int) -> Share:
+        """Deal a step's windows in turn: ranks differ by one window and keep the ratio."""
+        windows_2d, windows_3d = self.pose_2d.windows(step), self.pose_3d.windows(step)
+        mine = range(rank, len(windows_2d) + len(windows_3d), num_workers)
+        split = len(windows_2d)
+        return Share(
+            step,
+            rank,
+            tuple(windows_2d[i] for i in mine if i < split),
+            tuple(windows_3d[i - split] for i in mine if i >= split),
+            tuple(self.motion.windows(step)[rank::num_workers]),
+        )
+
+
+def make_plan(config: DataConfig, seed: int) -> StepPlan:
+    """Read the manifests and index their clips.
+
+    Raises:
+        FileNotFoundError: A data set is missing.
+        ValueError: A manifest is of another schema version or kind, or no window fits.
+    """
+
+    def source(names: Sequence[str], kind: Kind, stream_id: int, per_step: int) -> Source:
+        paths = tuple(storage.join(config.root, name) for name in names) if per_step else ()
+        manifests = tuple(read_manifest(path, kind) for path in paths)
+        stream = WindowStream.over(
+            manifests,
+            stream_id=stream_id,
+            seed=seed,
+            length=config.window_length,
+            stride=config.window_stride,
+        )
+        if per_step and not stream.num_windows:
+            longest = max(stream.num_frames, default=0)
+            raise ValueError(
+                f"no usable window in {', '.join(paths) or 'no data set'}: windows have "
+                f"{config.window_length} frames, the longest clip {longest}; set "
+                "data.window_length lower"
+            )
+        return Source(paths, manifests, stream, per_step)
+
+    return StepPlan(
+        source(config.pose_2d, "pose", 0, config.num_2d),
+        source(config.pose_3d, "pose", 1, config.num_3d),
+        source(config.motion, "motion", 2, config.motion_batch_size),
+        config.window_length,
+        config.readers,
+    )

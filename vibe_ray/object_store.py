@@ -1,0 +1,239 @@
+"""S3 with retries: the private half of `storage.py`, which alone imports it.
+
+Requests that fail for a passing reason are repeated with back-off, so a store that is away for a
+while delays a run and does not end it.
+"""
+
+import io
+import os
+import random
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+REMOTE = "s3://"
+RETRY_SECONDS = 600.0
+"""How long a store may be away before a request fails for good."""
+MAX_PAUSE_SECONDS = 5.0
+PASSING = (
+    "NETWORK_CONNECTION",
+    "INTERNAL_FAILURE",
+    "SLOW_DOWN",
+    "SERVICE_UNAVAILABLE",
+    "REQUEST_TIMEOUT",
+    "HTTP status 500",
+    "HTTP status 503",
+    "timed out",
+    "Timeout",
+)
+"""Parts of an S3 error's text that mean: try again."""
+
+Result = TypeVar("Result")
+
+
+def check_bucket(bucket: str) -> None:
+    """Ask for the bucket by itself: pyarrow's own errors do not say what is wrong with it."""
+    import boto3  # here, since it takes half a second and every reader imports this module
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        boto3.client("s3").head_bucket(Bucket=bucket)
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        if status == 404:
+            raise FileNotFoundError(f"no bucket {bucket!r}: create it first") from None
+        raise PermissionError(
+            f"bucket {bucket!r} refused with status {status}: check AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and the bucket's policy"
+        ) from None
+    except BotoCoreError as error:
+        raise PermissionError(
+            f"cannot reach bucket {bucket!r}: {error}; check the credentials in the environment "
+            "and AWS_ENDPOINT_URL"
+        ) from None
+
+
+def fast_copier() -> Any:
+    """Return s3fs, which copies many files at a time."""
+    import s3fs
+
+    return s3fs.S3FileSystem(endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
+
+
+def _connect() -> pafs.S3FileSystem:
+    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+    scheme, _, host = endpoint.rpartition("://")
+    return pafs.S3FileSystem(
+        endpoint_override=host or None,
+        scheme=scheme or "https",
+        region=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+        connect_timeout=10,
+        request_timeout=60,
+        allow_bucket_creation=False,
+    )
+
+
+class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
+    """S3 through pyarrow, with retries that survive pickling (pyarrow's own policy does not).
+
+    Objects are read and written whole, so that a retry can begin anew: shards and checkpoints are
+    tens of megabytes. A pickle holds no credentials; the process that unpickles it connects itself.
+    """
+
+    def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
+        self._retry_seconds = retry_seconds
+        self._s3: pafs.S3FileSystem | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_retry_seconds": self._retry_seconds, "_s3": None}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RetryingS3)
+
+    def __hash__(self) -> int:
+        return hash(RetryingS3)
+
+    @property
+    def s3(self) -> pafs.S3FileSystem:
+        """The connection of this process."""
+        if self._s3 is None:
+            self._s3 = _connect()
+        return self._s3
+
+    def retry(self, request: Callable[[], Result]) -> Result:
+        """Repeat a request while its failure is a passing one and time is left."""
+        start, pause = time.monotonic(), 0.2
+        while True:
+            try:
+                return request()
+            except OSError as error:
+                passing = any(part in str(error) for part in PASSING)
+                if not passing or time.monotonic() - start > self._retry_seconds:
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1.0))
+            pause = min(MAX_PAUSE_SECONDS, 2 * pause)
+
+    def get_type_name(self) -> str:
+        """Name it for pyarrow."""
+        return "retrying-s3"
+
+    def normalize_path(self, path: str) -> str:
+        """Normalize as S3 does."""
+        return str(self.s3.normalize_path(path))
+
+    def get_file_info(self, paths: list[str]) -> Any:
+        """Describe paths."""
+        return self.retry(lambda: self.s3.get_file_info(paths))
+
+    def get_file_info_selector(self, selector: pafs.FileSelector) -> Any:
+        """Describe what a selector finds."""
+        return self.retry(lambda: self.s3.get_file_info(selector))
+
+    def create_dir(self, path: str, recursive: bool) -> None:
+        """Make a folder; keys have none, and a bucket must exist."""
+
+    def delete_dir(self, path: str) -> None:
+        """Delete all keys below."""
+        self.retry(lambda: self.s3.delete_dir(path))
+
+    def delete_dir_contents(self, path: str, missing_dir_ok: bool = False) -> None:
+        """Delete all keys below."""
+        self.retry(lambda: self.s3.delete_dir_contents(path, missing_dir_ok=missing_dir_ok))
+
+    def delete_root_dir_contents(self) -> None:
+        """Refuse: this would empty every bucket."""
+        raise NotImplementedError("deleting every bucket is not supported")
+
+    def delete_file(self, path: str) -> None:
+        """Delete one key."""
+        self.retry(lambda: self.s3.delete_file(path))
+
+    def move(self, src: str, dest: str) -> None:
+        """Copy, then delete."""
+        self.retry(lambda: self.s3.move(src, dest))
+
+    def copy_file(self, src: str, dest: str) -> None:
+        """Copy within the store."""
+        self.retry(lambda: self.s3.copy_file(src, dest))
+
+    def open_input_stream(self, path: str) -> pa.NativeFile:
+        """Read an object whole."""
+        return pa.BufferReader(self.retry(lambda: self._read(path)))
+
+    def open_input_file(self, path: str) -> pa.NativeFile:
+        """Open an object for reads of ranges, each of them retried."""
+        return pa.PythonFile(_RangeReader(self, path), mode="r")
+
+    def open_output_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        """Collect an object and write it when closed."""
+        return pa.PythonFile(_Upload(self, path), mode="w")
+
+    def open_append_stream(self, path: str, metadata: Any) -> pa.NativeFile:
+        """Refuse: objects cannot grow."""
+        raise NotImplementedError("objects cannot be appended to")
+
+    def _read(self, path: str) -> bytes:
+        with self.s3.open_input_stream(path, compression=None) as stream:
+            return bytes(stream.read())
+
+
+class _RangeReader(io.RawIOBase):
+    """Reads parts of an object, each retried from a fresh connection."""
+
+    def __init__(self, handler: RetryingS3, path: str) -> None:
+        super().__init__()
+        self._handler, self._path, self._position = handler, path, 0
+        info = handler.get_file_info([path])[0]
+        if info.type != pafs.FileType.File:
+            raise FileNotFoundError(f"nothing at {REMOTE}{path}")
+        self._size = int(info.size)
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = start + offset
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._position)
+        size = left if size < 0 else min(size, left)
+        start = self._position
+
+        def request() -> bytes:
+            with self._handler.s3.open_input_file(self._path) as file:
+                return bytes(file.read_at(size, start))
+
+        content = self._handler.retry(request) if size else b""
+        self._position += len(content)
+        return content
+
+
+class _Upload(io.BytesIO):
+    """Collects an object's bytes and uploads them at once, with retries, when closed."""
+
+    def __init__(self, handler: RetryingS3, path: str) -> None:
+        super().__init__()
+        self._handler, self._path = handler, path
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        content = self.getvalue()
+
+        def request() -> None:
+            with self._handler.s3.open_output_stream(self._path, compression=None) as stream:
+                stream.write(content)
+
+        self._handler.retry(request)
+        super().close()

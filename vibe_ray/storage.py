@@ -1,0 +1,156 @@
+"""Paths: the only place that knows whether files lie on a disk or in an object store.
+
+A path is a local one or `s3://bucket/key`. Credentials come from the environment wherever a process
+runs (they are never pickled, logged or put into a config); `AWS_ENDPOINT_URL` names another store
+than Amazon's. `object_store.py` is this module's private half.
+"""
+
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pyarrow.fs as pafs
+
+from vibe_ray import object_store
+from vibe_ray.object_store import REMOTE
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path names an object store."""
+    return path.startswith(REMOTE)
+
+
+def join(path: str, *names: str) -> str:
+    """Append names to a local or remote path."""
+    return "/".join([path.rstrip("/") if path != "/" else path, *(n.strip("/") for n in names)])
+
+
+def resolve(path: str) -> tuple[pafs.FileSystem, str]:
+    """Return the filesystem that holds a path, and the path within it.
+
+    The remote filesystem retries and may be pickled; local paths become absolute, since a worker's
+    current folder is not the driver's.
+    """
+    if is_remote(path):
+        return pafs.PyFileSystem(object_store.RetryingS3()), path.removeprefix(REMOTE)
+    return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+
+
+def exists(path: str) -> bool:
+    """Whether a file or folder is there."""
+    filesystem, inner = resolve(path)
+    return filesystem.get_file_info(inner).type != pafs.FileType.NotFound
+
+
+def list_files(root: str, suffix: str = "") -> list[str]:
+    """Return the files below `root` whose names end in `suffix`, sorted; a file is its own list."""
+    filesystem, inner = resolve(root)
+    info = filesystem.get_file_info(inner)
+    if info.type == pafs.FileType.File:
+        return [root] if root.lower().endswith(suffix.lower()) else []
+    found = filesystem.get_file_info(pafs.FileSelector(inner, recursive=True, allow_not_found=True))
+    prefix = REMOTE if is_remote(root) else ""
+    return sorted(
+        prefix + item.path
+        for item in found
+        if item.type == pafs.FileType.File and item.path.lower().endswith(suffix.lower())
+    )
+
+
+def read_bytes(path: str) -> bytes:
+    """Read a whole file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    filesystem, inner = resolve(path)
+    with filesystem.open_input_stream(inner, compression=None) as stream:
+        return bytes(stream.read())
+
+
+def write_bytes_atomic(path: str, content: bytes) -> None:
+    """Write a file such that no reader ever sees a part of it; folders are made as needed."""
+    filesystem, inner = resolve(path)
+    if is_remote(path):  # an object appears when its upload is complete
+        with filesystem.open_output_stream(inner, compression=None) as stream:
+            stream.write(content)
+        return
+    target = Path(inner)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def delete_file(path: str) -> None:
+    """Delete a file; it may be gone already."""
+    filesystem, inner = resolve(path)
+    with suppress(FileNotFoundError):
+        filesystem.delete_file(inner)
+
+
+def delete_directory(path: str) -> None:
+    """Delete a folder and all in it; it may be gone already."""
+    filesystem, inner = resolve(path)
+    with suppress(FileNotFoundError):
+        filesystem.delete_dir(inner)
+
+
+@contextmanager
+def local_copy(path: str) -> Iterator[Path]:
+    """Give a folder's files as local ones: themselves, or a copy that lives as long as the block.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not exists(path):
+        raise FileNotFoundError(f"nothing at {path}")
+    if not is_remote(path):
+        yield Path(path)
+        return
+    with TemporaryDirectory() as directory:
+        object_store.fast_copier().get(path.rstrip("/") + "/", directory + "/", recursive=True)
+        yield Path(directory)
+
+
+def upload_directory(source: Path, path: str) -> None:
+    """Copy a local folder's files to a path at which nothing half-written is ever visible.
+
+    Behind S3 there is no renaming: files are written in order of their names with `manifest.json`
+    last, and readers ask for that one first.
+    """
+    if is_remote(path):
+        files = sorted(source.iterdir(), key=lambda file: (file.name == "manifest.json", file.name))
+        for file in files:
+            write_bytes_atomic(join(path, file.name), file.read_bytes())
+        return
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    shutil.copytree(source, temporary)
+    if target.exists():
+        shutil.rmtree(target)
+    temporary.replace(target)
+
+
+def check_writable(path: str) -> None:
+    """Make sure that files can be written below a path, before hours of work depend on it.
+
+    Raises:
+        PermissionError: They cannot; says what stands in the way.
+        FileNotFoundError: There is no such bucket.
+    """
+    if is_remote(path):
+        object_store.check_bucket(path.removeprefix(REMOTE).split("/")[0])
+    probe = join(path, f".writable.{uuid.uuid4().hex[:8]}")
+    try:
+        write_bytes_atomic(probe, b"")
+        delete_file(probe)
+    except OSError as error:
+        raise PermissionError(f"cannot write to {path}: {error}; give another --storage") from error
