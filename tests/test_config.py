@@ -1,0 +1,82 @@
+"""The config tree: overriding by name, conversion, and what is refused."""
+
+import json
+
+import pytest
+
+from vibe_ray.config import TrainConfig, differences, from_dict, override, setting_names, to_dict
+from vibe_ray.recipes import RECIPES
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_recipe_survives_json(recipe: str) -> None:
+    config = RECIPES[recipe]()
+    assert from_dict(json.loads(json.dumps(to_dict(config)))) == config
+
+
+def test_text_is_converted_by_the_fields_type() -> None:
+    config = override(
+        TrainConfig(),
+        {
+            "optim.generator_lr": "3e-5",
+            "epochs": "7",
+            "generator.temporal_encoder.bidirectional": "true",
+            "data.pose_2d": "a/train,b/train",
+            "generator.temporal_encoder.kind": "none",
+        },
+    )
+    assert config.optim.generator_lr == 3e-5
+    assert config.epochs == 7
+    assert config.generator.temporal_encoder.bidirectional is True
+    assert config.data.pose_2d == ("a/train", "b/train")
+    assert config.generator.temporal_encoder.kind == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "suggestion"),
+    [
+        ("optim.gen_lr", "optim.generator_lr"),
+        ("losses.adversarail", "losses.adversarial"),
+        ("generator.temporal_encoder.hidden", "generator.temporal_encoder.hidden_dim"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_the_nearest(name: str, suggestion: str) -> None:
+    with pytest.raises(ValueError, match=f"no setting '{name}'; did you mean '{suggestion}'"):
+        override(TrainConfig(), {name: 1})
+
+
+def test_a_section_is_not_a_setting() -> None:
+    with pytest.raises(ValueError, match="no setting 'optim'"):
+        override(TrainConfig(), {"optim": 3})
+    with pytest.raises(ValueError, match=r"no setting 'epochs\.x'"):
+        override(TrainConfig(), {"epochs.x": 3})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("epochs", "many", "int"),
+        ("epochs", 2.5, "int"),
+        ("epochs", True, "int"),
+        ("optim.generator_lr", "fast", "float"),
+        ("generator.temporal_encoder.bidirectional", "maybe", "bool"),
+        ("generator.temporal_encoder.kind", "lstm", "'gru' or 'none'"),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_refused(name: str, value: object, expected: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is .*, expected .*{expected}"):
+        override(TrainConfig(), {name: value})
+
+
+def test_differences_name_what_changed() -> None:
+    base = TrainConfig()
+    assert differences(base, override(base, {"seed": 3})) == {"seed": (0, 3)}
+
+
+def test_every_setting_name_can_be_overridden_with_its_own_value() -> None:
+    config = TrainConfig()
+    for name in setting_names(config):
+        value: object = config
+        for part in name.split("."):
+            value = getattr(value, part)
+        assert override(config, {name: value}) == config

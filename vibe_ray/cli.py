@@ -1,0 +1,89 @@
+"""What the commands share: flags, logging, and errors a user can mend told in one line."""
+
+import argparse
+import json
+import logging
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from vibe_ray.config import TrainConfig, override, to_dict
+from vibe_ray.recipes import RECIPES
+
+USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, ImportError)
+
+
+def make_parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
+    """Return a parser whose help ends in an example."""
+    return argparse.ArgumentParser(
+        prog=f"python -m vibe_ray.{command}",
+        description=description,
+        epilog=f"example:\n  {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def add_config_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags from which `read_config` makes a config."""
+    parser.add_argument(
+        "--recipe", default="open_world", choices=sorted(RECIPES), help="named run (open_world)"
+    )
+    parser.add_argument("--data", metavar="P", help="data root, a path or s3://bucket/prefix")
+    parser.add_argument(
+        "--set",
+        metavar="a.b=v",
+        dest="changes",
+        action="append",
+        default=[],
+        help="change one setting by its dotted name; may be repeated",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved config as JSON and stop"
+    )
+
+
+def read_config(args: argparse.Namespace) -> TrainConfig:
+    """Return the recipe with `--data` and every `--set` applied.
+
+    Raises:
+        ValueError: An unknown setting, a value of a wrong type, or no `=` in a change.
+    """
+    changes: dict[str, Any] = {"data.root": args.data} if args.data else {}
+    for change in args.changes:
+        name, separator, value = change.partition("=")
+        if not separator:
+            raise ValueError(f"--set {change!r} has no '=': expected a.b=value")
+        changes[name.strip()] = value.strip()
+    return override(RECIPES[args.recipe](), changes)
+
+
+def print_config(config: TrainConfig) -> None:
+    """Print a config as JSON, for `--dry-run`."""
+    print(json.dumps(to_dict(config), indent=2))
+
+
+def run(
+    parser: argparse.ArgumentParser,
+    command: Callable[[argparse.Namespace], None],
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parse, set logging up and call the command; what a user can mend ends in exit code 2."""
+    args = parser.parse_args(argv)
+    quiet_libraries()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    try:
+        command(args)
+    except USER_ERRORS as error:
+        parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def quiet_libraries() -> None:
+    """Keep Ray's own notices and bars off the console unless the user has asked otherwise."""
+    for name, value in {
+        "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+        "RAY_DATA_LOG_LEVEL": "ERROR",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_TRAIN_V2_ENABLED": "1",
+    }.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,166 @@
+"""The one config tree: sections live beside the code they configure, this file composes them.
+
+`override` is the only way a setting changes by name; `--set`, Tune's spaces and the reload of a
+checkpoint's `config.json` all go through it or through `from_dict`, so a typing error anywhere
+ends in the same message with a suggestion.
+"""
+
+import dataclasses
+import difflib
+import json
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic import TypeAdapter
+
+from vibe_ray.body.model import BodyConfig
+from vibe_ray.data.mixing import DataConfig
+from vibe_ray.losses.weights import LossWeights
+from vibe_ray.models.generator import GeneratorConfig
+from vibe_ray.models.motion_discriminator import MotionDiscriminatorConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimConfig:
+    """Two Adam optimizers and their plateau schedules (paper Sec. 3.3)."""
+
+    generator_lr: float = 5e-5
+    generator_weight_decay: float = 0.0
+    discriminator_lr: float = 1e-4
+    discriminator_weight_decay: float = 1e-4
+    discriminator_every: int = 1
+    """The discriminator is updated at every so many steps of the generator."""
+    lr_factor: float = 0.1
+    lr_patience: int = 5
+    """Epochs without a better validation PA-MPJPE before both rates are cut by the factor."""
+
+    def __post_init__(self) -> None:
+        if self.discriminator_every < 1:
+            raise ValueError(
+                f"optim.discriminator_every is {self.discriminator_every}, must be >= 1"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationConfig:
+    protocol: str = "joints"
+    """A name in `evaluation/protocols.py`."""
+    max_sequences: int = 0
+    """Validate on the first so many sequences; 0 means all of them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides what a run computes; where it runs and writes is `launch`'s."""
+
+    seed: int = 0
+    epochs: int = 30
+    steps_per_epoch: int = 500
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    initial_regressor: str = "scratch"
+    """`scratch`, `open` (the packaged frame baseline's) or a checkpoint directory's path."""
+    checkpoints_kept: int = 2
+    """How many checkpoints stay in the run's folder; the best and the last always do."""
+    data: DataConfig = field(default_factory=DataConfig)
+    body: BodyConfig = field(default_factory=BodyConfig)
+    generator: GeneratorConfig = field(default_factory=GeneratorConfig)
+    discriminator: MotionDiscriminatorConfig = field(default_factory=MotionDiscriminatorConfig)
+    losses: LossWeights = field(default_factory=LossWeights)
+    optim: OptimConfig = field(default_factory=OptimConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "steps_per_epoch", "checkpoints_kept"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+
+    @property
+    def num_steps(self) -> int:
+        """Updates of the whole run."""
+        return self.epochs * self.steps_per_epoch
+
+    @property
+    def is_adversarial(self) -> bool:
+        """Whether a discriminator takes part at all."""
+        return self.losses.adversarial > 0
+
+
+def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """Return `config` with settings replaced by dotted name, e.g. `{"optim.generator_lr": 3e-5}`.
+
+    Raises:
+        ValueError: A name that is not a setting (with the nearest one), or a value of a wrong type.
+    """
+    for path, value in changes.items():
+        config = _replace(config, path, path.split("."), value)
+    return config
+
+
+def setting_names(config: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted name of every setting below `config`."""
+    for item in dataclasses.fields(config):
+        value = getattr(config, item.name)
+        if dataclasses.is_dataclass(value):
+            yield from setting_names(value, f"{prefix}{item.name}.")
+        else:
+            yield prefix + item.name
+
+
+def _replace(section: Any, path: str, names: list[str], value: Any) -> Any:
+    name, *rest = names
+    fields = {item.name for item in dataclasses.fields(section)}
+    inner = getattr(section, name, None)
+    if name not in fields or bool(rest) != dataclasses.is_dataclass(inner):
+        raise ValueError(_unknown(path))
+    if rest:
+        return dataclasses.replace(section, **{name: _replace(inner, path, rest, value)})
+    kind = typing.get_type_hints(type(section))[name]
+    return dataclasses.replace(section, **{name: _convert(path, value, kind)})
+
+
+def _unknown(path: str) -> str:
+    names = list(setting_names(TrainConfig()))
+    near = difflib.get_close_matches(path, names, n=1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else "--dry-run prints all of them"
+    return f"no setting {path!r}; {hint}"
+
+
+def _convert(path: str, value: Any, kind: Any) -> Any:
+    """Convert text or JSON to a field's type, refusing what would lose something."""
+    if typing.get_origin(kind) is tuple and isinstance(value, str):
+        value = [item for item in value.split(",") if item]
+    try:
+        if isinstance(value, bool) and kind is not bool:
+            raise ValueError("a truth value is not a number")
+        return TypeAdapter(kind).validate_python(value)
+    except ValueError:
+        choices = typing.get_args(kind) if typing.get_origin(kind) is Literal else ()
+        expected = " or ".join(map(repr, choices)) or getattr(kind, "__name__", str(kind))
+        raise ValueError(f"{path} is {value!r}, expected {expected}") from None
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Return the config as plain JSON values."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """Rebuild a config from `to_dict`; names that no longer exist are errors, as in `override`."""
+    return override(TrainConfig(), dict(_flatten(values)))
+
+
+def differences(a: TrainConfig, b: TrainConfig) -> dict[str, tuple[Any, Any]]:
+    """Return the settings in which two configs differ, by dotted name."""
+    left, right = dict(_flatten(to_dict(a))), dict(_flatten(to_dict(b)))
+    return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value

@@ -1,0 +1,93 @@
+"""A checkpoint made usable: features of any length in, SMPL parameters out. No Ray.
+
+Shapes: N frames of one person, T frames of a window, F features, V vertices, K key-points.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from vibe_ray import storage
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyArrays, BodyModel, load_body
+from vibe_ray.body.params import SmplParams
+from vibe_ray.config import TrainConfig
+from vibe_ray.evaluation.evaluator import predict_sequence
+from vibe_ray.models.generator import FoldedGenerator
+from vibe_ray.training.state import load_generator
+
+MESH_CHUNK = 128
+"""Frames whose meshes are computed at the same time."""
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained generator, folded for inference, with its body."""
+
+    config: TrainConfig
+    generator: FoldedGenerator
+    body: BodyArrays
+    device: torch.device
+
+    @classmethod
+    def from_checkpoint(cls, path: str, device: str = "cpu") -> "Predictor":
+        """Load a checkpoint directory, local or in object storage.
+
+        Raises:
+            FileNotFoundError: No checkpoint there, or its body file is missing.
+            ValueError: The checkpoint's config has settings this version does not know.
+        """
+        with storage.local_copy(path) as directory:
+            config, generator = load_generator(directory)
+        folded = generator.folded().to(device)
+        return cls(config, folded, load_body(config.body), torch.device(device))
+
+    @torch.no_grad()
+    def predict(
+        self, features: Tensor, chunking: Literal["windows", "sequence"] = "windows"
+    ) -> SmplParams:
+        """Estimate the body in every frame of one person.
+
+        Args:
+            features: (N, F), any float type.
+            chunking: `windows` of the length trained on, as VIBE's evaluation does, or the whole
+                `sequence` in one go, as its demo does. They give different numbers, since the
+                recurrent state starts anew at each window.
+
+        Returns:
+            Parameters with leading (N,), on the predictor's device.
+
+        Raises:
+            ValueError: The features are not (N, F) with N > 0, or not finite.
+        """
+        width = self.config.generator.feature_dim
+        if features.ndim != 2 or features.shape[1] != width or not len(features):
+            raise ValueError(
+                f"features have shape {tuple(features.shape)}, expected (frames, {width})"
+            )
+        if not features.isfinite().all():
+            raise ValueError("features hold NaN or infinity")
+        length = self.config.data.window_length if chunking == "windows" else len(features)
+        return predict_sequence(self.generator, features, length, self.device)
+
+    @torch.no_grad()
+    def kp_3d(self, params: SmplParams) -> Tensor:
+        """Return the 49 key-points (N, K, 3) in meters, camera axes; no mesh is built."""
+        return self._keypoints(params.betas, params.rotmat)
+
+    @torch.no_grad()
+    def verts(self, params: SmplParams) -> Tensor:
+        """Return the meshes' vertices (N, V, 3) in meters, camera axes."""
+        pairs = zip(params.betas.split(MESH_CHUNK), params.rotmat.split(MESH_CHUNK), strict=True)
+        return torch.cat([self._mesh(betas, rotmat).verts for betas, rotmat in pairs])
+
+    @cached_property
+    def _keypoints(self) -> BodyJoints:
+        return BodyJoints.keypoints(self.body).to(self.device)
+
+    @cached_property
+    def _mesh(self) -> BodyModel:
+        return BodyModel(self.body).to(self.device)

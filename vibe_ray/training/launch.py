@@ -1,0 +1,291 @@
+"""Starts a run: checks everything in the driver, then trains in this process or on Ray.
+
+`train` is the one launch path: the command, every Tune trial and the demo call it.
+
+Ray's traps that shaped this file: workers that take all CPUs starve the readers and the run hangs
+for ever, so one CPU stays free; a run whose name exists is *continued* by Ray without asking, so it
+is refused here unless the user says `resume`; a dataset given as a function is made anew in the
+controller at every (re)start of the workers, so it begins at the latest checkpoint's step.
+"""
+
+import functools
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.data
+import ray.train
+import ray.train.torch
+import torch
+from ray.train.v2.api.callback import UserCallback
+
+from vibe_ray import storage
+from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
+from vibe_ray.data.mixing import StepPlan, make_plan
+from vibe_ray.data.streams import local_step_batches, step_batches, step_dataset
+from vibe_ray.data.validate import check_usable
+from vibe_ray.evaluation.protocols import PROTOCOLS
+from vibe_ray.training.loop import SCORE, run_epochs
+from vibe_ray.training.reporting import (
+    INDEX_FILE,
+    RunLog,
+    checkpoint_name,
+    find_checkpoint,
+    read_metrics,
+)
+from vibe_ray.training.state import MANIFEST_FILE, TrainState
+
+logger = logging.getLogger(__name__)
+
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Where a run computes and writes; nothing in here changes what it computes."""
+
+    name: str
+    storage: str = "runs"
+    workers: int = 2
+    resume: bool = False
+    max_failures: int = 3
+    callbacks: tuple[UserCallback, ...] = ()
+
+    @property
+    def run_dir(self) -> str:
+        """The run's folder."""
+        return storage.join(self.storage, self.name)
+
+
+@dataclass(frozen=True)
+class RunResult:
+    run_dir: str
+    best: str
+    last: str
+    metrics: list[dict[str, float]]
+
+
+def train(config: TrainConfig, launch: Launch) -> RunResult:
+    """Train to the end and return where the checkpoints are.
+
+    Raises:
+        ValueError, FileNotFoundError, PermissionError: Something a user can mend, found before any
+            cluster starts.
+        ray.train.v2.api.exceptions.TrainingFailedError: The workers failed more than
+            `max_failures` times.
+    """
+    plan = prepare_run(config, launch)
+    if launch.workers == 0:
+        _train_in_process(config, launch, plan)
+    else:
+        connect(launch.workers, config.device)
+        _trainer(config, launch, plan).fit()
+    index = json.loads(storage.read_bytes(storage.join(launch.run_dir, INDEX_FILE)))
+    best, last = (storage.join(launch.run_dir, index[which]) for which in ("best", "last"))
+    return RunResult(launch.run_dir, best, last, read_metrics(launch.run_dir))
+
+
+def prepare_run(config: TrainConfig, launch: Launch) -> StepPlan:
+    """Check all that can be wrong before a cluster starts, and claim the run's folder.
+
+    Raises:
+        ValueError: Data that does not fit the config, an unknown protocol, a name in use.
+        FileNotFoundError: A data set, a body or initial weights that are not there.
+        PermissionError: A storage path that cannot be written.
+    """
+    if launch.workers < 0:
+        raise ValueError(f"--workers is {launch.workers}, expected 0 (in this process) or more")
+    if config.validation.protocol not in PROTOCOLS:
+        raise ValueError(
+            f"validation.protocol is {config.validation.protocol!r}, expected one of "
+            + ", ".join(sorted(PROTOCOLS))
+        )
+    check_usable(config.data, config.generator.feature_dim)
+    TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
+    storage.check_writable(launch.storage)
+    plan = make_plan(config.data, config.seed)
+    _claim(config, launch, plan)
+    return plan
+
+
+def _claim(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    """Write `run.json`, or compare with the one that is there."""
+    path = storage.join(launch.run_dir, RUN_FILE)
+    facts = {"config": to_dict(config), "data_hash": plan.data_hash}
+    if not storage.exists(path):
+        if launch.resume:
+            raise FileNotFoundError(f"nothing to resume: no {RUN_FILE} in {launch.run_dir}")
+        text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+        storage.write_bytes_atomic(path, text.encode())
+        return
+    if not launch.resume:
+        raise ValueError(
+            f"a run stands in {launch.run_dir} already: --resume continues it, --name NAME "
+            "starts another"
+        )
+    before = json.loads(storage.read_bytes(path))
+    changed = differences(from_dict(before["config"]), config)
+    if changed:
+        named = ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changed.items())
+        raise ValueError(f"cannot resume {launch.run_dir} with another config: {named}")
+    if before["data_hash"] != plan.data_hash:
+        raise ValueError(
+            f"cannot resume {launch.run_dir}: the data's manifests have changed since it began"
+        )
+
+
+def connect(workers: int, device: str) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine.
+
+    On one machine a spare logical CPU is declared for the readers beside the workers.
+
+    Raises:
+        ValueError: More workers than the cluster has room for.
+    """
+    cores = os.cpu_count() or 1
+    if not ray.is_initialized():
+        if "RAY_ADDRESS" not in os.environ and workers > cores:
+            raise ValueError(_too_many(workers, f"this machine has {cores} CPUs"))
+        os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": cores + 1}
+        ray.init(logging_level=logging.WARNING, **local)
+    resources = ray.cluster_resources()
+    room = int(resources.get("CPU", 0)) - 1
+    if workers > room:
+        raise ValueError(_too_many(workers, f"the cluster has {room + 1} CPUs, one for readers"))
+    if device == "cuda" and workers > resources.get("GPU", 0):
+        raise ValueError(_too_many(workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
+
+
+def _too_many(workers: int, found: str) -> str:
+    return f"--workers is {workers}, but {found}: ask for fewer, or set RAY_ADDRESS to a larger one"
+
+
+def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    state = TrainState.create(config, _device(config, torch.cuda.is_available()))
+    log = RunLog(launch.run_dir)
+    if launch.resume and storage.exists(storage.join(launch.run_dir, INDEX_FILE)):
+        with storage.local_copy(find_checkpoint(launch.run_dir, "last")) as directory:
+            state.load(directory)
+
+    def report(metrics: dict[str, float], state: TrainState) -> None:
+        name = checkpoint_name(state.step)
+        with tempfile.TemporaryDirectory() as directory:
+            state.save(Path(directory), _manifest(plan, metrics))
+            storage.upload_directory(Path(directory), storage.join(launch.run_dir, name))
+        log.append(metrics)
+        _prune(log, config.checkpoints_kept)
+
+    left = config.num_steps - state.step
+    run_epochs(state, local_step_batches(plan, state.step, left), report)
+
+
+def _prune(log: RunLog, kept: int) -> None:
+    """Delete all checkpoints but the best and the most recent ones."""
+    steps = sorted((int(row["step"]) for row in log.rows), reverse=True)
+    best = int(min(log.rows, key=lambda row: row[SCORE])["step"])
+    keep = {best, *steps[: max(1, kept - 1)]}
+    for step in set(steps) - keep:
+        storage.delete_directory(storage.join(log.run_dir, checkpoint_name(step)))
+
+
+def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.torch.TorchTrainer:
+    filesystem, path = storage.resolve(launch.storage)
+    has_gpus = ray.cluster_resources().get("GPU", 0) >= launch.workers
+    use_gpu = _device(config, has_gpus).type == "cuda"
+    options = ray.data.ExecutionOptions(preserve_order=True)
+    return ray.train.torch.TorchTrainer(
+        train_worker,
+        train_loop_config={"config": to_dict(config), "plan": plan},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=launch.workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
+        ),
+        run_config=ray.train.RunConfig(
+            name=launch.name,
+            storage_path=path,
+            storage_filesystem=filesystem,
+            failure_config=ray.train.FailureConfig(max_failures=launch.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=config.checkpoints_kept,
+                checkpoint_score_attribute=SCORE,
+                checkpoint_score_order="min",
+            ),
+            callbacks=[_RunLogCallback(launch.run_dir), *launch.callbacks],
+        ),
+        datasets={"steps": functools.partial(_dataset_from_latest, config, launch, plan)},
+        dataset_config=ray.train.DataConfig(execution_options=options),
+    )
+
+
+def _dataset_from_latest(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.data.Dataset:
+    """Make the stream that begins where the latest checkpoint stands. Runs in the controller."""
+    filesystem, path = storage.resolve(launch.run_dir)
+    start = 0
+    try:
+        checkpoint = ray.train.Result.from_path(path, storage_filesystem=filesystem).checkpoint
+    except RuntimeError:  # Ray's word for a run that has reported nothing yet
+        checkpoint = None
+    if checkpoint is not None:
+        with checkpoint.as_directory() as directory:
+            start = json.loads((Path(directory) / MANIFEST_FILE).read_text())["step"]
+    return step_dataset(plan, start, config.num_steps - start, launch.workers)
+
+
+def train_worker(loop_config: dict[str, Any]) -> None:
+    """Body of every Ray Train worker."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    config, plan = from_dict(loop_config["config"]), loop_config["plan"]
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    state = TrainState.create(config, ray.train.torch.get_device(), rank)
+    if checkpoint := ray.train.get_checkpoint():
+        with checkpoint.as_directory() as directory:
+            state.load(Path(directory))
+    state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
+
+    def report(metrics: dict[str, float], state: TrainState) -> None:
+        # A report is a barrier: every rank makes it, only rank 0 brings the files.
+        directory = Path(tempfile.mkdtemp()) if rank == 0 else None
+        saved = None
+        if directory is not None:
+            state.save(directory, _manifest(plan, metrics))
+            saved = ray.train.Checkpoint.from_directory(directory)
+        name = checkpoint_name(state.step)
+        ray.train.report(metrics, checkpoint=saved, checkpoint_dir_name=name)
+        if directory is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+
+    stream = ray.train.get_dataset_shard("steps")
+    run_epochs(state, step_batches(stream, state.step, rank), report)
+
+
+class _RunLogCallback(UserCallback):
+    """Writes the run's log in the controller, from rank 0's numbers."""
+
+    def __init__(self, run_dir: str) -> None:
+        self.run_dir = run_dir
+
+    def after_report(
+        self,
+        run_context: Any,
+        metrics: Sequence[dict[str, Any]],
+        checkpoint: ray.train.Checkpoint | None,
+    ) -> None:
+        RunLog(self.run_dir).append(dict(metrics[0]))
+
+
+def _manifest(plan: StepPlan, metrics: dict[str, float]) -> dict[str, Any]:
+    return {"step": int(metrics["step"]), "data_hash": plan.data_hash, "metrics": metrics}
+
+
+def _device(config: TrainConfig, has_gpu: bool) -> torch.device:
+    if config.device == "auto":
+        return torch.device("cuda" if has_gpu else "cpu")
+    return torch.device(config.device)

@@ -1,0 +1,233 @@
+"""What training changes, and the checkpoint directory that holds it.
+
+A checkpoint is a directory; this module alone knows the names of the files in it:
+
+    config.json                 the whole `TrainConfig`
+    generator.safetensors       what inference needs
+    discriminator.safetensors   absent when the run had none
+    trainer.pt                  optimizers, schedulers, step, meters (tensors and plain values only)
+    manifest.json               code version, data hashes, metrics at the time of writing
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+import vibe_ray
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyArrays, load_body
+from vibe_ray.config import TrainConfig, from_dict, to_dict
+from vibe_ray.models.generator import Generator
+from vibe_ray.models.motion_discriminator import MotionDiscriminator
+
+CONFIG_FILE = "config.json"
+GENERATOR_FILE = "generator.safetensors"
+DISCRIMINATOR_FILE = "discriminator.safetensors"
+TRAINER_FILE = "trainer.pt"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass
+class TrainState:
+    """Networks, optimizers, schedules and counters of one rank.
+
+    Raw and DDP-wrapped networks stand side by side: saving, evaluating and the generator's
+    adversarial term use the raw ones, the two backward passes go through the wrapped ones.
+    """
+
+    config: TrainConfig
+    device: torch.device
+    rank: int
+    body: BodyArrays
+    generator: Generator
+    discriminator: MotionDiscriminator
+    keypoints: BodyJoints
+    generator_optimizer: torch.optim.Optimizer
+    discriminator_optimizer: torch.optim.Optimizer
+    schedulers: list[ReduceLROnPlateau]
+    synced_generator: nn.Module = field(init=False)
+    synced_discriminator: nn.Module = field(init=False)
+    step: int = 0
+    best_score: float = float("inf")
+    meter: dict[str, Tensor] = field(default_factory=dict)
+    """Sums of this epoch's metrics so far; part of the checkpoint, so a resumed epoch's agree."""
+
+    def __post_init__(self) -> None:
+        self.synced_generator = self.generator
+        self.synced_discriminator = self.discriminator
+
+    @classmethod
+    def create(cls, config: TrainConfig, device: torch.device, rank: int = 0) -> "TrainState":
+        """Build everything from the config and its seed, the same on every rank.
+
+        Raises:
+            FileNotFoundError: The body or the initial regressor's checkpoint is missing.
+            ValueError: The initial regressor does not fit the configured one.
+        """
+        torch.manual_seed(config.seed)
+        body = load_body(config.body)
+        generator = Generator(config.generator)
+        discriminator = MotionDiscriminator(config.discriminator)
+        if config.initial_regressor != "scratch":
+            load_regressor(generator, config.initial_regressor)
+        generator, discriminator = generator.to(device), discriminator.to(device)
+        optim = config.optim
+        optimizers = [
+            torch.optim.Adam(network.parameters(), lr=lr, weight_decay=decay, fused=True)
+            for network, lr, decay in (
+                (generator, optim.generator_lr, optim.generator_weight_decay),
+                (discriminator, optim.discriminator_lr, optim.discriminator_weight_decay),
+            )
+        ]
+        return cls(
+            config=config,
+            device=device,
+            rank=rank,
+            body=body,
+            generator=generator,
+            discriminator=discriminator,
+            keypoints=BodyJoints.keypoints(body).to(device),
+            generator_optimizer=optimizers[0],
+            discriminator_optimizer=optimizers[1],
+            schedulers=[
+                ReduceLROnPlateau(o, factor=optim.lr_factor, patience=optim.lr_patience)
+                for o in optimizers
+            ],
+        )
+
+    def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        """Wrap the networks for synchronized backward passes, e.g. by Ray's `prepare_model`."""
+        self.synced_generator = wrap(self.generator)
+        if self.config.is_adversarial:
+            self.synced_discriminator = wrap(self.discriminator)
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.step // self.config.steps_per_epoch
+
+    def dropout_seed(self) -> int:
+        """Seed of this rank's random numbers at this step."""
+        return ((self.config.seed * 1_000_003 + self.rank) * 1_000_003 + self.step) % 2**63
+
+    def save(self, directory: Path, manifest: dict[str, Any]) -> None:
+        """Write the checkpoint's files into an existing, empty directory."""
+        write_json(directory / CONFIG_FILE, to_dict(self.config))
+        save_file(contiguous(self.generator.state_dict()), directory / GENERATOR_FILE)
+        if self.config.is_adversarial:
+            save_file(contiguous(self.discriminator.state_dict()), directory / DISCRIMINATOR_FILE)
+        trainer = {
+            "step": self.step,
+            "best_score": self.best_score,
+            "meter": self.meter,
+            "generator_optimizer": self.generator_optimizer.state_dict(),
+            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
+            "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
+        }
+        torch.save(trainer, directory / TRAINER_FILE)
+        written_by = {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__}
+        write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
+
+    def load(self, directory: Path) -> None:
+        """Continue from a checkpoint of the same config."""
+        self.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
+        if self.config.is_adversarial:
+            self.discriminator.load_state_dict(load_weights(directory, DISCRIMINATOR_FILE))
+        trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location=self.device)
+        self.step = trainer["step"]
+        self.best_score = trainer["best_score"]
+        self.meter = trainer["meter"]
+        self.generator_optimizer.load_state_dict(trainer["generator_optimizer"])
+        self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
+        for scheduler, values in zip(self.schedulers, trainer["schedulers"], strict=True):
+            scheduler.load_state_dict(values)
+
+
+def load_config(directory: Path) -> TrainConfig:
+    """Read the config of a checkpoint directory.
+
+    Raises:
+        FileNotFoundError: The directory holds no checkpoint.
+    """
+    path = directory / CONFIG_FILE
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {CONFIG_FILE} in {directory}: expected a checkpoint directory, or a run's folder "
+            "written by `python -m vibe_ray.train`"
+        )
+    return from_dict(json.loads(path.read_text()))
+
+
+def load_weights(directory: Path, name: str) -> dict[str, Tensor]:
+    """Read one network's weights in float32 (packaged ones are stored in half precision)."""
+    path = directory / name
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no {name} in {directory}: the checkpoint is incomplete or foreign"
+        )
+    weights: dict[str, Tensor] = load_file(path)
+    return {key: value.float() for key, value in weights.items()}
+
+
+def load_generator(directory: Path) -> tuple[TrainConfig, Generator]:
+    """Rebuild the generator of a checkpoint directory, in eval mode on the CPU."""
+    config = load_config(directory)
+    weights = load_weights(directory, GENERATOR_FILE)
+    return config, Generator.from_weights(config.generator, weights).eval()
+
+
+def load_regressor(generator: Generator, source: str) -> None:
+    """Start the regressor from a checkpoint's, as the paper's starts from HMR's.
+
+    Args:
+        generator: Its regressor is overwritten; its temporal encoder is not touched.
+        source: `open` for the packaged frame baseline, or the path of a checkpoint directory.
+    """
+    directory = packaged("frame_baseline") if source == "open" else Path(source)
+    weights = load_weights(directory, GENERATOR_FILE)
+    prefix = "regressor."
+    found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
+    own = generator.regressor.state_dict()
+    wrong = sorted(k for k in own if k not in found or found[k].shape != own[k].shape)
+    if wrong:
+        shapes = {k: tuple(found[k].shape) if k in found else "missing" for k in wrong[:3]}
+        raise ValueError(
+            f"the regressor in {directory} does not fit: {shapes}, expected "
+            f"{ {k: tuple(own[k].shape) for k in wrong[:3]} }; set generator.regressor.hidden_dim "
+            "to its width or initial_regressor=scratch"
+        )
+    generator.regressor.load_state_dict(found)
+
+
+def packaged(name: str) -> Path:
+    """Path of weights that ship with the package: `frame_baseline`, `keypoint_encoder`, `vibe`.
+
+    Raises:
+        FileNotFoundError: This installation carries no such weights.
+    """
+    directory = Path(vibe_ray.__file__).parent / "pretrained" / name
+    if not directory.is_dir():
+        raise FileNotFoundError(f"no packaged weights {name!r} in {directory.parent}")
+    return directory
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON with a final newline; refuses NaN, which is no JSON."""
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Detach and pack tensors as safetensors wants them."""
+    return {key: value.detach().cpu().contiguous() for key, value in weights.items()}
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """Keep what `weights_only` loading accepts."""
+    return {k: v for k, v in values.items() if isinstance(v, int | float | str | bool | list)}
