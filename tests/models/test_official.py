@@ -1,0 +1,232 @@
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vibe_ray.models.generator import Generator, GeneratorConfig
+from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
+from vibe_ray.models.official import read_spin_regressor, read_vibe
+from vibe_ray.models.smpl_regressor import SmplRegressorConfig
+from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
+
+GENERATOR = GeneratorConfig(
+    feature_dim=12,
+    temporal_encoder=TemporalEncoderConfig(hidden_dim=8),
+    # The file with the mean parameters is not needed: a checkpoint brings them.
+    regressor=SmplRegressorConfig(hidden_dim=16, mean_params="/nowhere/smpl_mean_params.npz"),
+)
+DISCRIMINATOR = MotionDiscriminatorConfig(hidden_dim=8)
+
+# Names and shapes of a checkpoint of the authors' default configuration.
+OFFICIAL_GENERATOR = {
+    "encoder.gru.weight_ih_l0": (3072, 2048),
+    "encoder.gru.weight_hh_l0": (3072, 1024),
+    "encoder.gru.bias_ih_l0": (3072,),
+    "encoder.gru.bias_hh_l0": (3072,),
+    "encoder.gru.weight_ih_l1": (3072, 1024),
+    "encoder.gru.weight_hh_l1": (3072, 1024),
+    "encoder.gru.bias_ih_l1": (3072,),
+    "encoder.gru.bias_hh_l1": (3072,),
+    "encoder.linear.weight": (2048, 1024),
+    "encoder.linear.bias": (2048,),
+    "regressor.init_pose": (1, 144),
+    "regressor.init_shape": (1, 10),
+    "regressor.init_cam": (1, 3),
+    "regressor.fc1.weight": (1024, 2205),
+    "regressor.fc1.bias": (1024,),
+    "regressor.fc2.weight": (1024, 1024),
+    "regressor.fc2.bias": (1024,),
+    "regressor.decpose.weight": (144, 1024),
+    "regressor.decpose.bias": (144,),
+    "regressor.decshape.weight": (10, 1024),
+    "regressor.decshape.bias": (10,),
+    "regressor.deccam.weight": (3, 1024),
+    "regressor.deccam.bias": (3,),
+}
+OFFICIAL_DISCRIMINATOR = {
+    "gru.weight_ih_l0": (3072, 69),
+    "gru.weight_hh_l0": (3072, 1024),
+    "gru.bias_ih_l0": (3072,),
+    "gru.bias_hh_l0": (3072,),
+    "gru.weight_ih_l1": (3072, 1024),
+    "gru.weight_hh_l1": (3072, 1024),
+    "gru.bias_ih_l1": (3072,),
+    "gru.bias_hh_l1": (3072,),
+    "attention.attention.0.weight": (1024, 1024),
+    "attention.attention.0.bias": (1024,),
+    "attention.attention.3.weight": (1024, 1024),
+    "attention.attention.3.bias": (1024,),
+    "attention.attention.6.weight": (1, 1024),
+    "attention.attention.6.bias": (1,),
+    "fc.weight": (1, 1024),
+    "fc.bias": (1,),
+}
+SMPL_BUFFERS = (
+    *("betas", "global_orient", "body_pose", "shapedirs", "faces_tensor", "v_template"),
+    *("J_regressor", "posedirs", "parents", "lbs_weights", "J_regressor_extra"),
+    "vertex_joint_selector.extra_joints_idxs",
+)
+
+
+class Hostile:
+    """Unpickling this runs a command."""
+
+    def __init__(self, witness: Path) -> None:
+        self.witness = witness
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, (f"touch {self.witness}",)
+
+
+def trained_generator() -> Generator:
+    torch.manual_seed(0)
+    rest = GeneratorConfig(
+        feature_dim=12,
+        temporal_encoder=GENERATOR.temporal_encoder,
+        regressor=SmplRegressorConfig(hidden_dim=16),
+    )
+    generator = Generator(rest)
+    generator.regressor.init_pose.normal_()
+    return generator
+
+
+def released_vibe(performance: object = 56.5) -> dict[str, Any]:
+    """A checkpoint with everything that the authors' training loop writes into one."""
+    generator, discriminator = trained_generator(), MotionDiscriminator(DISCRIMINATOR)
+    optimizer = torch.optim.Adam(discriminator.parameters())
+    smpl = {f"regressor.smpl.{name}": torch.ones(3) for name in SMPL_BUFFERS}
+    return {
+        "epoch": 12,
+        "gen_state_dict": {**generator.state_dict(), **smpl},
+        "performance": performance,
+        "gen_optimizer": optimizer.state_dict(),
+        "disc_motion_state_dict": discriminator.state_dict(),
+        "disc_motion_optimizer": optimizer.state_dict(),
+    }
+
+
+def save(content: object, path: Path, *, legacy: bool = False, old_numpy: bool = False) -> Path:
+    """Write as PyTorch 1.4 did (`legacy`), or with numpy 1's names (`old_numpy`)."""
+    torch.save(content, path, _use_new_zipfile_serialization=not legacy)
+    names = (b"numpy._core.multiarray", b"numpy.core.multiarray")
+    if old_numpy and legacy:
+        path.write_bytes(path.read_bytes().replace(*names))
+    elif old_numpy:
+        with zipfile.ZipFile(path) as source:
+            parts = {name: source.read(name) for name in source.namelist()}
+        with zipfile.ZipFile(path, "w") as target:
+            for name, data in parts.items():
+                target.writestr(name, data.replace(*names) if name.endswith(".pkl") else data)
+    return path
+
+
+def assert_same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_our_names_and_shapes_are_the_released_ones() -> None:
+    with torch.device("meta"):
+        generator = Generator(GeneratorConfig()).state_dict()
+        discriminator = MotionDiscriminator(MotionDiscriminatorConfig()).state_dict()
+        concat = MotionDiscriminator(MotionDiscriminatorConfig(pool="concat")).state_dict()
+    assert {name: tuple(v.shape) for name, v in generator.items()} == OFFICIAL_GENERATOR
+    assert {name: tuple(v.shape) for name, v in discriminator.items()} == OFFICIAL_DISCRIMINATOR
+    without_attention = {k for k in OFFICIAL_DISCRIMINATOR if not k.startswith("attention.")}
+    assert concat.keys() == without_attention
+    assert concat["fc.weight"].shape == (1, 2048)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("old_numpy", [False, True])
+@pytest.mark.parametrize("number", [np.float32, np.float64])
+def test_a_released_checkpoint_round_trips(
+    tmp_path: Path, number: type[np.floating[Any]], old_numpy: bool, legacy: bool
+) -> None:
+    content = released_vibe(number(56.5607))
+    path = save(content, tmp_path / "vibe.pth.tar", legacy=legacy, old_numpy=old_numpy)
+    assert (b"numpy.core.multiarray" in path.read_bytes()) == old_numpy
+    released = read_vibe(path, GENERATOR, DISCRIMINATOR)
+    assert_same(released.generator, dict(trained_generator().state_dict()))
+    assert released.discriminator is not None
+    assert_same(released.discriminator, content["disc_motion_state_dict"])
+    assert released.pa_mpjpe_mm == pytest.approx(56.5607)
+    generator = Generator.from_weights(GENERATOR, released.generator).eval()
+    x = torch.randn(2, 4, 12)
+    assert torch.equal(generator(x).rotmat, trained_generator().eval()(x).rotmat)
+
+
+def test_the_demos_file_holds_a_generator_alone(tmp_path: Path) -> None:
+    demo = {**released_vibe()["gen_state_dict"], "hmr.conv1.weight": torch.ones(2)}
+    released = read_vibe(save({"gen_state_dict": demo}, tmp_path / "x"), GENERATOR, DISCRIMINATOR)
+    assert_same(released.generator, dict(trained_generator().state_dict()))
+    assert released.discriminator is None
+    assert released.pa_mpjpe_mm is None
+
+
+def test_spins_regressor_is_picked_out(tmp_path: Path) -> None:
+    regressor = trained_generator().regressor.state_dict()
+    image_network = {"conv1.weight": torch.ones(2), "smpl.betas": torch.ones(2)}
+    path = save({"model": {**image_network, **regressor}, "epoch": 3}, tmp_path / "spin.pt")
+    assert_same(read_spin_regressor(path, GENERATOR), dict(regressor))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("where", ["top", "performance", "weights"])
+def test_a_hostile_checkpoint_is_refused_and_does_not_run(
+    tmp_path: Path, where: str, legacy: bool
+) -> None:
+    witness = tmp_path / "witness"
+    content: Any = released_vibe(Hostile(witness) if where == "performance" else 56.5)
+    if where == "top":
+        content = Hostile(witness)
+    if where == "weights":
+        content["gen_state_dict"]["encoder.linear.bias"] = Hostile(witness)
+    path = save(content, tmp_path / "vibe.pth.tar", legacy=legacy)
+    with pytest.raises(ValueError, match=r"is refused, it holds more than tensors"):
+        read_vibe(path, GENERATOR, DISCRIMINATOR)
+    with pytest.raises(ValueError, match=r"is refused, it holds more than tensors"):
+        read_spin_regressor(path, GENERATOR)
+    assert not witness.exists()
+    torch.load(path, weights_only=False)
+    assert witness.exists()  # it would have run
+
+
+def test_every_weight_that_does_not_fit_is_named(tmp_path: Path) -> None:
+    content = released_vibe()
+    weights = content["gen_state_dict"]
+    del weights["encoder.linear.bias"]
+    weights["encoder.gru.weight_ih_l0_reverse"] = torch.ones(2)
+    weights["regressor.fc2.weight"] = torch.ones(2, 3)
+    path = save(content, tmp_path / "vibe.pth.tar")
+    with pytest.raises(ValueError, match="does not fit the config") as error:
+        read_vibe(path, GENERATOR, DISCRIMINATOR)
+    assert "missing encoder.linear.bias" in str(error.value)
+    assert "unexpected encoder.gru.weight_ih_l0_reverse" in str(error.value)
+    assert "regressor.fc2.weight is (2, 3), expected (16, 16)" in str(error.value)
+
+
+def test_another_discriminator_is_refused(tmp_path: Path) -> None:
+    path = save(released_vibe(), tmp_path / "vibe.pth.tar")
+    concat = MotionDiscriminatorConfig(hidden_dim=8, pool="concat")
+    with pytest.raises(ValueError, match=r"the discriminator in .*unexpected attention\.attention"):
+        read_vibe(path, GENERATOR, concat)
+
+
+def test_files_of_another_kind_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        read_vibe(tmp_path / "none", GENERATOR, DISCRIMINATOR)
+    spin = save({"model": {}}, tmp_path / "spin")
+    with pytest.raises(ValueError, match=r"no state dict 'gen_state_dict'; found \['model'\]"):
+        read_vibe(spin, GENERATOR, DISCRIMINATOR)
+    with pytest.raises(ValueError, match="holds a list, expected a dict"):
+        read_vibe(save([1], tmp_path / "list"), GENERATOR, DISCRIMINATOR)
+    for name, data in (("text", b"hello"), ("empty", b""), ("zip", spin.read_bytes()[:200])):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(ValueError, match=r"is refused|no readable PyTorch checkpoint"):
+            read_vibe(tmp_path / name, GENERATOR, DISCRIMINATOR)

@@ -1,0 +1,23 @@
+"""How much does each term of VIBE Eq. 1 count?"""
+
+import dataclasses
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """Weights of the released run; the paper differs in the adversarial one alone, which is 2."""
+
+    kp_2d: float = 300.0
+    kp_3d: float = 300.0
+    pose: float = 60.0
+    betas: float = 0.06
+    adversarial: float = 0.5
+    """Weighs the generator's adversarial term and the discriminator's own loss alike; 0 trains
+    without a discriminator."""
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            weight = getattr(self, item.name)
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"losses.{item.name} is {weight}, expected a number >= 0")

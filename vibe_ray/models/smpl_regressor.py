@@ -1,0 +1,164 @@
+"""SMPL regressor: which body, pose and camera does a feature describe?
+
+VIBE Sec. 3.1, after HMR. The estimate starts at mean parameters and is corrected a few times by the
+same small network. That network has no non-linearity, only dropout: without dropout the whole loop
+is one affine map, which `SmplRegressor.folded` computes.
+
+Shapes: F features, H hidden units, S = 157 numbers of the estimate (pose in 6D, betas, camera).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vibe_ray.body.params import NUM_BETAS, NUM_CAM, SmplParams
+from vibe_ray.body.skeletons import SMPL_JOINTS
+from vibe_ray.geometry.rotations import rot6d_to_rotmat
+
+ROT6D_SHAPE = (len(SMPL_JOINTS), 6)
+ESTIMATE_SIZES = (len(SMPL_JOINTS) * 6, NUM_BETAS, NUM_CAM)
+"""Widths of pose, betas and camera inside an estimate, in the order of the weights' columns."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmplRegressorConfig:
+    hidden_dim: int = 1024
+    num_iterations: int = 3
+    dropout: float = 0.5
+    mean_params: str = "rest"
+    """`rest` starts at an upright T-pose that faces the camera; else the path of a
+    `smpl_mean_params.npz` with `pose` (144,), `shape` (10,) and `cam` (3,)."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_dim", "num_iterations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"regressor.{name} is {getattr(self, name)}, must be >= 1")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"regressor.dropout is {self.dropout}, expected 0 <= dropout < 1")
+
+
+class SmplRegressor(nn.Module):
+    """Iterative regressor; names of weights and buffers are those of VIBE, SPIN and HMR.
+
+    `fc1` reads features and estimate side by side. Its part for the features is the same in every
+    iteration and computed once.
+    """
+
+    init_pose: Tensor
+    init_shape: Tensor
+    init_cam: Tensor
+
+    def __init__(self, config: SmplRegressorConfig, feature_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.feature_dim = feature_dim
+        self.fc1 = nn.Linear(feature_dim + sum(ESTIMATE_SIZES), config.hidden_dim)
+        self.fc2 = nn.Linear(config.hidden_dim, config.hidden_dim)
+        self.drop1 = nn.Dropout(config.dropout)
+        self.drop2 = nn.Dropout(config.dropout)
+        self.decpose, self.decshape, self.deccam = (
+            nn.Linear(config.hidden_dim, size) for size in ESTIMATE_SIZES
+        )
+        for head in (self.decpose, self.decshape, self.deccam):
+            nn.init.xavier_uniform_(head.weight, gain=0.01)  # so that it starts at the mean
+        pose, betas, cam = mean_estimate(config.mean_params)
+        self.register_buffer("init_pose", pose)
+        self.register_buffer("init_shape", betas)
+        self.register_buffer("init_cam", cam)
+
+    def forward(self, features: Tensor) -> SmplParams:
+        """Regress features (..., F) to SMPL parameters with the same leading dimensions."""
+        feature_part = F.linear(features, self.fc1.weight[:, : self.feature_dim], self.fc1.bias)
+        estimate_weight = self.fc1.weight[:, self.feature_dim :]  # (H, S)
+        head_weight, head_bias = self._heads()
+        estimate = self._mean()  # (1, S); one row serves the whole first iteration
+        for _ in range(self.config.num_iterations):
+            hidden = self.drop1(feature_part + F.linear(estimate, estimate_weight))  # (..., H)
+            hidden = self.drop2(self.fc2(hidden))
+            estimate = estimate + F.linear(hidden, head_weight, head_bias)  # (..., S)
+        return decode(estimate)
+
+    @torch.no_grad()
+    def folded(self) -> "FoldedSmplRegressor":
+        """Return this moment's regressor without dropout as one affine map, folded in float64."""
+        w1, w2 = self.fc1.weight.double(), self.fc2.weight.double()
+        heads, head_bias = (part.double() for part in self._heads())
+        # One iteration is: estimate <- grow @ estimate + from_features @ features + constant.
+        step = heads @ w2  # (S, H)
+        grow = torch.eye(len(heads), dtype=w1.dtype, device=w1.device)
+        grow = grow + step @ w1[:, self.feature_dim :]
+        from_features = step @ w1[:, : self.feature_dim]
+        constant = step @ self.fc1.bias.double() + heads @ self.fc2.bias.double() + head_bias
+        weight, bias = torch.zeros_like(from_features), self._mean()[0].double()
+        for _ in range(self.config.num_iterations):
+            weight = grow @ weight + from_features
+            bias = grow @ bias + constant
+        dtype = self.fc1.weight.dtype
+        return FoldedSmplRegressor(weight.to(dtype), bias.to(dtype))
+
+    def _heads(self) -> tuple[Tensor, Tensor]:
+        """Return the three heads as one: weight (S, H) and bias (S,)."""
+        heads = (self.decpose, self.decshape, self.deccam)
+        return torch.cat([h.weight for h in heads]), torch.cat([h.bias for h in heads])
+
+    def _mean(self) -> Tensor:
+        return torch.cat([self.init_pose, self.init_shape, self.init_cam], dim=-1)  # (1, S)
+
+
+class FoldedSmplRegressor(nn.Module):
+    """The regressor for inference: one matrix, a thirtieth of the arithmetic."""
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight)  # (S, F)
+        self.register_buffer("bias", bias)  # (S,)
+
+    def forward(self, features: Tensor) -> SmplParams:
+        """Regress features (..., F) to SMPL parameters with the same leading dimensions."""
+        return decode(F.linear(features, self.weight, self.bias))
+
+
+def decode(estimate: Tensor) -> SmplParams:
+    """Split estimates (..., S) and turn their 6D rotations into matrices."""
+    rot6d, betas, cam = estimate.split(ESTIMATE_SIZES, dim=-1)
+    return SmplParams(
+        rotmat=rot6d_to_rotmat(rot6d.unflatten(-1, ROT6D_SHAPE)), betas=betas, cam=cam
+    )
+
+
+def mean_estimate(source: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the iteration starts: pose (1, 144) in 6D, betas (1, 10), camera (1, 3).
+
+    Args:
+        source: `rest`, or the path of a `smpl_mean_params.npz`.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file lacks an array or one has another size.
+    """
+    if source == "rest":
+        # 6D rotations are stored as (3, 2): the first two columns of the matrix, interleaved.
+        rot6d = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).repeat(len(SMPL_JOINTS), 1)
+        rot6d[0] = torch.tensor([1.0, 0.0, 0.0, -1.0, 0.0, 0.0])  # half a turn about x: y is down
+        return rot6d.view(1, -1), torch.zeros(1, NUM_BETAS), torch.tensor([[0.9, 0.0, 0.0]])
+    if not Path(source).is_file():
+        raise FileNotFoundError(
+            f"no mean parameters at {source}: expected a smpl_mean_params.npz as SPIN and VIBE "
+            "ship it; set generator.regressor.mean_params to its path, or to rest"
+        )
+    with np.load(source) as npz:
+        found = {name: npz[name] for name in ("pose", "shape", "cam") if name in npz}
+    sizes = tuple(found[name].size if name in found else 0 for name in ("pose", "shape", "cam"))
+    if sizes != ESTIMATE_SIZES:
+        raise ValueError(
+            f"{source} holds pose, shape and cam of {sizes} numbers, expected {ESTIMATE_SIZES}"
+        )
+    pose, betas, cam = (torch.from_numpy(found[n]).float().view(1, -1) for n in found)
+    return pose, betas, cam

@@ -1,0 +1,72 @@
+"""Temporal encoder: how does a frame's feature learn from the frames around it?
+
+VIBE Sec. 3.1. Shapes: B windows, T frames, F features, H hidden units.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalEncoderConfig:
+    kind: Literal["gru", "none"] = "gru"
+    """`none` passes features through: the generator then is the frame-by-frame baseline."""
+    hidden_dim: int = 1024
+    num_layers: int = 2
+    bidirectional: bool = False
+    """The paper says bidirectional, the released weights look only at the past."""
+    add_linear: bool = True
+    """Map the GRU's output back to F; a bidirectional one always is."""
+    residual: bool = True
+    """Add the features to the output, so that training starts from what each frame alone tells."""
+
+    def __post_init__(self) -> None:
+        for name in ("hidden_dim", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"temporal_encoder.{name} is {getattr(self, name)}, must be >= 1")
+
+
+class TemporalEncoder(nn.Module):
+    """GRU over a window, mapped back to the features' width; PyTorch's initialization.
+
+    As released, a ReLU stands before the linear layer and is absent without one. The state starts
+    at zero in every window.
+
+    Raises:
+        ValueError: Without a linear layer the output would not have the width of the features.
+    """
+
+    def __init__(self, config: TemporalEncoderConfig, feature_dim: int) -> None:
+        super().__init__()
+        self.config = config
+        self.gru: nn.GRU | None = None
+        self.linear: nn.Linear | None = None
+        if config.kind == "none":
+            return
+        directions = 2 if config.bidirectional else 1
+        has_linear = config.add_linear or config.bidirectional
+        if not has_linear and config.hidden_dim != feature_dim:
+            raise ValueError(
+                f"temporal_encoder.hidden_dim is {config.hidden_dim} and the features are "
+                f"{feature_dim} wide: set add_linear=true, or hidden_dim={feature_dim}"
+            )
+        self.gru = nn.GRU(
+            feature_dim,
+            config.hidden_dim,
+            config.num_layers,
+            batch_first=True,
+            bidirectional=config.bidirectional,
+        )
+        if has_linear:
+            self.linear = nn.Linear(directions * config.hidden_dim, feature_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Encode features (B, T, F) as features of the same shape that know their neighbors."""
+        if self.gru is None:
+            return features
+        encoded, _ = self.gru(features)  # (B, T, H), or (B, T, 2H) in both directions
+        if self.linear is not None:
+            encoded = self.linear(encoded.relu())  # (B, T, F)
+        return encoded + features if self.config.residual else encoded
