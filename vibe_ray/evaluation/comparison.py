@@ -1,0 +1,156 @@
+"""Is one method better than another? Medians and ranges over seeds, changes, and verdicts.
+
+A method is a set of runs that differ in their seed: the discriminator's effect is smaller than the
+spread over seeds, so medians and ranges are compared, never best runs.
+"""
+
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from vibe_ray.evaluation import published
+from vibe_ray.evaluation.protocols import BETTER, METRICS, TRUTH_METRIC
+from vibe_ray.evaluation.published import PUBLISHED, PublishedResult
+
+Verdict = Literal["better", "worse", "same", "unsure", ""]
+NOT_MEASURED = "-"
+SIGNS: dict[Verdict, str] = {"better": "✓", "worse": "✗", "same": "", "unsure": "≈", "": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    name: str
+    runs: tuple[dict[str, float], ...]
+    """Metric -> value, one dictionary per seed."""
+
+    def __post_init__(self) -> None:
+        if not self.runs:
+            raise ValueError(f"method {self.name!r} has no runs, expected the metrics of one seed")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One metric of one method over its seeds."""
+
+    median: float
+    low: float
+    high: float
+    num_runs: int
+
+    @property
+    def range_text(self) -> str:
+        """Lowest and highest seed, or nothing where they do not differ."""
+        low, high = f"{self.low:.1f}", f"{self.high:.1f}"
+        return "" if low == high else f"{low} to {high}"
+
+    @property
+    def text(self) -> str:
+        """Median, with the range over seeds."""
+        return f"{self.median:.1f}" + (f" ({self.range_text})" if self.range_text else "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Methods measured on the same data by the same protocol; the first is the baseline."""
+
+    dataset: str
+    """What the methods were measured on; `published.DATASET` if it is that."""
+    protocol: str
+    methods: tuple[Method, ...]
+    published: tuple[PublishedResult, ...] = PUBLISHED
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics that any method has, in the order of tables."""
+        found = {name for method in self.methods for run in method.runs for name in run}
+        return [name for name in METRICS if name in found]
+
+    @property
+    def is_comparable(self) -> bool:
+        """Whether the published numbers were measured on the same data."""
+        return self.dataset == published.DATASET
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader has to know before comparing, one sentence each."""
+        notes = [f"Measured on {self.dataset} by protocol {self.protocol}."]
+        if min(len(method.runs) for method in self.methods) > 1:
+            notes.append("Medians over seeds (range); ≈ marks ranges that overlap.")
+        else:
+            notes.append("One seed: a difference of 1 or 2 mm may be chance.")
+        if self.published and not self.is_comparable:
+            notes.append(
+                f"Published numbers are for {published.DATASET} and SMPL: they are NOT comparable "
+                f"with numbers on {self.dataset}."
+            )
+        return notes
+
+
+def summarize(method: Method, metric: str) -> Summary | None:
+    """Median and range of a metric over a method's seeds, or None if it was not measured."""
+    values = [run[metric] for run in method.runs if metric in run]
+    return Summary(median(values), min(values), max(values), len(values)) if values else None
+
+
+def change_percent(metric: str, baseline: Summary | None, other: Summary | None) -> float | None:
+    """Relative change of the medians; None where there is nothing to compare."""
+    if baseline is None or other is None or baseline.median == 0 or metric == TRUTH_METRIC:
+        return None
+    return 100.0 * (other.median - baseline.median) / baseline.median
+
+
+def percent(change: float | None) -> str:
+    """A change for people to read."""
+    return NOT_MEASURED if change is None else f"{change:+.1f} %"
+
+
+def judge(metric: str, baseline: Summary | None, other: Summary | None) -> Verdict:
+    """Say whether a method beats the baseline; `unsure` where their seeds' ranges overlap."""
+    if baseline is None or other is None or BETTER[metric] == "neither":
+        return ""
+    if baseline.median == other.median:
+        return "same"
+    if max(baseline.num_runs, other.num_runs) > 1 and (
+        baseline.low <= other.high and other.low <= baseline.high
+    ):
+        return "unsure"
+    return "better" if (other.median < baseline.median) == (BETTER[metric] == "lower") else "worse"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One metric: a value for each method, a change for each method after the first."""
+
+    metric: str
+    summaries: list[Summary | None]
+    changes: list[str]
+    verdicts: list[Verdict]
+
+    @property
+    def values(self) -> list[str]:
+        """The summaries as text; a dash for what was not measured."""
+        return [summary.text if summary else NOT_MEASURED for summary in self.summaries]
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """Compare the methods metric by metric."""
+    return [_row(comparison, metric) for metric in comparison.metrics]
+
+
+def _row(comparison: Comparison, metric: str) -> Row:
+    summaries = [summarize(method, metric) for method in comparison.methods]
+    baseline, others = summaries[0], summaries[1:]
+    return Row(
+        metric=metric,
+        summaries=summaries,
+        changes=[percent(change_percent(metric, baseline, other)) for other in others],
+        verdicts=[judge(metric, baseline, other) for other in others],
+    )
+
+
+def header(comparison: Comparison) -> list[str]:
+    """Column titles of `rows`: metric, methods, changes."""
+    names = [method.name for method in comparison.methods]
+    if len(names) <= 2:
+        return ["Metric", *names, *["Change"] * (len(names) - 1)]
+    return ["Metric", *names, *(f"{name}, change" for name in names[1:])]

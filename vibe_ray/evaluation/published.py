@@ -1,0 +1,123 @@
+"""What have others reported? The one place that knows published numbers, each with its source.
+
+Numbers marked as withdrawn were retracted by VIBE's own authors (README of their repository,
+"Correction": a preprocessing mistake in all experiments that trained on 3DPW). They stay here so
+that nobody chases them by accident. What to reach with the licensed data is `ANCHOR`.
+
+All were measured on 3DPW's test split with SMPL, so none is comparable with a number on open data.
+"""
+
+from dataclasses import dataclass
+
+DATASET = "3DPW test"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedResult:
+    method: str
+    training: str
+    metrics: dict[str, float]
+    """Metric -> number; only those printed."""
+    source: str
+    note: str = ""
+    dataset: str = DATASET
+    protocol: str = "VIBE's eval.py"
+    withdrawn: bool = False
+
+
+PAPER = "VIBE paper (CVPR 2020, arXiv 1912.05656)"
+
+ANCHOR = PublishedResult(
+    method="VIBE",
+    training="without 3DPW",
+    metrics={
+        "mpjpe_mm": 93.5881,
+        "pa_mpjpe_mm": 56.5608,
+        "pve_mm": 113.4118,
+        "accel_mm_per_frame2": 27.1242,
+        "accel_error_mm_per_frame2": 27.9877,
+    },
+    source="mkocabas/VIBE, doc/eval.md, checkpoint vibe_model_wo_3dpw",
+    note="the reproducible anchor; targets had passed through float16",
+)
+
+PUBLISHED = (
+    ANCHOR,
+    PublishedResult(
+        method="VIBE",
+        training="without 3DPW",
+        metrics={
+            "mpjpe_mm": 93.5,
+            "pa_mpjpe_mm": 56.5,
+            "pve_mm": 113.4,
+            "accel_mm_per_frame2": 27.1,
+        },
+        source=f'{PAPER}, Table 1, row "VIBE (direct comp.)"',
+        note="printed as mm/s², yet mm/frame²; the size of the acceleration, not its error",
+    ),
+    PublishedResult(
+        method="SPIN (single frame)",
+        training="without 3DPW",
+        metrics={"mpjpe_mm": 96.9, "pa_mpjpe_mm": 59.2, "pve_mm": 116.4},
+        source=f"{PAPER}, Table 1",
+        protocol="not stated",
+        note="its acceleration is left out: the table does not say which of the two it is",
+    ),
+    PublishedResult(
+        method="VIBE, best of its seeds, with D",
+        training="without 3DPW",
+        metrics={"pa_mpjpe_mm": 55.9},
+        source="VIBE's author, mkocabas/VIBE issue 99",
+        note="same seeds with and without the motion discriminator, 25 experiments",
+    ),
+    PublishedResult(
+        method="VIBE, best of its seeds, without D",
+        training="without 3DPW",
+        metrics={"pa_mpjpe_mm": 56.8},
+        source="VIBE's author, mkocabas/VIBE issue 99",
+        note="so D is worth about 1 mm; one config trained three times gave 56.8, 57.8 and 58.6 "
+        "(issue 191)",
+    ),
+    PublishedResult(
+        method="VIBE (mmhuman3d), no D at all",
+        training="its own config",
+        metrics={"mpjpe_mm": 94.89, "pa_mpjpe_mm": 57.08},
+        source="open-mmlab/mmhuman3d, configs/vibe",
+        protocol="mmhuman3d's own",
+    ),
+    PublishedResult(
+        method="VIBE",
+        training="with 3DPW",
+        metrics={
+            "mpjpe_mm": 82.9,
+            "pa_mpjpe_mm": 51.9,
+            "pve_mm": 99.1,
+            "accel_error_mm_per_frame2": 23.4,
+        },
+        source=f'{PAPER}, Table 1, row "VIBE"',
+        note='its "Accel" agrees with the error in the row below, not with the size',
+        withdrawn=True,
+    ),
+    PublishedResult(
+        method="VIBE",
+        training="with 3DPW",
+        metrics={
+            "mpjpe_mm": 82.97,
+            "pa_mpjpe_mm": 52.00,
+            "pve_mm": 99.11,
+            "accel_mm_per_frame2": 22.37,
+            "accel_error_mm_per_frame2": 23.43,
+        },
+        source="mkocabas/VIBE, doc/eval.md before commit 6e70f5f, vibe_model_w_3dpw",
+        note="removed by the authors",
+        withdrawn=True,
+    ),
+    PublishedResult(
+        method="MPoser instead of D",
+        training="with 3DPW",
+        metrics={"mpjpe_mm": 87.0, "pa_mpjpe_mm": 54.1, "pve_mm": 103.9},
+        source=f"{PAPER}, Table 2",
+        note="same flawed training setting",
+        withdrawn=True,
+    ),
+)

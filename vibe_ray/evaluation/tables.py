@@ -1,0 +1,119 @@
+"""The comparison of methods beside the published numbers, as console tables, Markdown and JSON."""
+
+import dataclasses
+from typing import Any
+
+from rich.table import Table
+
+from vibe_ray.evaluation.comparison import (
+    NOT_MEASURED,
+    SIGNS,
+    Comparison,
+    Verdict,
+    header,
+    rows,
+    summarize,
+)
+from vibe_ray.evaluation.protocols import METRICS, TITLES
+from vibe_ray.evaluation.published import DATASET, PublishedResult
+
+
+def rich_table(comparison: Comparison) -> Table:
+    """The comparison for the console."""
+    table = Table(title="Results", caption=" ".join(comparison.notes))
+    for index, name in enumerate(header(comparison)):
+        table.add_column(name, justify="right" if index else "left")
+    colors: dict[Verdict, str] = {"better": "green", "worse": "red"}
+    for row in rows(comparison):
+        changes = [
+            f"[{colors.get(verdict, 'default')}]{change} {SIGNS[verdict]}[/]".replace(" [/]", "[/]")
+            for change, verdict in zip(row.changes, row.verdicts, strict=True)
+        ]
+        table.add_row(TITLES[row.metric], *row.values, *changes)
+    return table
+
+
+def published_rich_table(comparison: Comparison) -> Table:
+    """The published numbers for the console."""
+    table = Table(title=published_title(comparison))
+    names = published_metrics(comparison)
+    for title in ("Method", "Training", *(TITLES[name] for name in names), "Source"):
+        table.add_column(title)
+    for result in comparison.published:
+        style = "dim" if result.withdrawn else ""
+        table.add_row(*published_cells(result, names), published_source(result), style=style)
+    return table
+
+
+def markdown(comparison: Comparison) -> str:
+    """Both tables as GitHub Markdown."""
+    titles = header(comparison)
+    lines = [_markdown_row(titles), _markdown_row(["---"] + ["---:"] * (len(titles) - 1))]
+    for row in rows(comparison):
+        changes = [
+            f"{change} {SIGNS[verdict]}".strip()
+            for change, verdict in zip(row.changes, row.verdicts, strict=True)
+        ]
+        lines.append(_markdown_row([TITLES[row.metric], *row.values, *changes]))
+    lines += ["", *(f"- {note}" for note in comparison.notes)]
+    if comparison.published:
+        names = published_metrics(comparison)
+        titles = ["Method", "Training", *(TITLES[name] for name in names), "Source"]
+        lines += ["", f"**{published_title(comparison)}**", "", _markdown_row(titles)]
+        lines.append(_markdown_row(["---"] * len(titles)))
+        for result in comparison.published:
+            cells = [*published_cells(result, names), published_source(result)]
+            lines.append(_markdown_row(cells))
+    return "\n".join(lines) + "\n"
+
+
+def to_dict(comparison: Comparison) -> dict[str, Any]:
+    """The comparison as plain JSON values, unrounded."""
+    methods = {
+        method.name: {
+            "metrics": {
+                name: dataclasses.asdict(summary)
+                for name in comparison.metrics
+                if (summary := summarize(method, name))
+            },
+            "runs": list(method.runs),
+        }
+        for method in comparison.methods
+    }
+    return {
+        "dataset": comparison.dataset,
+        "protocol": comparison.protocol,
+        "notes": comparison.notes,
+        "methods": methods,
+        "published_is_comparable": comparison.is_comparable,
+        "published": [dataclasses.asdict(result) for result in comparison.published],
+    }
+
+
+def published_title(comparison: Comparison) -> str:
+    """Title of the table of published numbers, which says when they must not be compared."""
+    if comparison.is_comparable:
+        return f"Published, {DATASET}"
+    return f"Published, {DATASET} (NOT comparable with {comparison.dataset})"
+
+
+def published_metrics(comparison: Comparison) -> list[str]:
+    """The metrics that any published result has."""
+    found = {name for result in comparison.published for name in result.metrics}
+    return [name for name in METRICS if name in found]
+
+
+def published_cells(result: PublishedResult, metrics: list[str]) -> list[str]:
+    """Method, training and numbers of one published result, as printed in its source."""
+    numbers = [str(result.metrics.get(name, NOT_MEASURED)) for name in metrics]
+    name = f"{result.method} (withdrawn)" if result.withdrawn else result.method
+    return [name, result.training, *numbers]
+
+
+def published_source(result: PublishedResult) -> str:
+    """Where a published result is from, and what to know about it."""
+    return f"{result.source}; {result.note}" if result.note else result.source
+
+
+def _markdown_row(cells: list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
