@@ -32,8 +32,10 @@ from vibe_ray.body.skeletons import (
 OPEN_BODY = Path(__file__).parent / "open_body" / "open_body.npz"
 NUM_JOINTS = len(SMPL_JOINTS)
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
-# Bodies skinned at a time: their per-vertex transforms (0.3 MB each) should stay in the cache.
-SKIN_CHUNK = 16
+# Bodies skinned at a time. Their per-vertex transforms, 0.3 MB each, should stay in a CPU's cache;
+# an accelerator rather wants few launches.
+SKIN_CHUNK = {"cpu": 16}
+SKIN_CHUNK_ACCELERATOR = 512
 
 _SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 _WHERE_TO_GET_SMPL = (
@@ -217,9 +219,10 @@ class BodyModel(nn.Module):
         if arrays.posedirs is not None:
             dirs = np.concatenate([arrays.posedirs, dirs], axis=2)
         constants = {
-            "template": arrays.v_template.flatten(),
-            "dirs": dirs.reshape(3 * arrays.num_verts, -1).T,
-            "weights": arrays.weights,
+            # Coordinate by coordinate, not vertex by vertex: skinning then runs along memory.
+            "template": arrays.v_template.T.flatten(),
+            "dirs": dirs.transpose(2, 1, 0).reshape(-1, 3 * arrays.num_verts),
+            "weights": arrays.weights.T,
             "rest": rest.flatten(),
             "rest_dirs": rest_dirs.reshape(3 * NUM_JOINTS, -1).T,
             "keypoint_rows": arrays.J_regressor_extra,
@@ -242,7 +245,8 @@ class BodyModel(nn.Module):
         features = betas
         if self.has_pose_dirs:
             features = torch.cat([(rotmat[:, 1:] - self.identity).flatten(1), betas], dim=1)
-        pieces = zip(features.split(SKIN_CHUNK), transforms.split(SKIN_CHUNK), strict=True)
+        chunk = SKIN_CHUNK.get(betas.device.type, SKIN_CHUNK_ACCELERATOR)
+        pieces = zip(features.split(chunk), transforms.split(chunk), strict=True)
         verts = torch.cat([self._skin(*piece) for piece in pieces])
         return BodyMesh(verts, joints)
 
@@ -258,7 +262,13 @@ class BodyModel(nn.Module):
 
     def _skin(self, features: Tensor, transforms: Tensor) -> Tensor:
         """Shape and pose vertices (N, V, 3), all bodies of a chunk at once."""
-        flat = torch.addmm(self.template, features, self.dirs)
-        points = flat.unflatten(-1, (-1, 3, 1))  # (N, V, 3, 1)
-        blended = (self.weights @ transforms.flatten(2)).unflatten(-1, (3, 4))  # (N, V, 3, 4)
-        return (blended[..., :3] @ points).squeeze(-1) + blended[..., 3]
+        x, y, z = (
+            torch.addmm(self.template, features, self.dirs).unflatten(-1, (3, 1, -1)).unbind(1)
+        )  # each (N, 1, V)
+        columns = transforms.permute(0, 3, 2, 1).flatten(1, 2)  # (N, 12, J)
+        along_x, along_y, along_z, shift = (
+            (columns @ self.weights).unflatten(1, (4, 3)).unbind(1)
+        )  # each (N, 3, V)
+        posed = torch.addcmul(shift, along_x, x)
+        posed = torch.addcmul(torch.addcmul(posed, along_y, y), along_z, z)
+        return posed.mT
