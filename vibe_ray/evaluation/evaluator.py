@@ -186,15 +186,10 @@ class Evaluator:
         _check_finite(params, sequence)
         usable = usable.to(self.device)
         sums = Sums()
-        if truth == "smpl":
-            target = true_params(sequence).map(lambda x: x[frames].to(self.device))
-            motion = Motion(self._joints(params), self._joints(target))
-            if self.protocol.needs_mesh:
-                self._add_pve(sums, params, target, usable)
-        else:
-            kp_3d = torch.tensor(sequence.kp_3d[:, _COMMON], device=self.device)[frames].float()
-            motion = Motion(self._common_joints(params), center_on_hips(kp_3d))
+        motion = self._motion(params, sequence, frames, truth)
         add_joint_metrics(sums, motion, usable, self.protocol)
+        if truth == "smpl" and self.protocol.needs_mesh:
+            self._add_pve(sums, params, self._true_params(sequence, frames), usable)
         return dataclasses.replace(
             empty,
             truth=truth,
@@ -212,13 +207,22 @@ class Evaluator:
         left = usable.nonzero().squeeze(-1)
         return left[: len(left) - len(left) % self.window_length]
 
-    def _joints(self, params: SmplParams) -> Tensor:
-        """The 14 evaluation joints through the H36M regressor, centered (N, 14, 3)."""
-        return center_on_hips(self._evaluation_joints(params.betas, params.rotmat))
+    def _motion(
+        self, params: SmplParams, sequence: PoseSequence, frames: Tensor, truth: Truth
+    ) -> Motion:
+        """Predicted and true joints of those frames, centered (N, 14, 3)."""
+        if truth == "smpl":
+            true = self._true_params(sequence, frames)
+            joints = self._evaluation_joints(params.betas, params.rotmat)
+            target = self._evaluation_joints(true.betas, true.rotmat)
+        else:
+            joints = self._keypoints(params.betas, params.rotmat)[:, _COMMON]
+            kp_3d = torch.tensor(sequence.kp_3d[:, _COMMON], dtype=torch.float32)
+            target = kp_3d[frames].to(self.device)
+        return Motion(center_on_hips(joints), center_on_hips(target))
 
-    def _common_joints(self, params: SmplParams) -> Tensor:
-        """The 14 joints of the same names among the 49 key-points, centered (N, 14, 3)."""
-        return center_on_hips(self._keypoints(params.betas, params.rotmat)[:, _COMMON])
+    def _true_params(self, sequence: PoseSequence, frames: Tensor) -> SmplParams:
+        return true_params(sequence).map(lambda x: x[frames].to(self.device))
 
     def _add_pve(self, sums: Sums, params: SmplParams, target: SmplParams, usable: Tensor) -> None:
         for frames in usable.nonzero().squeeze(-1).to(self.device).split(MESH_CHUNK):

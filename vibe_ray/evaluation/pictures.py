@@ -202,7 +202,7 @@ def _turned(points: Array, view: View) -> Array:
     """Points (..., 3) as a camera in that place sees them: right, down, away."""
     if view == "front":
         return points
-    # Seen from the camera's left: what was far is now on the right.
+    # From the right of the picture: what was far is now on the right.
     return np.stack([points[..., 2], points[..., 1], -points[..., 0]], axis=-1)
 
 

@@ -1,0 +1,19 @@
+from vibe_ray.evaluation.protocols import METRICS
+from vibe_ray.evaluation.published import ANCHOR, PUBLISHED
+
+
+def test_the_anchor_is_the_released_checkpoint_without_3dpw() -> None:
+    assert not ANCHOR.withdrawn
+    assert [round(value, 1) for value in ANCHOR.metrics.values()] == [93.6, 56.6, 113.4, 27.1, 28.0]
+
+
+def test_all_that_trained_on_3dpw_is_withdrawn_and_nothing_else() -> None:
+    for result in PUBLISHED:
+        assert result.withdrawn == (result.training == "with 3DPW")
+    assert {51.9, 52.0, 54.1} == {r.metrics["pa_mpjpe_mm"] for r in PUBLISHED if r.withdrawn}
+
+
+def test_each_number_has_a_known_metric_and_a_source() -> None:
+    for result in PUBLISHED:
+        assert set(result.metrics) <= set(METRICS)
+        assert result.source

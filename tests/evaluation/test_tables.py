@@ -1,0 +1,63 @@
+import io
+import json
+
+from rich.console import Console
+from test_comparison import comparison
+
+from vibe_ray.evaluation.published import ANCHOR, DATASET, PUBLISHED
+from vibe_ray.evaluation.tables import (
+    markdown,
+    published_rich_table,
+    published_source,
+    published_title,
+    rich_table,
+    to_dict,
+)
+
+
+def printed(table: object) -> str:
+    console = Console(width=220, file=io.StringIO(), record=True)
+    console.print(table)
+    return console.export_text()
+
+
+def test_the_console_shows_values_changes_and_the_warning() -> None:
+    text = printed(rich_table(comparison()))
+    (line,) = [line for line in text.splitlines() if "PA-MPJPE" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")][1:] == [
+        "50.0",
+        "40.0",
+        "-20.0 % ✓",
+    ]
+    assert "NOT comparable" in " ".join(text.split())
+
+
+def test_the_console_shows_published_numbers_with_their_state() -> None:
+    text = printed(published_rich_table(comparison()))
+    assert "NOT comparable with open_3d/test" in text
+    assert "56.5608" in text
+    (line,) = [line for line in text.splitlines() if "51.9" in line]
+    assert "(withdrawn)" in line
+
+
+def test_markdown_tables_are_rectangular_and_hold_every_source() -> None:
+    text = markdown(comparison())
+    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 2
+    for table in tables:
+        assert len({line.count("|") for line in table}) == 1
+    assert "| PA-MPJPE (mm) | 50.0 | 40.0 | -20.0 % ✓ |" in text
+    assert all(published_source(result) in text for result in PUBLISHED)
+
+
+def test_json_keeps_numbers_unrounded() -> None:
+    plain = json.loads(json.dumps(to_dict(comparison()), allow_nan=False))
+    vibe = plain["methods"]["VIBE"]
+    assert vibe["metrics"]["pa_mpjpe_mm"]["median"] == 40.0
+    assert vibe["runs"] == [{"pa_mpjpe_mm": 40.0}]
+    assert plain["published_is_comparable"] is False
+    assert plain["published"][0]["metrics"] == ANCHOR.metrics
+
+
+def test_on_3dpw_the_published_numbers_are_comparable() -> None:
+    assert published_title(comparison(DATASET)) == "Published, 3DPW test"
