@@ -1,1 +1,1 @@
-"""HTTP on Ray Serve."""
+"""HTTP on Ray Serve: the wire format, the application, and its deployment."""
