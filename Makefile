@@ -63,7 +63,7 @@ test: $(STAMP)
 check: $(STAMP)
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
-	$(PY) -m mypy vibe_ray tune_spaces tests
+	$(PY) -m mypy vibe_ray tune_spaces
 	$(VENV)/bin/lint-imports
 
 format: $(STAMP)

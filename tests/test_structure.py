@@ -1,0 +1,76 @@
+"""The house's own rules that no linter knows."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from vibe_ray.recipes import RECIPES
+from vibe_ray.tuning.spaces import load_space, plan_trials
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "vibe_ray"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+SPACES = sorted((ROOT / "tune_spaces").glob("*.py"))
+COMMANDS = sorted(path.stem for path in PACKAGE.glob("*.py") if "def main(" in path.read_text())
+TESTS_OF_THE_WHOLE = {"integration", "benchmarks"}
+TESTS_OF_FILES = {"test_cluster.py", "test_structure.py"}
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", [*MODULES, *SPACES], ids=name)
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text())), f"{name(path)} has no docstring"
+
+
+def test_every_test_stands_where_its_module_does() -> None:
+    strays = []
+    for path in sorted((ROOT / "tests").rglob("test_*.py")):
+        relative = path.relative_to(ROOT / "tests")
+        if relative.parts[0] in TESTS_OF_THE_WHOLE or relative.name in TESTS_OF_FILES:
+            continue
+        module = PACKAGE / relative.parent / relative.name.removeprefix("test_")
+        if not module.is_file() and not module.with_suffix("").is_dir():
+            strays.append(f"{name(path)}: no {name(module)}")
+    assert not strays
+
+
+@pytest.mark.parametrize("path", SPACES, ids=name)
+@pytest.mark.parametrize("recipe", sorted(RECIPES))
+def test_every_space_names_settings_of_every_recipe(path: Path, recipe: str) -> None:
+    trials = plan_trials(RECIPES[recipe](), load_space(str(path)), num_seeds=1)
+    assert len({str(trial.config) for trial in trials}) == len(trials) > 1
+
+
+def test_the_commands_are_those_at_the_root() -> None:
+    assert {"prepare", "train", "tune", "evaluate", "serve"} <= set(COMMANDS)
+    assert set(COMMANDS) <= {"prepare", "train", "tune", "evaluate", "predict", "serve"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_carries_an_example_and_few_flags(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main = importlib.import_module(f"vibe_ray.{command}").main
+    with pytest.raises(SystemExit) as exit_info:
+        main(["--help"])
+    assert exit_info.value.code == 0
+    text = capsys.readouterr().out
+    assert f"example:\n  python -m vibe_ray.{command}" in text
+    assert text.count("\n  --") <= 11
+
+
+def test_a_command_runs_as_a_module_and_asking_for_help_starts_no_ray() -> None:
+    code = (
+        "import runpy, sys; sys.argv = ['train', '--help']\n"
+        "try: runpy.run_module('vibe_ray.train', run_name='__main__')\n"
+        "except SystemExit: print('ray' in sys.modules)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.endswith("False\n")
