@@ -1,0 +1,150 @@
+"""What does a camera see of a moving person, and what does a detector make of it?
+
+`capture` turns motion and shapes into truth (pose in camera axes, 49 key-points in 3D and 2D) and
+into a detector's view of it, batched over clips and frames. A pure function of its generator.
+
+Shapes: C clips, N frames, D detected key-points, K = 49, J = 24.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.params import NUM_BETAS
+from vibe_ray.body.skeletons import KEYPOINTS, indices
+from vibe_ray.data.boxes import track_boxes
+from vibe_ray.data.synthetic.detector import DETECTED_AMONG_49, DetectorConfig, Projected, detect
+from vibe_ray.data.synthetic.draws import normal
+from vibe_ray.data.synthetic.virtual_cameras import CameraConfig, Cameras, draw_cameras
+from vibe_ray.geometry.cameras import pixels_to_crop, project_perspective
+from vibe_ray.geometry.rotations import rotmat_to_axis_angle
+
+MAX_BETA = 2.5
+USUAL_REACH = 1.5
+"""Half boxes that key-points reach from the center when the whole person was detected."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureConfig:
+    """How clips are captured."""
+
+    camera: CameraConfig = field(default_factory=CameraConfig)
+    detector: DetectorConfig = field(default_factory=DetectorConfig)
+
+
+@dataclass(frozen=True)
+class CapturedClips:
+    """A batch of captured clips of equal length: what was detected and what is true."""
+
+    detected: Tensor
+    """Pixels (C, N, D, 2) in the order `detector.DETECTED`; zero where missed."""
+    detected_conf: Tensor
+    """(C, N, D), zero where missed."""
+    box: Tensor
+    """(C, N, 3) from the detected key-points, pixels; size 0 if a clip shows nobody."""
+    image_size: Tensor
+    """Width and height (C, 2)."""
+    kp_2d: Tensor
+    """True key-points in the box (C, N, K, 2), the box being [-1, 1]."""
+    kp_3d: Tensor
+    """Body model's key-points in camera axes (C, N, K, 3), metres, without translation."""
+    rotmat: Tensor
+    """Pose in camera axes (C, N, J, 3, 3)."""
+    betas: Tensor
+    """(C, NUM_BETAS)."""
+
+    @property
+    def pose(self) -> Tensor:
+        """Axis-angle pose in camera axes (C, N, 72)."""
+        return rotmat_to_axis_angle(self.rotmat).flatten(-2)
+
+    @property
+    def detected_in_box(self) -> Tensor:
+        """Detected key-points (C, N, D, 2), the box being [-1, 1]; meaningless where missed."""
+        return _in_box(self.detected, self.box)
+
+    @property
+    def kp_2d_conf(self) -> Tensor:
+        """Weight of the true 2D key-points (C, N), 0 without a box.
+
+        1, but where a cut-off person reaches far beyond its box, errors would be counted in tiny
+        units: there the weight brings them back to about the person's own size.
+        """
+        reach = self.kp_2d.abs().amax(dim=(-2, -1)) / USUAL_REACH
+        return self.has_box / reach.clamp(min=1.0).square()
+
+    @property
+    def has_box(self) -> Tensor:
+        """Whether a frame has a box at all (C, N)."""
+        return self.box[..., 2] > 0
+
+
+def draw_betas(num: int, generator: torch.Generator) -> Tensor:
+    """Draw body shapes (num, NUM_BETAS), standard normal and clipped."""
+    return normal((num, NUM_BETAS), generator).clamp(-MAX_BETA, MAX_BETA)
+
+
+@torch.no_grad()
+def capture(
+    rotmat: Tensor,
+    trans: Tensor,
+    fps: float,
+    body: BodyJoints,
+    config: CaptureConfig,
+    generator: torch.Generator,
+) -> CapturedClips:
+    """Capture clips of motion with random people, cameras and detectors.
+
+    Args:
+        rotmat: World pose (C, N, J, 3, 3), y up.
+        trans: Root translation (C, N, 3), metres.
+        fps: Frames per second.
+        body: The 49 key-points' joints (`BodyJoints.keypoints`).
+        config: Cameras and detector.
+        generator: Source of all randomness.
+    """
+    C, N = rotmat.shape[:2]
+    betas = draw_betas(C, generator)
+    cameras = draw_cameras(trans, fps, config.camera, generator)
+    rotmat = rotmat.clone()
+    rotmat[:, :, 0] = cameras.rotation @ rotmat[:, :, 0]
+    kp_3d = body(betas[:, None].expand(C, N, -1), rotmat)
+    points = kp_3d - _pelvis(kp_3d) + cameras.root[:, :, None]
+    kp_px = project_perspective(points, cameras.focal, cameras.principal)
+    detected, conf = detect(_projected(kp_px, points, cameras, fps), config.detector, generator)
+    box = track_boxes(detected, conf)
+    return CapturedClips(
+        detected=detected,
+        detected_conf=conf,
+        box=box,
+        image_size=cameras.image_size,
+        kp_2d=_in_box(kp_px, box),
+        kp_3d=kp_3d,
+        rotmat=rotmat,
+        betas=betas,
+    )
+
+
+def _projected(kp_px: Tensor, points: Tensor, cameras: Cameras, fps: float) -> Projected:
+    return Projected(
+        kp=kp_px[..., DETECTED_AMONG_49, :],
+        depth=points[..., DETECTED_AMONG_49, 2],
+        height_px=cameras.height_px,
+        image_size=cameras.image_size,
+        fps=fps,
+    )
+
+
+def _pelvis(kp_3d: Tensor) -> Tensor:
+    """The root joint (C, N, 1, 3), which is what `Cameras.root` places."""
+    (index,) = indices(("OP MidHip",), KEYPOINTS)
+    return kp_3d[..., index : index + 1, :]
+
+
+def _in_box(kp_px: Tensor, box: Tensor) -> Tensor:
+    """Normalize to the box; zero where there is none."""
+    has_box = box[..., 2:] > 0
+    safe = torch.where(has_box, box, 1.0)
+    return torch.where(has_box[..., None], pixels_to_crop(kp_px, safe), 0.0)

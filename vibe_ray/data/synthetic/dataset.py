@@ -1,0 +1,159 @@
+"""Which motion becomes which captured clip? The split of the open data, and its captures.
+
+Motion is split by clip, by name, so that held-out motion is held out from everything: from the
+captures, from the discriminator's real motion, and from the frame encoder's training, which uses
+the same `split_motion`. Every capture is a pure function of (seed, split, clip, number).
+
+Shapes: N frames.
+"""
+
+import dataclasses
+import fnmatch
+import hashlib
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.params import pose_to_rotmat
+from vibe_ray.data.motion_augment import MotionAugmentConfig, augmented
+from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
+
+Split = Literal["train", "val", "test"]
+
+TEST_CLIPS = (
+    *("*03_0[1-4]*", "*01_01*", "*salsa/05*", "*salsa/20*", "*martial/10*", "*indian/15*"),
+    *("*humanoid3d_dance_b", "*humanoid3d_walk", "*humanoid3d_getup_faceup"),
+)
+"""Never trained on: CMU's subject 03 whole; for variety a dance of two (05 and 20 are partners),
+martial arts and an Indian dance; and the clips of the open motion on which the demo is judged."""
+VALIDATION_CLIPS = (
+    *("*01_14*", "*salsa/10*", "*martial/08*", "*indian/06*"),
+    *("*humanoid3d_dance_a", "*humanoid3d_kick"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenCapturesConfig:
+    """How much of what is captured from some motion."""
+
+    seed: int = 0
+    fps: float = 25.0
+    test_clips: tuple[str, ...] = TEST_CLIPS
+    """Patterns of clip names (as the shell's) held out for the test."""
+    validation_clips: tuple[str, ...] = VALIDATION_CLIPS
+    captures_2d: int = 4
+    captures_3d: int = 8
+    """Captures of each training clip of which only the detected key-points are given, and of those
+    with full truth."""
+    captures_heldout: int = 4
+    """Captures of each validation and test clip."""
+    max_frames: int = 250
+    """Longer clips are cut, each piece with its own person and camera."""
+    min_frames: int = 16
+    augment: MotionAugmentConfig = field(default_factory=MotionAugmentConfig)
+    """How the motion of training captures is varied; held-out motion stays as it is."""
+    capture: CaptureConfig = field(default_factory=CaptureConfig)
+
+
+@dataclass(frozen=True)
+class NamedClip:
+    """One captured clip (a batch of one) and what it is called."""
+
+    name: str
+    clips: CapturedClips
+
+
+def split_motion(
+    motion: Sequence[MotionSequence], config: OpenCapturesConfig
+) -> dict[Split, list[MotionSequence]]:
+    """Deal motion clips to train, val and test by name, resampled to the config's frame rate.
+
+    Raises:
+        ValueError: A split got nothing, or two clips have one name.
+    """
+    splits: dict[Split, list[MotionSequence]] = {"train": [], "val": [], "test": []}
+    names = [clip.name for clip in motion]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"several motion clips are called {twice[0]!r}: names must differ")
+    for clip in sorted(motion, key=lambda c: c.name):
+        splits[_split_of(clip.name, config)].append(clip.resampled(config.fps))
+    empty = [split for split, clips in splits.items() if not clips]
+    if empty:
+        raise ValueError(
+            f"no motion clip among {len(motion)} for {empty[0]}: held-out clips are chosen by the "
+            f"patterns {config.validation_clips} and {config.test_clips}; the clips are called "
+            f"{sorted(names)[:5]}..."
+        )
+    return splits
+
+
+def _split_of(name: str, config: OpenCapturesConfig) -> Split:
+    def matches(patterns: tuple[str, ...]) -> bool:
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+    if matches(config.test_clips):
+        return "test"
+    return "val" if matches(config.validation_clips) else "train"
+
+
+def captures(
+    motion: Sequence[MotionSequence],
+    stream: str,
+    config: OpenCapturesConfig,
+    body: BodyJoints,
+) -> Iterator[NamedClip]:
+    """Yield the captures of one split's clips.
+
+    Args:
+        motion: The split's clips, from `split_motion`.
+        stream: `open_2d/train`, `open_3d/train`, `open_3d/val` or `open_3d/test`.
+        config: How many and of what kind.
+        body: The 49 key-points' joints.
+    """
+    is_training = stream.endswith("/train")
+    count = config.captures_heldout
+    if is_training:
+        count = config.captures_2d if stream.startswith("open_2d") else config.captures_3d
+    for clip in motion:
+        for part in _parts(clip, config):
+            for number in range(count):
+                seed = _seed(f"{config.seed}/{stream}/{part.name}/{number}")
+                varied = part
+                if is_training:
+                    varied = augmented(part, config.augment, np.random.default_rng(seed))
+                yield NamedClip(f"{part.name}/{number}", _capture(varied, config, body, seed))
+
+
+def _capture(
+    clip: MotionSequence, config: OpenCapturesConfig, body: BodyJoints, seed: int
+) -> CapturedClips:
+    rotmat = pose_to_rotmat(torch.tensor(clip.pose, dtype=torch.float32))[None]
+    trans = torch.tensor(clip.trans, dtype=torch.float32)[None]
+    generator = torch.Generator().manual_seed(seed)
+    return capture(rotmat, trans, clip.fps, body, config.capture, generator)
+
+
+def _parts(clip: MotionSequence, config: OpenCapturesConfig) -> Iterator[MotionSequence]:
+    """Cut a clip into pieces of about equal length, none above `max_frames`."""
+    num_frames = len(clip.pose)
+    num_parts = -(-num_frames // config.max_frames)
+    edges = [num_frames * i // num_parts for i in range(num_parts + 1)]
+    for start, stop in itertools.pairwise(edges):
+        if stop - start >= config.min_frames:
+            yield dataclasses.replace(
+                clip,
+                name=f"{clip.name}@{start}",
+                pose=clip.pose[start:stop],
+                trans=clip.trans[start:stop],
+            )
+
+
+def _seed(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") % 2**63
