@@ -1,0 +1,135 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
+from vibe_ray.body.params import pose_to_rotmat
+from vibe_ray.body.skeletons import KEYPOINTS, indices
+from vibe_ray.data.open_motion import load_open_motion
+from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.shards import read_manifest, read_motion_sequences, read_pose_sequences
+from vibe_ray.data.synthetic.captures import CaptureConfig
+from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures
+from vibe_ray.data.synthetic.detector import DETECTED, DetectorConfig
+from vibe_ray.features.extract import captures_to_sequences, write_open_world
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
+
+CONFIG = OpenCapturesConfig(
+    test_clips=("*part00",),
+    validation_clips=("*part01",),
+    captures_2d=1,
+    captures_3d=1,
+    captures_heldout=1,
+    max_frames=60,
+)
+STREAMS = ("open_2d/train", "open_3d/train", "open_3d/val", "open_3d/test")
+
+
+@pytest.fixture(scope="module")
+def body() -> BodyArrays:
+    return load_body(BodyConfig())
+
+
+@pytest.fixture(scope="module")
+def encoder() -> KeypointEncoder:
+    torch.manual_seed(0)
+    return KeypointEncoder(KeypointEncoderConfig(hidden_dim=16, num_blocks=1)).eval()
+
+
+@pytest.fixture(scope="module")
+def motion() -> list[MotionSequence]:
+    clips = {clip.name: clip for clip in load_open_motion()}
+    return [clips[f"01/01_03_part{part:02d}"] for part in (0, 1, 3, 5)]
+
+
+@pytest.fixture(scope="module")
+def world(
+    tmp_path_factory: pytest.TempPathFactory,
+    body: BodyArrays,
+    encoder: KeypointEncoder,
+    motion: list[MotionSequence],
+) -> Path:
+    out = tmp_path_factory.mktemp("world")
+    write_open_world(str(out), motion, encoder, CONFIG, body)
+    return out
+
+
+def test_every_data_set_is_written(world: Path, encoder: KeypointEncoder) -> None:
+    for stream in STREAMS:
+        manifest = read_manifest(str(world / stream), "pose")
+        assert f"{manifest.dataset}/{manifest.split}" == stream
+        assert manifest.encoder_id == encoder.encoder_id
+        assert manifest.feature_dim == 2048
+        assert manifest.fps == 25.0
+    for split in ("train", "val"):
+        assert read_manifest(str(world / "motion" / split), "motion").fps == 25.0
+
+
+def test_held_out_motion_is_in_no_training_set(world: Path) -> None:
+    for stream in ("open_2d/train", "open_3d/train"):
+        names = {s.sequence.split("@")[0] for s in read_pose_sequences(str(world / stream))}
+        assert names == {"01/01_03_part03", "01/01_03_part05"}
+    motion = {clip.name for clip in read_motion_sequences(str(world / "motion/train"))}
+    assert motion == {"01/01_03_part03", "01/01_03_part05"}
+
+
+def test_3d_sequences_carry_consistent_truth(world: Path, body: BodyArrays) -> None:
+    keypoints = BodyJoints.keypoints(body)
+    for sequence in read_pose_sequences(str(world / "open_3d/train")):
+        assert (sequence.has_smpl == sequence.valid).all()
+        assert (sequence.has_kp_3d == sequence.valid).all()
+        pose = torch.from_numpy(sequence.pose.copy())
+        joints = keypoints(torch.from_numpy(sequence.betas.copy()), pose_to_rotmat(pose))
+        found = torch.from_numpy(sequence.kp_3d.copy())
+        shown = torch.from_numpy(sequence.valid.copy())
+        torch.testing.assert_close(joints[shown], found[shown], atol=1e-4, rtol=0.0)
+        assert ((sequence.kp_2d_conf > 0).all(axis=1) == sequence.valid).all()
+
+
+def test_2d_sequences_have_detections_at_their_names_and_nothing_else(world: Path) -> None:
+    detected = indices(DETECTED, KEYPOINTS)
+    others = [i for i in range(len(KEYPOINTS)) if i not in detected]
+    for sequence in read_pose_sequences(str(world / "open_2d/train")):
+        for name in ("has_kp_3d", "has_smpl", "kp_3d", "pose", "betas"):
+            assert not getattr(sequence, name).any()
+        assert not sequence.kp_2d_conf[:, others].any()
+        assert not sequence.kp_2d[sequence.kp_2d_conf == 0].any()
+        assert (sequence.kp_2d_conf[:, detected] > 0).any()
+
+
+def test_perfect_detections_are_the_true_keypoints(
+    body: BodyArrays, encoder: KeypointEncoder, motion: list[MotionSequence]
+) -> None:
+    detector = DetectorConfig(
+        noise=0.0,
+        peak_prob=0.0,
+        occlusion_prob=0.0,
+        swap_prob=0.0,
+        swap_prob_behind=0.0,
+        miss_prob=0.0,
+    )
+    config = dataclasses.replace(CONFIG, capture=CaptureConfig(detector=detector))
+    clips = list(captures(motion[:1], "open_3d/test", config, BodyJoints.keypoints(body)))
+    true, detected = (
+        next(captures_to_sequences(clips, encoder, dataset="x", fps=25.0, with_3d=with_3d))
+        for with_3d in (True, False)
+    )
+    seen = detected.kp_2d_conf > 0
+    assert abs(true.kp_2d[seen] - detected.kp_2d[seen]).max() < 1e-3
+    assert (true.features == detected.features).all()
+
+
+def test_writing_again_gives_the_same_shards(
+    world: Path,
+    tmp_path: Path,
+    body: BodyArrays,
+    encoder: KeypointEncoder,
+    motion: list[MotionSequence],
+) -> None:
+    write_open_world(str(tmp_path), motion[::-1], encoder, CONFIG, body)
+    for stream in (*STREAMS, "motion/train", "motion/val"):
+        first, again = (read_manifest(str(root / stream)) for root in (world, tmp_path))
+        assert again.hash() == first.hash()

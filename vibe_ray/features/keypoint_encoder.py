@@ -1,0 +1,194 @@
+"""The open frame encoder: one frame's detected 2D key-points to a 2048-number feature.
+
+It has the role of SPIN's ResNet-50: trained once with a regressor, then frozen. Any detector's
+key-points go in by name; what a detector does not report has confidence 0.
+
+Shapes: N frames, D key-points of a detector, I = the encoder's own key-points, F features.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import vibe_ray
+from vibe_ray.body.skeletons import COCO_17
+
+FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
+INPUT_KEYPOINTS = (*COCO_17, *FEET)
+"""COCO's 17 and BODY_25's feet. BODY_25's neck and mid-hip are left out: detectors compute them
+from shoulders and hips, so they say nothing new."""
+MAX_COORDINATE = 3.0
+"""Half boxes; a key-point further out is a mistake and is clipped."""
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+MANIFEST_FILE = "manifest.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeypointEncoderConfig:
+    """Size of the network."""
+
+    feature_dim: int = 2048
+    hidden_dim: int = 1024
+    num_blocks: int = 3
+
+    def __post_init__(self) -> None:
+        for name in ("feature_dim", "hidden_dim"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+
+
+class ResidualBlock(nn.Module):
+    """x + linear(relu(norm(x)))."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.linear = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, dim) to (N, dim)."""
+        return x + self.linear(self.norm(x).relu())
+
+
+class KeypointEncoder(nn.Module):
+    """Residual MLP from normalized key-points and the box's place to non-negative features."""
+
+    def __init__(self, config: KeypointEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.input = nn.Linear(3 * len(INPUT_KEYPOINTS) + 3, config.hidden_dim)
+        self.blocks = nn.Sequential(
+            *(ResidualBlock(config.hidden_dim) for _ in range(config.num_blocks))
+        )
+        self.norm = nn.LayerNorm(config.hidden_dim)
+        self.output = nn.Linear(config.hidden_dim, config.feature_dim)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Map `encoder_inputs` (..., 3 * I + 3) to features (..., F), ReLU'd as ResNet's are."""
+        return self.output(self.norm(self.blocks(self.input(inputs))).relu()).relu()
+
+    @torch.inference_mode()
+    def encode(
+        self, names: Sequence[str], kp: Tensor, conf: Tensor, box: Tensor, image_size: Tensor
+    ) -> Tensor:
+        """Return features (..., F) of detected key-points; arguments as `encoder_inputs`."""
+        return self(encoder_inputs(names, kp, conf, box, image_size))
+
+    @property
+    def encoder_id(self) -> str:
+        """Name with a hash of the weights: shards of different encoders must not be mixed."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
+        return f"keypoints-{digest.hexdigest()[:12]}"
+
+    def save(self, directory: Path, manifest: dict[str, Any]) -> None:
+        """Write config, weights (half precision) and manifest into a directory.
+
+        The weights are rounded to half precision first, so that the id of what was saved is the
+        id of what is loaded.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        half = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
+        self.load_state_dict({k: v.float() for k, v in half.items()})
+        _write_json(directory / CONFIG_FILE, dataclasses.asdict(self.config))
+        save_file(half, directory / WEIGHTS_FILE)
+        _write_json(directory / MANIFEST_FILE, {"encoder_id": self.encoder_id, **manifest})
+
+    @classmethod
+    def load(cls, directory: Path) -> "KeypointEncoder":
+        """Read an encoder written by `save`, in eval mode on the CPU.
+
+        Raises:
+            FileNotFoundError: A file is missing.
+            ValueError: The config does not fit this class or the weights.
+        """
+        for name in (CONFIG_FILE, WEIGHTS_FILE):
+            if not (directory / name).is_file():
+                raise FileNotFoundError(
+                    f"no {name} in {directory}: expected a frame encoder's directory; train one "
+                    "with `python -m vibe_ray.prepare encoder`"
+                )
+        try:
+            config = KeypointEncoderConfig(**json.loads((directory / CONFIG_FILE).read_text()))
+            encoder = cls(config)
+            encoder.load_state_dict(
+                {k: v.float() for k, v in load_file(directory / WEIGHTS_FILE).items()}
+            )
+        except (TypeError, RuntimeError) as error:
+            raise ValueError(f"the encoder in {directory} is of another version: {error}") from None
+        return encoder.eval().requires_grad_(False)
+
+
+def load_encoder(source: str) -> KeypointEncoder:
+    """Load a frozen encoder.
+
+    Args:
+        source: `open` for the packaged one, or the path of an encoder's directory.
+
+    Raises:
+        FileNotFoundError: There is no encoder.
+        ValueError: It is of another version.
+    """
+    packaged = Path(vibe_ray.__file__).parent / "pretrained" / "keypoint_encoder"
+    return KeypointEncoder.load(packaged if source == "open" else Path(source))
+
+
+def canonical_name(name: str) -> str:
+    """Return a key-point's name without the skeleton it is from: `OP LHeel` -> `lheel`."""
+    return name.removeprefix("OP ").lower()
+
+
+def encoder_inputs(
+    names: Sequence[str], kp: Tensor, conf: Tensor, box: Tensor, image_size: Tensor
+) -> Tensor:
+    """Normalize a detector's key-points into the encoder's inputs (..., 3 * I + 3).
+
+    Coordinates are in half boxes from the box's centre. Where the box is in the image follows, in
+    units of the diagonal, which stands for the unknown focal length: off the optical axis a person
+    is seen from another side than the crop suggests (as in CLIFF).
+
+    Args:
+        names: Of the D key-points, e.g. `skeletons.COCO_17` or `OPENPOSE_25`.
+        kp: Pixels (..., D, 2); ignored where the confidence is 0, so they may be NaN there.
+        conf: (..., D) in [0, 1].
+        box: (..., 3) = (cx, cy, size) in pixels by `data.boxes`; all inputs are 0 without a box.
+        image_size: Width and height in pixels, broadcast against (..., 2).
+
+    Raises:
+        ValueError: None of the names is known.
+    """
+    known = {canonical_name(name): i for i, name in enumerate(names)}
+    sources = [known[name] for name in INPUT_KEYPOINTS if name in known]
+    targets = [i for i, name in enumerate(INPUT_KEYPOINTS) if name in known]
+    if not sources:
+        raise ValueError(
+            f"no known key-point among {list(names)[:5]}..., expected names such as "
+            f"{list(INPUT_KEYPOINTS[:5])}"
+        )
+    has_box = box[..., 2:] > 0
+    center, size = box[..., :2], torch.where(has_box, box[..., 2:], 1.0)
+    seen = (conf[..., sources] > 0) & has_box
+    crop = (kp[..., sources, :] - center[..., None, :]) / (size[..., None, :] / 2)
+    crop = torch.where(seen[..., None], crop, 0.0).clamp(-MAX_COORDINATE, MAX_COORDINATE)
+    inputs = kp.new_zeros(*kp.shape[:-2], len(INPUT_KEYPOINTS), 3)
+    inputs[..., targets, :] = torch.cat(
+        [crop, torch.where(seen, conf[..., sources], 0.0)[..., None]], dim=-1
+    )
+    diagonal = image_size.norm(dim=-1, keepdim=True)
+    place = torch.cat([(center - image_size / 2) / diagonal, size / diagonal], dim=-1)
+    return torch.cat([inputs.flatten(-2), torch.where(has_box, place, 0.0)], dim=-1)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
