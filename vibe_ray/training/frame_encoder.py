@@ -1,0 +1,145 @@
+"""`prepare encoder`: train the open frame encoder and the frame baseline, and write both.
+
+The encoder then is frozen, as SPIN's is in the paper; encoder and regressor together are the frame
+baseline that VIBE has to beat. A run may be killed at any time and goes on bit for bit where its
+last state stands.
+"""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vibe_ray.body.model import BodyConfig, load_body
+from vibe_ray.config import TrainConfig, to_dict
+from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, split_motion
+from vibe_ray.training.frame_learning import FrameEncoderConfig, FrameEncoderTraining
+from vibe_ray.training.state import CONFIG_FILE, GENERATOR_FILE, MANIFEST_FILE, write_json
+
+logger = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
+STATE_DIR = "state"
+ENCODER_DIR = "keypoint_encoder"
+BASELINE_DIR = "frame_baseline"
+
+
+def train_and_save(
+    motion: Sequence[MotionSequence], out: Path, *, seed: int = 0, num_steps: int | None = None
+) -> dict[str, float]:
+    """Train on the training split of some motion and write encoder and frame baseline.
+
+    Args:
+        motion: All clips; those held out by `OpenCapturesConfig` are not trained on.
+        out: Gets `keypoint_encoder/`, `frame_baseline/` and, to continue from, `state/`.
+        seed: Of the weights and of all frames.
+        num_steps: Number of updates if not the default.
+
+    Returns:
+        Metrics on the held-out test clips' frames.
+    """
+    config = FrameEncoderConfig(seed=seed)
+    if num_steps is not None:
+        config = replace(config, num_steps=num_steps)
+    splits = split_motion(motion, OpenCapturesConfig())
+    body = load_body(BodyConfig())
+    training = FrameEncoderTraining(config, body, splits["train"], splits["val"])
+    train_frame_encoder(training, out / STATE_DIR)
+    return save_result(training, splits, out)
+
+
+def train_frame_encoder(training: FrameEncoderTraining, directory: Path) -> None:
+    """Train to the config's last step, resuming from `directory` if it holds a state.
+
+    Args:
+        training: Fresh.
+        directory: Gets the state and `metrics.jsonl`.
+
+    Raises:
+        FloatingPointError: The loss was not finite.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    if training.resume(directory):
+        logger.info("continuing at step %d", training.step)
+    config, saved = training.config, time.monotonic()
+    history: list[dict[str, Tensor]] = []
+    while training.step < config.num_steps:
+        history.append(training.update())
+        last = training.step == config.num_steps
+        reports = last or training.step % config.validate_every == 0
+        saves = last or time.monotonic() - saved > config.checkpoint_s
+        if reports or saves:
+            _check_finite(history[-1], training.step, directory)
+        if reports:
+            _report(training, history, directory)
+            history = []
+        if saves:
+            training.save(directory)
+            saved = time.monotonic()
+
+
+def save_result(
+    training: FrameEncoderTraining, splits: Mapping[Split, Sequence[MotionSequence]], out: Path
+) -> dict[str, float]:
+    """Write the trained networks in half precision, with what they were trained on.
+
+    Returns:
+        Metrics on the test clips' frames, after rounding.
+    """
+    generator = training.generator
+    half = {k: v.detach().half().contiguous() for k, v in generator.state_dict().items()}
+    generator.load_state_dict({k: v.float() for k, v in half.items()})
+    training.encoder.save(out / ENCODER_DIR, {})  # rounds the weights in use as well
+    metrics = training.evaluate(splits["test"])
+    sources = sorted({clip.dataset for clips in splits.values() for clip in clips})
+    manifest = {
+        "seed": training.config.seed,
+        "steps": training.step,
+        "frames": training.step * training.config.batch_size,
+        "motion": sources,
+        "train_minutes": round(sum(len(c.pose) / c.fps for c in splits["train"]) / 60, 1),
+        "val_clips": [clip.name for clip in splits["val"]],
+        "test_clips": [clip.name for clip in splits["test"]],
+        "test_metrics": metrics,
+    }
+    training.encoder.save(out / ENCODER_DIR, manifest)
+    baseline = out / BASELINE_DIR
+    baseline.mkdir(parents=True, exist_ok=True)
+    config = TrainConfig(seed=training.config.seed, generator=training.config.generator)
+    write_json(baseline / CONFIG_FILE, to_dict(config))
+    save_file(half, baseline / GENERATOR_FILE)
+    write_json(baseline / MANIFEST_FILE, {"encoder_id": training.encoder.encoder_id, **manifest})
+    logger.info("test: %s", metrics)
+    return metrics
+
+
+def _report(
+    training: FrameEncoderTraining, history: list[dict[str, Tensor]], directory: Path
+) -> None:
+    """Validate, log, and append one line to the metrics file."""
+    means = {k: sum(float(terms[k]) for terms in history) / len(history) for k in history[0]}
+    line = {
+        "step": training.step,
+        "lr": training.config.lr_at(training.step - 1),
+        **{f"train/{name}": value for name, value in means.items()},
+        **{f"val/{name}": value for name, value in training.validate().items()},
+    }
+    with (directory / METRICS_FILE).open("a") as file:
+        file.write(json.dumps(line) + "\n")
+    logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in line.items()))
+
+
+def _check_finite(terms: dict[str, Tensor], step: int, directory: Path) -> None:
+    bad = [name for name, value in terms.items() if not math.isfinite(float(value))]
+    if bad:
+        raise FloatingPointError(
+            f"loss term {bad[0]} was not finite at step {step}: the state in {directory} is good; "
+            "lower the learning rate"
+        )
