@@ -4,12 +4,15 @@
 #     make test    all tests
 #
 # Variables: PYTHON (interpreter that makes .venv), SIZE=smoke (a demo of two minutes),
-# ARGS (handed to pytest), PIP_TORCH_FLAGS (see CONTRIBUTING.md).
+# ARGS (handed to pytest), MOTION (folders of more motion for the encoder), PIP_TORCH_FLAGS (see
+# CONTRIBUTING.md).
 
 PYTHON ?= python3
 VENV ?= .venv
 SIZE ?= full
 ARGS ?=
+MOTION ?=
+ENCODER ?= runs/encoder
 PIP_TORCH_FLAGS ?=
 EXTRAS := serve,video,motion,dev
 
@@ -73,7 +76,8 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(PY) -m pytest -m benchmark tests/benchmarks $(ARGS)
 
-# The packaged frame encoder and frame baseline, trained again from the open captures.
+# The packaged frame encoder and its frame baseline, trained anew; taken up again where it stands.
 encoder: $(STAMP)
-	$(PY) -m vibe_ray.prepare open --out data/open
-	$(PY) -m vibe_ray.train --help >/dev/null
+	$(PY) -m vibe_ray.prepare encoder --out $(ENCODER) $(addprefix --motion ,$(MOTION))
+	@echo "written: $(ENCODER)/keypoint_encoder and $(ENCODER)/frame_baseline; to ship them, copy"
+	@echo "them to vibe_ray/pretrained/ and prepare the data again"

@@ -15,7 +15,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "python -m vibe_ray.serve --checkpoint runs/demo --port 8000",
     )
     parser.add_argument(
-        "--checkpoint", required=True, help="checkpoint directory, or a run's folder for its best"
+        "--checkpoint",
+        default="open",
+        help="checkpoint directory, a run's folder (its best), or `open`, the packaged one (open)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")

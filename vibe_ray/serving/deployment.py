@@ -14,7 +14,7 @@ from vibe_ray.inference import Predictor
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
 from vibe_ray.training.reporting import find_checkpoint
-from vibe_ray.training.state import MANIFEST_FILE
+from vibe_ray.training.state import MANIFEST_FILE, packaged
 
 
 class VibeReplica:
@@ -33,7 +33,7 @@ def serve_checkpoint(path: str, host: str, port: int, *, replicas: int = 1) -> N
     """Serve a checkpoint until interrupted.
 
     Args:
-        path: A checkpoint directory, or a run's folder, of which the best is taken.
+        path: A checkpoint directory, a run's folder (its best is taken), or `open`.
         host: Address to listen on; 127.0.0.1 is this machine alone.
         port: Port to listen on.
         replicas: Copies of the model, of one CPU each.
@@ -56,7 +56,7 @@ def make_application(path: str, replicas: int = 1) -> serve.Application:
     Raises:
         FileNotFoundError: No checkpoint there.
     """
-    checkpoint = find_checkpoint(path)
+    checkpoint = str(packaged("vibe")) if path == "open" else find_checkpoint(path)
     if not storage.is_remote(checkpoint):
         checkpoint = str(Path(checkpoint).absolute())  # a replica's current folder is another
     Predictor.from_checkpoint(checkpoint)
