@@ -194,7 +194,7 @@ def _fit(poser: TPoser, mesh: _Mesh) -> dict[str, np.ndarray]:
     hip = _anatomical_left_hip(poser, mesh)
     extra, h36m = marked_joints(regressor, hip, mesh.landmarks, mesh.mirror)
     mean = samples.verts.mean(axis=0)
-    template = mean + (PELVIS - (regressor @ mean)[0])
+    template = mean + (PELVIS - (regressor @ mean)[0]) * [0, 1, 1]  # rounding must not go sideways
     numbers = {
         "v_template": template,
         "shapedirs": directions,

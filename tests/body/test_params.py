@@ -1,0 +1,70 @@
+import pytest
+import torch
+from scipy.spatial.transform import Rotation
+
+from vibe_ray.body.params import (
+    SmplParams,
+    mirror_pose,
+    pack_theta,
+    pose_to_rotmat,
+    split_pose,
+    unpack_theta,
+)
+from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_MIRROR
+
+GENERATOR = torch.Generator().manual_seed(0)
+POSE = torch.randn(2, 5, 72, generator=GENERATOR, dtype=torch.float64) * 0.5
+BETAS = torch.randn(2, 5, 10, generator=GENERATOR, dtype=torch.float64)
+CAM = torch.rand(2, 5, 3, generator=GENERATOR, dtype=torch.float64)
+
+
+def test_theta_is_camera_pose_betas() -> None:
+    theta = torch.cat([CAM, POSE, BETAS], dim=-1)
+    params = unpack_theta(theta)
+    assert theta.shape[-1] == 85
+    assert torch.equal(params.cam, CAM)
+    assert torch.equal(params.betas, BETAS)
+    torch.testing.assert_close(params.pose, POSE)
+    torch.testing.assert_close(pack_theta(params), theta)
+
+
+def test_theta_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match="theta has 82 numbers, expected 85"):
+        unpack_theta(torch.zeros(4, 82))
+
+
+def test_pose_to_rotmat_agrees_with_scipy() -> None:
+    expected = Rotation.from_rotvec(POSE.reshape(-1, 3).numpy()).as_matrix()
+    torch.testing.assert_close(
+        pose_to_rotmat(POSE), torch.from_numpy(expected).view(2, 5, 24, 3, 3)
+    )
+
+
+def test_split_pose_parts_the_root_from_the_body() -> None:
+    root_orient, body_pose = split_pose(POSE)
+    assert (root_orient.shape, body_pose.shape) == ((2, 5, 3), (2, 5, 69))
+    assert torch.equal(torch.cat([root_orient, body_pose], dim=-1), POSE)
+
+
+def test_map_reaches_all_three() -> None:
+    params = SmplParams(pose_to_rotmat(POSE), BETAS, CAM).map(lambda tensor: tensor[:, :2])
+    assert [tuple(t.shape[:2]) for t in (params.rotmat, params.betas, params.cam)] == [(2, 2)] * 3
+
+
+def test_mirroring_twice_changes_nothing() -> None:
+    assert torch.equal(mirror_pose(mirror_pose(POSE)), POSE)
+
+
+def test_mirrored_rotations_are_conjugated_by_the_mirror() -> None:
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
+    expected = flip @ pose_to_rotmat(POSE)[..., SMPL_MIRROR, :, :] @ flip
+    torch.testing.assert_close(pose_to_rotmat(mirror_pose(POSE)), expected)
+
+
+def test_a_raised_left_arm_becomes_a_raised_right_arm() -> None:
+    pose = torch.zeros(24, 3)
+    pose[SMPL_JOINTS.index("left_shoulder")] = torch.tensor([0.0, 0.2, 1.0])
+    mirrored = mirror_pose(pose.flatten()).view(24, 3)
+    expected = torch.zeros(24, 3)
+    expected[SMPL_JOINTS.index("right_shoulder")] = torch.tensor([0.0, -0.2, -1.0])
+    assert torch.equal(mirrored, expected)
