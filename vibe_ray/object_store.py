@@ -4,6 +4,7 @@ Requests that fail for a passing reason are repeated with back-off, so a store t
 while delays a run and does not end it.
 """
 
+import functools
 import io
 import os
 import random
@@ -23,6 +24,7 @@ PASSING = (
     "INTERNAL_FAILURE",
     "SLOW_DOWN",
     "SERVICE_UNAVAILABLE",
+    "THROTTLING",
     "REQUEST_TIMEOUT",
     "HTTP status 500",
     "HTTP status 503",
@@ -63,13 +65,17 @@ def fast_copier() -> Any:
     return s3fs.S3FileSystem(endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
 
 
-def _connect() -> pafs.S3FileSystem:
-    endpoint = os.environ.get("AWS_ENDPOINT_URL", "")
+@functools.cache
+def _connect(endpoint: str, region: str, key_id: str) -> pafs.S3FileSystem:
+    """Connect, once per process and surroundings: a new client costs handshakes.
+
+    pyarrow finds the secret by itself; the key's id is asked for only to tell clients apart.
+    """
     scheme, _, host = endpoint.rpartition("://")
     return pafs.S3FileSystem(
         endpoint_override=host or None,
         scheme=scheme or "https",
-        region=os.environ.get("AWS_DEFAULT_REGION", "us-east-1"),
+        region=region,
         connect_timeout=10,
         request_timeout=60,
         allow_bucket_creation=False,
@@ -85,10 +91,6 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
 
     def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
         self._retry_seconds = retry_seconds
-        self._s3: pafs.S3FileSystem | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_retry_seconds": self._retry_seconds, "_s3": None}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, RetryingS3)
@@ -98,10 +100,10 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
 
     @property
     def s3(self) -> pafs.S3FileSystem:
-        """The connection of this process."""
-        if self._s3 is None:
-            self._s3 = _connect()
-        return self._s3
+        """The connection of this process, by what its environment says."""
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
+        key_id = os.environ.get("AWS_ACCESS_KEY_ID", "")
+        return _connect(os.environ.get("AWS_ENDPOINT_URL", ""), region, key_id)
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while its failure is a passing one and time is left."""
@@ -109,6 +111,8 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
         while True:
             try:
                 return request()
+            except FileNotFoundError:  # whatever its name holds
+                raise
             except OSError as error:
                 passing = any(part in str(error) for part in PASSING)
                 if not passing or time.monotonic() - start > self._retry_seconds:
@@ -181,15 +185,13 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
 
 
 class _RangeReader(io.RawIOBase):
-    """Reads parts of an object, each retried from a fresh connection."""
+    """Reads parts of an object, each by a request of its own, which is retried."""
 
     def __init__(self, handler: RetryingS3, path: str) -> None:
         super().__init__()
-        self._handler, self._path, self._position = handler, path, 0
-        info = handler.get_file_info([path])[0]
-        if info.type != pafs.FileType.File:
-            raise FileNotFoundError(f"nothing at {REMOTE}{path}")
-        self._size = int(info.size)
+        self._handler, self._position = handler, 0
+        self._file = handler.retry(lambda: handler.s3.open_input_file(path))
+        self._size = int(self._file.size())
 
     def seekable(self) -> bool:
         return True
@@ -209,31 +211,40 @@ class _RangeReader(io.RawIOBase):
         left = max(0, self._size - self._position)
         size = left if size < 0 else min(size, left)
         start = self._position
-
-        def request() -> bytes:
-            with self._handler.s3.open_input_file(self._path) as file:
-                return bytes(file.read_at(size, start))
-
-        content = self._handler.retry(request) if size else b""
+        content = self._handler.retry(lambda: self._file.read_at(size, start)) if size else b""
         self._position += len(content)
-        return content
+        return bytes(content)
 
 
-class _Upload(io.BytesIO):
-    """Collects an object's bytes and uploads them at once, with retries, when closed."""
+class _Upload:
+    """Collects an object's bytes and uploads them at once, with retries, when closed.
+
+    Not an `io` class: those close themselves when collected as garbage, and what was given up
+    half-written would appear in the store.
+    """
 
     def __init__(self, handler: RetryingS3, path: str) -> None:
-        super().__init__()
         self._handler, self._path = handler, path
+        self._buffer = io.BytesIO()
+        self.closed = False
+
+    def write(self, content: bytes) -> int:
+        return self._buffer.write(content)
+
+    def tell(self) -> int:
+        return self._buffer.tell()
+
+    def flush(self) -> None:
+        """Nothing reaches the store before the end."""
 
     def close(self) -> None:
         if self.closed:
             return
-        content = self.getvalue()
+        self.closed = True  # even if what follows fails: pyarrow would try once more
+        content = self._buffer.getvalue()
 
         def request() -> None:
             with self._handler.s3.open_output_stream(self._path, compression=None) as stream:
                 stream.write(content)
 
         self._handler.retry(request)
-        super().close()

@@ -25,7 +25,7 @@ def is_remote(path: str) -> bool:
 
 def join(path: str, *names: str) -> str:
     """Append names to a local or remote path."""
-    return "/".join([path.rstrip("/") if path != "/" else path, *(n.strip("/") for n in names)])
+    return "/".join([path.rstrip("/"), *(name.strip("/") for name in names)])
 
 
 def resolve(path: str) -> tuple[pafs.FileSystem, str]:
@@ -126,9 +126,9 @@ def upload_directory(source: Path, path: str) -> None:
     last, and readers ask for that one first.
     """
     if is_remote(path):
-        files = sorted(source.iterdir(), key=lambda file: (file.name == "manifest.json", file.name))
-        for file in files:
-            write_bytes_atomic(join(path, file.name), file.read_bytes())
+        names = [str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()]
+        for name in sorted(names, key=lambda name: (name == "manifest.json", name)):
+            write_bytes_atomic(join(path, name), (source / name).read_bytes())
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

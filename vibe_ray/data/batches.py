@@ -1,32 +1,17 @@
-"""What one training step sees, as tensors, and as a row of the stream that brings it.
+"""What one training step sees, as tensors, and how it comes out of the stream's row.
 
 Shapes: B windows, T frames, F features, K = 49 key-points, P = 72 pose numbers.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from torch import Tensor
 
-from vibe_ray.data.schema import POSE_ARRAYS, Array
-
-WINDOW_ARRAYS = {name: spec for name, spec in POSE_ARRAYS.items() if name != "valid"}
-"""The pose shards' arrays that training uses: number type and shape per frame."""
-MOTION_COLUMN = "motion_pose"
-ROW_SCHEMA = pa.schema(
-    [
-        ("step", pa.int64()),
-        ("rank", pa.int32()),
-        ("window_length", pa.int32()),
-        ("num_windows", pa.int32()),
-        ("num_motion", pa.int32()),
-        *((name, pa.large_binary()) for name in (*WINDOW_ARRAYS, MOTION_COLUMN)),
-    ]
-)
+from vibe_ray.data.reading import MOTION_COLUMN, MOTION_SPEC, WINDOW_ARRAYS
+from vibe_ray.data.rows import binary, value
 
 
 @dataclass(frozen=True)
@@ -61,7 +46,11 @@ class MotionBatch:
 
 @dataclass(frozen=True)
 class StepBatch:
-    """One rank's share of one step."""
+    """One rank's share of one step.
+
+    Fresh from the stream, features are half-precision and lie in memory that must not be written;
+    `to` ends both.
+    """
 
     pose: PoseBatch
     motion: MotionBatch
@@ -76,31 +65,32 @@ class StepBatch:
         return StepBatch(PoseBatch(**moved), MotionBatch(motion))
 
 
-def encode_row(step: int, rank: int, windows: Mapping[str, Array], motion: Array) -> dict[str, Any]:
-    """Pack a rank's windows (B, T, ...) and motion (B, T, P) into a row of `ROW_SCHEMA`."""
-    num_windows, length = windows["features"].shape[:2]
-    return {
-        "step": step,
-        "rank": rank,
-        "window_length": length,
-        "num_windows": num_windows,
-        "num_motion": len(motion),
-        **{name: windows[name].tobytes() for name in WINDOW_ARRAYS},
-        MOTION_COLUMN: motion.tobytes(),
-    }
+def decode_row(row: pa.Table) -> StepBatch:
+    """Unpack a table of one row of `reading.SHARE_SCHEMA`.
+
+    Features, three quarters of the bytes, stay where they are; the small rest is copied, so that
+    `to`, which may return a tensor as it is, never hands out memory that must not be written.
+    """
+
+    def tensor(name: str, count: str, spec: tuple[str, tuple[int, ...]]) -> Tensor:
+        sizes = value(row, count), value(row, "window_length")
+        array = binary(row, name, spec[0]).reshape(*sizes, *spec[1])
+        return _view(array) if name == "features" else torch.from_numpy(array.copy())
+
+    pose = {name: tensor(name, "num_windows", spec) for name, spec in WINDOW_ARRAYS.items()}
+    return StepBatch(
+        PoseBatch(**pose), MotionBatch(tensor(MOTION_COLUMN, "num_motion", MOTION_SPEC))
+    )
 
 
-def decode_row(row: Mapping[str, pa.Scalar]) -> StepBatch:
-    """Unpack a row. One copy each: torch warns of memory that must not be written."""
-    length = row["window_length"].as_py()
+class _Memory:
+    """An array's memory without the mark that it must not be written, of which torch would warn."""
 
-    def tensor(name: str, count: int, dtype: str, shape: tuple[int, ...]) -> Tensor:
-        flat = np.frombuffer(row[name].as_buffer(), dtype)
-        if -1 in shape and not count:
-            shape = (0,)
-        return torch.from_numpy(flat.reshape(count, length, *shape).copy())
+    def __init__(self, array: np.ndarray) -> None:
+        self.array = array  # keeps the memory alive
+        address, _ = array.__array_interface__["data"]
+        self.__array_interface__ = {**array.__array_interface__, "data": (address, False)}
 
-    num_windows = row["num_windows"].as_py()
-    pose = {name: tensor(name, num_windows, *spec) for name, spec in WINDOW_ARRAYS.items()}
-    motion = tensor(MOTION_COLUMN, row["num_motion"].as_py(), *POSE_ARRAYS["pose"])
-    return StepBatch(PoseBatch(**pose), MotionBatch(motion))
+
+def _view(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.asarray(_Memory(array)))

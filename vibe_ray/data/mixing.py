@@ -69,9 +69,10 @@ class Source:
     stream: WindowStream
     per_step: int
 
-    def windows(self, step: int) -> list[Window]:
-        """The windows of a step over all ranks."""
-        return self.stream.at(range(step * self.per_step, (step + 1) * self.per_step))
+    def windows(self, step: int, first: int = 0, every: int = 1) -> tuple[Window, ...]:
+        """The windows of a step: all, or some of them, from `first` on."""
+        start = step * self.per_step
+        return tuple(self.stream.at(range(start + first, start + self.per_step, every)))
 
 
 @dataclass(frozen=True)
@@ -102,17 +103,29 @@ class StepPlan:
         hashes = [manifest.hash() for source in sources for manifest in source.manifests]
         return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
+    @property
+    def feature_dim(self) -> int:
+        """F, width of the features; `validate.check_usable` sees to it that all agree."""
+        return (*self.pose_2d.manifests, *self.pose_3d.manifests)[0].feature_dim
+
     def share(self, step: int, rank: int, num_workers: int) -> Share:
-        """Deal a step's windows in turn: ranks differ by one window and keep the ratio."""
-        windows_2d, windows_3d = self.pose_2d.windows(step), self.pose_3d.windows(step)
-        mine = range(rank, len(windows_2d) + len(windows_3d), num_workers)
-        split = len(windows_2d)
+        """Deal a step's windows in turn: ranks differ by one window and keep the ratio.
+
+        Raises:
+            ValueError: There are more ranks than windows, so some would have nothing to do.
+        """
+        num_2d, num_3d = self.pose_2d.per_step, self.pose_3d.per_step
+        if num_workers > min(num_2d + num_3d, self.motion.per_step):
+            raise ValueError(
+                f"{num_workers} workers for data.batch_size {num_2d + num_3d} and "
+                f"data.motion_batch_size {self.motion.per_step}: each worker needs a window of both"
+            )
         return Share(
             step,
             rank,
-            tuple(windows_2d[i] for i in mine if i < split),
-            tuple(windows_3d[i - split] for i in mine if i >= split),
-            tuple(self.motion.windows(step)[rank::num_workers]),
+            self.pose_2d.windows(step, rank, num_workers),
+            self.pose_3d.windows(step, (rank - num_2d) % num_workers, num_workers),
+            self.motion.windows(step, rank, num_workers),
         )
 
 

@@ -13,25 +13,26 @@ Shapes: N frames, F features, K = 49 key-points.
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from vibe_ray.body.params import NUM_BETAS, POSE_DIM
-from vibe_ray.body.skeletons import KEYPOINTS
-from vibe_ray.data.resampling import resample_motion
+from vibe_ray.body.skeletons import KEYPOINTS, SMPL_JOINTS
 
 SCHEMA_VERSION = 1
 FEATURE_DIM = 2048
 MAX_CLIP_FRAMES = 512
 MANIFEST_FILE = "manifest.json"
+PROGRESS_FILE = "progress.json"
 
 Kind = Literal["pose", "motion"]
-Array = npt.NDArray[np.generic]
+Array = npt.NDArray[Any]
 
+# The same as in `body/params.py`, which needs torch: each reader would load 250 MB for two numbers.
+POSE_DIM = 3 * len(SMPL_JOINTS)
+NUM_BETAS = 10
 NUM_KEYPOINTS = len(KEYPOINTS)
 POSE_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
     "features": ("<f2", (-1,)),
@@ -112,6 +113,11 @@ class PoseSequence:
         """N."""
         return len(self.features)
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the others of its data set: the recording and who is in it."""
+        return self.sequence, self.person
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MotionSequence:
@@ -135,8 +141,15 @@ class MotionSequence:
         if not self.fps > 0:
             raise ValueError(f"{self.name} plays at {self.fps} frames per second")
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the others of its data set; a recording of motion has one person."""
+        return self.name, ""
+
     def resampled(self, fps: float) -> "MotionSequence":
         """Play it at another frame rate, by timestamp."""
+        from vibe_ray.data.resampling import resample_motion  # SciPy, which readers do not need
+
         pose, trans = resample_motion(self.pose, self.trans, self.fps, fps)
         return replace(self, fps=fps, pose=pose, trans=trans)
 
@@ -180,9 +193,24 @@ class Manifest(BaseModel):
         """Frames over all files."""
         return sum(sum(file.clip_frames) for file in self.files)
 
+    def has_header_of(self, other: "Manifest") -> bool:
+        """Whether the two differ in their files at most."""
+        return self.model_copy(update={"files": other.files}) == other
+
     def hash(self) -> str:
         """Identify the data: equal hashes mean equal shards."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+
+
+class Progress(BaseModel):
+    """How far a data set in the making has come, as its writer leaves it for the next run."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    manifest: Manifest
+    """With the files that are finished."""
+    sequences: list[tuple[str, str]]
+    """The sequences in those files, by name and person, all of them whole."""
 
 
 def _check_shape(sequence: str, name: str, array: Array, expected: tuple[int, ...]) -> None:

@@ -4,9 +4,12 @@ Memory holds one file's rows while writing and one sequence while reading, whate
 data set.
 """
 
+import functools
 import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
@@ -16,32 +19,37 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from vibe_ray import storage
+from vibe_ray.data.rows import binary, decode_clip, encode_clip, value
 from vibe_ray.data.schema import (
     MANIFEST_FILE,
     MAX_CLIP_FRAMES,
-    MOTION_ARRAYS,
     MOTION_SCHEMA,
-    POSE_ARRAYS,
     POSE_SCHEMA,
+    PROGRESS_FILE,
     SCHEMA_VERSION,
     Array,
     Kind,
     Manifest,
     MotionSequence,
     PoseSequence,
+    Progress,
     ShardFile,
 )
 
 FILE_BYTES = 64 * 2**20
-"""A file is closed when its rows have grown past this."""
+"""Size of a file, about. A sequence is split over files only if it is larger than one."""
+NUM_FOOTERS = 64
+"""Parquet footers that a process keeps: more files than one group of clips lies in."""
 
 
 class ShardWriter:
     """Writes sequences below a folder; on leaving the block without an error, the manifest.
 
-    Files carry the hash of their content in their names and the manifest comes last, so a run that
-    was killed leaves nothing that a reader would take for a data set, and the next run, writing the
-    same rows, finds its finished files and does not upload them again.
+    A run that was killed leaves nothing that a reader would take for a data set, since the manifest
+    comes last. The next run with the same header takes over the finished files: a sequence that is
+    in one of them is not written again. (Delete the folder if the raw data has changed meanwhile.)
+    Files carry the hash of their content in their names, so writing a finished data set anew
+    uploads only what differs.
     """
 
     def __init__(self, out: str, header: Manifest) -> None:
@@ -52,8 +60,10 @@ class ShardWriter:
             header: The manifest without files.
         """
         self.out = out
-        self.manifest = header.model_copy(update={"files": []})
         self._present = {path.rsplit("/", 1)[-1] for path in storage.list_files(out, ".parquet")}
+        self.manifest, finished = self._take_over(header)
+        self._sequences = list(finished)
+        self._finished = set(finished)
         self._rows: list[dict[str, Any]] = []
         self._num_bytes = 0
 
@@ -67,20 +77,47 @@ class ShardWriter:
             self._flush()
             self._finish()
 
+    def is_finished(self, name: str, person: str = "") -> bool:
+        """Whether an interrupted run has left this sequence: a converter may pass it over."""
+        return (name, person) in self._finished
+
     def write(self, sequence: PoseSequence | MotionSequence) -> None:
         """Add a sequence, cut into clips of at most `MAX_CLIP_FRAMES` frames.
 
         Raises:
             ValueError: It does not fit the manifest: another kind, encoder or width of features.
         """
-        encode = _pose_row if self.manifest.kind == "pose" else _motion_row
-        num_frames = len(sequence.pose)
-        for start in range(0, num_frames, MAX_CLIP_FRAMES):
-            row = encode(self.manifest, sequence, slice(start, start + MAX_CLIP_FRAMES))
-            self._rows.append(row)
-            self._num_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
+        if self.is_finished(*sequence.key):
+            return
+        if self._rows and self._num_bytes + _num_bytes(sequence) > FILE_BYTES:
+            self._flush()
+            self._save_progress()
+        num_files = len(self.manifest.files)
+        for start in range(0, len(sequence.pose), MAX_CLIP_FRAMES):
             if self._num_bytes >= FILE_BYTES:
                 self._flush()
+            row = encode_clip(self.manifest, sequence, slice(start, start + MAX_CLIP_FRAMES))
+            self._rows.append(row)
+            self._num_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
+        self._sequences.append(sequence.key)
+        if len(self.manifest.files) > num_files:  # it alone fills files: end the last one with it
+            self._flush()
+            self._save_progress()
+
+    def _take_over(self, header: Manifest) -> tuple[Manifest, list[tuple[str, str]]]:
+        """Return the manifest and the sequences that an interrupted run has left, if one has."""
+        path = storage.join(self.out, PROGRESS_FILE)
+        with suppress(FileNotFoundError, ValidationError):  # none, or another version's
+            progress = Progress.model_validate_json(storage.read_bytes(path))
+            names = {file.name for file in progress.manifest.files}
+            if progress.manifest.has_header_of(header) and names <= self._present:
+                return progress.manifest, progress.sequences
+        return header.model_copy(update={"files": []}), []
+
+    def _save_progress(self) -> None:
+        progress = Progress(manifest=self.manifest, sequences=self._sequences)
+        path = storage.join(self.out, PROGRESS_FILE)
+        storage.write_bytes_atomic(path, progress.model_dump_json().encode())
 
     def _flush(self) -> None:
         if not self._rows:
@@ -114,6 +151,7 @@ class ShardWriter:
         storage.write_bytes_atomic(storage.join(self.out, MANIFEST_FILE), text.encode())
         for name in self._present - {file.name for file in self.manifest.files}:
             storage.delete_file(storage.join(self.out, name))  # of an earlier data set here
+        storage.delete_file(storage.join(self.out, PROGRESS_FILE))
 
 
 def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
@@ -124,85 +162,93 @@ def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
         ValueError: Another schema version or kind, or not a manifest at all.
     """
     file = storage.join(path, MANIFEST_FILE)
-    if not storage.exists(file):
+    try:
+        content = storage.read_bytes(file)
+    except FileNotFoundError:
         raise FileNotFoundError(
             f"no data set at {path} ({MANIFEST_FILE} is missing): make one with "
             "`python -m vibe_ray.prepare`, or give another --data"
-        )
-    content = storage.read_bytes(file)
+        ) from None
+    _check_version(file, content)
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"{file} is not a manifest: {where}: {first['msg']}") from None
-    if manifest.schema_version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{path} has shards of schema version {manifest.schema_version}, this version reads "
-            f"{SCHEMA_VERSION}: prepare the data anew, or install the vibe_ray that wrote it"
-        )
     if kind is not None and manifest.kind != kind:
         raise ValueError(f"{path} holds {manifest.kind} shards, expected {kind} shards")
     return manifest
 
 
-def read_clip(path: str, name: str, row: int) -> dict[str, Any]:
-    """Read one clip's row from a file of a data set."""
+def _check_version(file: str, content: bytes) -> None:
+    """Compare the schema version, before anything else that another version may hold."""
+    try:
+        found = json.loads(content)["schema_version"]
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(f"{file} is not a manifest: it names no schema_version") from None
+    if found != SCHEMA_VERSION:
+        raise ValueError(
+            f"{file} is of schema version {found}, this vibe_ray reads {SCHEMA_VERSION}: prepare "
+            "the data anew, or install the vibe_ray that wrote it"
+        )
+
+
+def read_clip(path: str, name: str, row: int) -> pa.Table:
+    """Read one clip, a table of one row, from a file of a data set, in one request."""
+    filesystem, inner = storage.resolve(storage.join(path, name))
+    footer = _read_footer(path, name)
+    with (
+        filesystem.open_input_file(inner) as source,
+        pq.ParquetFile(source, metadata=footer, pre_buffer=True) as file,
+    ):
+        return file.read_row_group(row, use_threads=False)
+
+
+@functools.lru_cache(maxsize=NUM_FOOTERS)
+def _read_footer(path: str, name: str) -> pq.FileMetaData:
+    """Read where a file's rows lie. A name holds the content's hash, so this never grows stale."""
     filesystem, inner = storage.resolve(storage.join(path, name))
     with filesystem.open_input_file(inner) as source:
-        table = pq.ParquetFile(source).read_row_group(row)
-    return {column: table[column][0] for column in table.column_names}
+        return pq.read_metadata(source)
 
 
 def read_pose_sequences(path: str) -> Iterator[PoseSequence]:
     """Yield the sequences of a pose data set, clips joined again, one at a time."""
-    manifest = read_manifest(path, "pose")
-    for rows in _runs(path, manifest, ("sequence", "person")):
-        arrays = {
-            name: np.concatenate([decode(row[name], *spec, row) for row in rows])
-            for name, spec in POSE_ARRAYS.items()
-        }
+    for rows in _runs(path, read_manifest(path, "pose")):
+        arrays = _joined(rows)
         for name in ("has_kp_3d", "has_smpl", "valid"):
             arrays[name] = arrays[name].astype(bool)
-        first = {k: rows[0][k].as_py() for k in ("dataset", "sequence", "person", "fps")}
-        yield PoseSequence(
-            **first,
-            encoder_id=rows[0]["encoder_id"].as_py(),
-            start_frame=rows[0]["start_frame"].as_py(),
-            **arrays,
-        )
+        names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
+        known: dict[str, Any] = {name: value(rows[0], name) for name in names}
+        yield PoseSequence(**(known | arrays))
 
 
 def read_motion_sequences(path: str) -> Iterator[MotionSequence]:
     """Yield the sequences of a motion data set, clips joined again, one at a time."""
-    manifest = read_manifest(path, "motion")
-    for rows in _runs(path, manifest, ("sequence",)):
-        arrays = {
-            name: np.concatenate([decode(row[name], *spec, row) for row in rows])
-            for name, spec in MOTION_ARRAYS.items()
-        }
+    for rows in _runs(path, read_manifest(path, "motion")):
         yield MotionSequence(
-            dataset=rows[0]["dataset"].as_py(),
-            name=rows[0]["sequence"].as_py(),
-            fps=rows[0]["fps"].as_py(),
-            betas=np.frombuffer(rows[0]["betas"].as_buffer(), "<f4"),
-            **arrays,
+            dataset=value(rows[0], "dataset"),
+            name=value(rows[0], "sequence"),
+            fps=value(rows[0], "fps"),
+            betas=binary(rows[0], "betas", "<f4"),
+            **_joined(rows),
         )
 
 
-def decode(value: pa.Scalar, dtype: str, shape: tuple[int, ...], row: dict[str, Any]) -> Array:
-    """View a binary value as its array (N, *shape), without a copy."""
-    array: Array = np.frombuffer(value.as_buffer(), dtype)
-    return array.reshape(row["num_frames"].as_py(), *shape)
+def _joined(rows: list[pa.Table]) -> dict[str, Array]:
+    """Join the arrays of a sequence's clips."""
+    clips = [decode_clip(row) for row in rows]
+    return {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
 
 
-def _runs(path: str, manifest: Manifest, key: Sequence[str]) -> Iterator[list[dict[str, Any]]]:
+def _runs(path: str, manifest: Manifest) -> Iterator[list[pa.Table]]:
     """Yield the rows of each sequence; a sequence's clips stand one after the other."""
-    rows: list[dict[str, Any]] = []
+    rows: list[pa.Table] = []
     for file in manifest.files:
         for index in range(len(file.clip_frames)):
             row = read_clip(path, file.name, index)
-            if rows and any(row[k] != rows[0][k] for k in key):
+            if rows and not _continues(rows[-1], row):
                 yield rows
                 rows = []
             rows.append(row)
@@ -210,47 +256,14 @@ def _runs(path: str, manifest: Manifest, key: Sequence[str]) -> Iterator[list[di
         yield rows
 
 
-def _pose_row(manifest: Manifest, sequence: Any, frames: slice) -> dict[str, Any]:
-    if not isinstance(sequence, PoseSequence):
-        raise ValueError(f"expected a pose sequence, found {type(sequence).__name__}")
-    found = (sequence.encoder_id, sequence.features.shape[1])
-    if found != (manifest.encoder_id, manifest.feature_dim):
-        raise ValueError(
-            f"{sequence.sequence}: encoder and feature width are {found}, the manifest's "
-            f"{(manifest.encoder_id, manifest.feature_dim)}"
-        )
-    arrays = {name: (getattr(sequence, name), dtype) for name, (dtype, _) in POSE_ARRAYS.items()}
-    return {
-        **_identity(sequence.dataset, sequence.sequence, sequence.fps, frames, len(sequence.pose)),
-        "start_frame": sequence.start_frame + frames.start,
-        "person": sequence.person,
-        "encoder_id": sequence.encoder_id,
-        "feature_dim": sequence.features.shape[1],
-        **{name: _bytes(array[frames], dtype) for name, (array, dtype) in arrays.items()},
-    }
+def _continues(before: pa.Table, row: pa.Table) -> bool:
+    """Whether a row is the next clip of the sequence of the one before it."""
+    names = [name for name in ("dataset", "sequence", "person") if name in row.column_names]
+    end = value(before, "start_frame") + value(before, "num_frames")
+    same = all(value(row, name) == value(before, name) for name in names)
+    return same and value(row, "start_frame") == end
 
 
-def _motion_row(_: Manifest, sequence: Any, frames: slice) -> dict[str, Any]:
-    if not isinstance(sequence, MotionSequence):
-        raise ValueError(f"expected a motion sequence, found {type(sequence).__name__}")
-    arrays = {name: (getattr(sequence, name), dtype) for name, (dtype, _) in MOTION_ARRAYS.items()}
-    return {
-        **_identity(sequence.dataset, sequence.name, sequence.fps, frames, len(sequence.pose)),
-        **{name: _bytes(array[frames], dtype) for name, (array, dtype) in arrays.items()},
-        "betas": _bytes(sequence.betas, "<f4"),
-    }
-
-
-def _identity(dataset: str, name: str, fps: float, frames: slice, total: int) -> dict[str, Any]:
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "dataset": dataset,
-        "sequence": name,
-        "start_frame": frames.start,
-        "num_frames": min(frames.stop, total) - frames.start,
-        "fps": float(fps),
-    }
-
-
-def _bytes(array: Array, dtype: str) -> bytes:
-    return np.ascontiguousarray(array, dtype=dtype).tobytes()
+def _num_bytes(sequence: PoseSequence | MotionSequence) -> int:
+    """Size of a sequence's arrays, about."""
+    return sum(value.nbytes for value in vars(sequence).values() if isinstance(value, np.ndarray))

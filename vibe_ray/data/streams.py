@@ -4,21 +4,30 @@ A row of the dataset is one rank's share of one step. An **item** is a few conse
 rank, read by one task into one block; items alternate between the ranks, so that Ray's splitter,
 which in order-preserving mode gives each next block to the rank with the fewest rows, deals every
 rank its own. What arrives is checked against that, since the splitter promises it nowhere.
+
+Readers import this module, so it leaves torch to `batches.py` and that to the consumers.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray.data
 
-from vibe_ray.data.batches import ROW_SCHEMA, StepBatch, decode_row, encode_row
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.data.reading import read_share
+from vibe_ray.data.reading import num_row_bytes, read_shares
+from vibe_ray.data.rows import value
 
-ITEM_STEPS = 4
-"""Steps per item: amortizes a task's overhead, keeps blocks at some megabytes."""
+if TYPE_CHECKING:
+    from vibe_ray.data.batches import StepBatch
+
+ITEM_BYTES = 16 * 2**20
+"""Size that a block should not exceed. Ray cuts blocks of over 128 MB, which would end the dealing;
+a block of one row it cannot cut.
+"""
+MAX_ITEM_STEPS = 8
+"""Steps per item at most: one task's overhead is spread over them, but they are read at a time."""
 READER_CPUS = 0.25
 PREFETCH = 2
 
@@ -26,18 +35,21 @@ PREFETCH = 2
 def step_dataset(
     plan: StepPlan, start_step: int, num_steps: int, num_workers: int
 ) -> ray.data.Dataset:
-    """Return the dataset of all shares of the steps from `start_step` on."""
-    num_items = -(-num_steps // ITEM_STEPS) * num_workers
+    """Return the dataset of all shares of the steps from `start_step` on.
+
+    Its splits must be made with `ExecutionOptions(preserve_order=True)` and `equal=True`.
+    """
+    item_steps = max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, num_workers)))
+    num_items = -(-num_steps // item_steps) * num_workers
     plan_ref = ray.put(plan)
 
     def read(items: pa.Table) -> Iterator[pa.Table]:
         loaded = _load(plan_ref)
         for item in items["id"].to_pylist():
             chunk, rank = divmod(item, num_workers)
-            first = start_step + chunk * ITEM_STEPS
-            last = min(first + ITEM_STEPS, start_step + num_steps)
-            rows = [_row(loaded, step, rank, num_workers) for step in range(first, last)]
-            yield pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+            first = start_step + chunk * item_steps
+            steps = range(first, min(first + item_steps, start_step + num_steps))
+            yield read_shares(loaded, [loaded.share(step, rank, num_workers) for step in steps])
 
     return ray.data.range(num_items, override_num_blocks=num_items).map_batches(
         read,
@@ -48,16 +60,19 @@ def step_dataset(
     )
 
 
-def step_batches(stream: ray.data.DataIterator, start_step: int, rank: int) -> Iterator[StepBatch]:
+def step_batches(
+    stream: ray.data.DataIterator, start_step: int, rank: int
+) -> "Iterator[StepBatch]":
     """Yield this rank's batches from its split of `step_dataset`.
 
     Raises:
         RuntimeError: A row of another rank or step arrived.
     """
+    from vibe_ray.data.batches import decode_row
+
     rows = stream.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=PREFETCH)
-    for step, table in enumerate(rows, start_step):
-        row = {name: table[name][0] for name in table.column_names}
-        found = (row["step"].as_py(), row["rank"].as_py())
+    for step, row in enumerate(rows, start_step):
+        found = (value(row, "step"), value(row, "rank"))
         if found != (step, rank):
             raise RuntimeError(f"the stream brought step and rank {found}, expected {(step, rank)}")
         yield decode_row(row)
@@ -65,19 +80,15 @@ def step_batches(stream: ray.data.DataIterator, start_step: int, rank: int) -> I
 
 def local_step_batches(
     plan: StepPlan, start_step: int, num_steps: int, rank: int = 0, num_workers: int = 1
-) -> Iterator[StepBatch]:
+) -> "Iterator[StepBatch]":
     """Yield the same batches without Ray."""
+    from vibe_ray.data.batches import decode_row
+
     for step in range(start_step, start_step + num_steps):
-        table = pa.Table.from_pylist([_row(plan, step, rank, num_workers)], schema=ROW_SCHEMA)
-        yield decode_row({name: table[name][0] for name in table.column_names})
+        yield decode_row(read_shares(plan, [plan.share(step, rank, num_workers)]))
 
 
 @lru_cache(maxsize=2)
-def _load(plan_ref: ray.ObjectRef) -> StepPlan:
+def _load(plan_ref: ray.ObjectRef[StepPlan]) -> StepPlan:
     """Fetch the plan once per reading process; its caches of the order then serve all its tasks."""
-    plan: StepPlan = ray.get(plan_ref)
-    return plan
-
-
-def _row(plan: StepPlan, step: int, rank: int, num_workers: int) -> dict[str, Any]:
-    return encode_row(step, rank, *read_share(plan, plan.share(step, rank, num_workers)))
+    return ray.get(plan_ref)

@@ -9,7 +9,7 @@ length leaves room, without changing how many windows there are.
 Memory grows with the number of clips (some 20 bytes each), not of windows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
@@ -20,7 +20,8 @@ import numpy.typing as npt
 from vibe_ray.data.schema import Manifest
 
 GROUP_CLIPS = 32
-"""Clips whose windows are mixed: at most 512 frames of 2048 half-precision numbers each, 70 MB."""
+"""Clips whose windows are mixed: at most 512 frames of some 5600 bytes each, 92 MB."""
+_PASS, _GROUP = 0, 1  # what random numbers are for
 
 Integers = npt.NDArray[np.int64]
 
@@ -51,10 +52,13 @@ class WindowStream:
     num_frames: Integers
     counts: Integers = field(init=False)
     """Windows per clip."""
+    num_windows: int = field(init=False)
+    """Windows of one pass."""
 
     def __post_init__(self) -> None:
         counts = np.maximum(0, (self.num_frames - self.length) // self.stride + 1)
         object.__setattr__(self, "counts", counts)
+        object.__setattr__(self, "num_windows", int(counts.sum()))
 
     @classmethod
     def over(
@@ -67,21 +71,24 @@ class WindowStream:
         stride: int,
     ) -> "WindowStream":
         """Index the clips of data sets, in their order."""
-        clips = [
-            (dataset, file, row, num_frames)
+        shards = [
+            (dataset, file, shard.clip_frames)
             for dataset, manifest in enumerate(manifests)
             for file, shard in enumerate(manifest.files)
-            for row, num_frames in enumerate(shard.clip_frames)
         ]
-        columns = np.array(clips, dtype=np.int64).reshape(-1, 4).T
-        return cls(stream_id, seed, length, stride, *columns)
+        sizes = [len(clips) for _, _, clips in shards]
+        return cls(
+            stream_id,
+            seed,
+            length,
+            stride,
+            dataset=np.repeat(np.array([dataset for dataset, _, _ in shards], np.int64), sizes),
+            file=np.repeat(np.array([file for _, file, _ in shards], np.int64), sizes),
+            row=_joined([np.arange(size) for size in sizes]),
+            num_frames=_joined([np.array(clips, np.int64) for _, _, clips in shards]),
+        )
 
-    @property
-    def num_windows(self) -> int:
-        """Windows of one pass."""
-        return int(self.counts.sum())
-
-    def at(self, positions: Sequence[int] | range) -> list[Window]:
+    def at(self, positions: Iterable[int]) -> list[Window]:
         """Return the windows at positions of the stream.
 
         Raises:
@@ -94,15 +101,15 @@ class WindowStream:
     def _at(self, position: int) -> Window:
         number, offset = divmod(position, self.num_windows)
         ends = _pass_order(self, number)[1]
-        group = int(np.searchsorted(ends, offset, side="right"))
+        group = int(ends.searchsorted(offset, side="right"))
         first = int(ends[group - 1]) if group else 0
-        clip, start = _group_order(self, number, group)[offset - first]
-        return Window(
-            int(self.dataset[clip]), int(self.file[clip]), int(self.row[clip]), int(start)
-        )
+        return Window._make(_group_order(self, number, group)[offset - first].tolist())
 
     def random(self, *key: int) -> np.random.Generator:
-        """Return the random numbers that belong to a key, the same in every process."""
+        """Return the random numbers that belong to a key, the same in every process.
+
+        Keys must not differ in trailing zeros alone: NumPy takes such for the same.
+        """
         return np.random.default_rng([self.seed, self.stream_id, *key])
 
 
@@ -110,7 +117,7 @@ class WindowStream:
 def _pass_order(stream: WindowStream, number: int) -> tuple[Integers, Integers]:
     """Shuffled clips of a pass, and where each group of them ends, counted in windows."""
     usable = np.flatnonzero(stream.counts)
-    clips = stream.random(number).permutation(usable)
+    clips = stream.random(_PASS, number).permutation(usable)
     ends = np.cumsum(stream.counts[clips])
     last = np.minimum(np.arange(GROUP_CLIPS, len(clips) + GROUP_CLIPS, GROUP_CLIPS), len(clips))
     return clips, ends[last - 1]
@@ -118,13 +125,18 @@ def _pass_order(stream: WindowStream, number: int) -> tuple[Integers, Integers]:
 
 @lru_cache(maxsize=16)
 def _group_order(stream: WindowStream, number: int, group: int) -> Integers:
-    """Shuffled windows (n, 2) of a group: clip and start."""
+    """Shuffled windows (n, 4) of a group: data set, file, row and start."""
     clips = _pass_order(stream, number)[0][group * GROUP_CLIPS : (group + 1) * GROUP_CLIPS]
-    random = stream.random(number, group)
+    random = stream.random(_GROUP, number, group)
     counts = stream.counts[clips]
     room = stream.num_frames[clips] - stream.length - (counts - 1) * stream.stride
     offsets = random.integers(0, np.minimum(room, stream.stride - 1), endpoint=True)
     within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = np.repeat(offsets, counts) + within * stream.stride
-    order: Integers = random.permutation(np.stack([np.repeat(clips, counts), starts], axis=1))
+    columns = [np.repeat(of[clips], counts) for of in (stream.dataset, stream.file, stream.row)]
+    order: Integers = random.permutation(np.stack([*columns, starts], axis=1))
     return order
+
+
+def _joined(parts: list[Integers]) -> Integers:
+    return np.concatenate([np.empty(0, np.int64), *parts])
