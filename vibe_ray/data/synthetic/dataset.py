@@ -51,7 +51,7 @@ class OpenCapturesConfig:
     captures_3d: int = 8
     """Captures of each training clip of which only the detected key-points are given, and of those
     with full truth."""
-    captures_heldout: int = 4
+    captures_heldout: int = 8
     """Captures of each validation and test clip."""
     max_frames: int = 250
     """Longer clips are cut, each piece with its own person and camera."""
