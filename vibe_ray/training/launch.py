@@ -218,6 +218,7 @@ def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.t
                 checkpoint_score_order="min",
             ),
             callbacks=[_RunLogCallback(launch.run_dir), *launch.callbacks],
+            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
         datasets={"steps": functools.partial(_dataset_from_latest, config, launch, plan)},
         dataset_config=ray.train.DataConfig(execution_options=options),

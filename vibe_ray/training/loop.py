@@ -80,13 +80,12 @@ def validate(state: TrainState) -> dict[str, float]:
     )
     limit = config.validation.max_sequences
     sequences = read_pose_sequences(join(config.data.root, config.data.validation))
-    state.generator.eval()
+    predict = state.generator.folded()
     for index, sequence in enumerate(sequences):
         if limit and index >= limit:
             break
         if index % world_size == rank:
-            evaluator.add(state.generator, sequence)
-    state.generator.train()
+            evaluator.add(predict, sequence)
     if dist.is_initialized():
         evaluator.all_reduce()
     return evaluator.result().metrics

@@ -34,6 +34,9 @@ TRAINER_FILE = "trainer.pt"
 MANIFEST_FILE = "manifest.json"
 
 
+Weights = dict[str, Tensor]
+
+
 @dataclass
 class TrainState:
     """Networks, optimizers, schedules and counters of one rank.
@@ -119,10 +122,9 @@ class TrainState:
 
     def save(self, directory: Path, manifest: dict[str, Any]) -> None:
         """Write the checkpoint's files into an existing, empty directory."""
-        write_json(directory / CONFIG_FILE, to_dict(self.config))
-        save_file(contiguous(self.generator.state_dict()), directory / GENERATOR_FILE)
-        if self.config.is_adversarial:
-            save_file(contiguous(self.discriminator.state_dict()), directory / DISCRIMINATOR_FILE)
+        discriminator = self.discriminator.state_dict() if self.config.is_adversarial else None
+        generator = self.generator.state_dict()
+        save_networks(directory, self.config, generator, discriminator, manifest)
         trainer = {
             "step": self.step,
             "best_score": self.best_score,
@@ -132,8 +134,6 @@ class TrainState:
             "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
         }
         torch.save(trainer, directory / TRAINER_FILE)
-        written_by = {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__}
-        write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
 
     def load(self, directory: Path) -> None:
         """Continue from a checkpoint of the same config."""
@@ -148,6 +148,30 @@ class TrainState:
         self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
         for scheduler, values in zip(self.schedulers, trainer["schedulers"], strict=True):
             scheduler.load_state_dict(values)
+
+
+def save_networks(
+    directory: Path,
+    config: TrainConfig,
+    generator: Weights,
+    discriminator: Weights | None,
+    manifest: dict[str, Any],
+) -> None:
+    """Write a checkpoint that can be used and started from, though not resumed.
+
+    Args:
+        directory: Exists.
+        config: Of the networks; its other sections say how they were trained.
+        generator: State dict; stored in the type it comes in.
+        discriminator: Likewise, or None.
+        manifest: Joined by the versions that wrote it.
+    """
+    write_json(directory / CONFIG_FILE, to_dict(config))
+    save_file(contiguous(generator), directory / GENERATOR_FILE)
+    if discriminator is not None:
+        save_file(contiguous(discriminator), directory / DISCRIMINATOR_FILE)
+    written_by = {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__}
+    write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
 
 
 def load_config(directory: Path) -> TrainConfig:
@@ -165,14 +189,14 @@ def load_config(directory: Path) -> TrainConfig:
     return from_dict(json.loads(path.read_text()))
 
 
-def load_weights(directory: Path, name: str) -> dict[str, Tensor]:
+def load_weights(directory: Path, name: str) -> Weights:
     """Read one network's weights in float32 (packaged ones are stored in half precision)."""
     path = directory / name
     if not path.is_file():
         raise FileNotFoundError(
             f"no {name} in {directory}: the checkpoint is incomplete or foreign"
         )
-    weights: dict[str, Tensor] = load_file(path)
+    weights: Weights = load_file(path)
     return {key: value.float() for key, value in weights.items()}
 
 
@@ -223,7 +247,7 @@ def write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def contiguous(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+def contiguous(weights: Weights) -> Weights:
     """Detach and pack tensors as safetensors wants them."""
     return {key: value.detach().cpu().contiguous() for key, value in weights.items()}
 

@@ -51,7 +51,7 @@ def adversarial_step(state: TrainState, batch: StepBatch) -> dict[str, Tensor]:
     total = _weighted(shares, {name: getattr(weights, name) for name in shares})
     _update(state.generator_optimizer, total)
     metrics = {f"train/generator/{name}": share.detach() for name, share in shares.items()}
-    metrics["train/generator/total"] = total.detach()
+    metrics["train/generator/total"] = total.detach() / _world_size()
     if state.config.is_adversarial and state.step % state.config.optim.discriminator_every == 0:
         metrics |= _discriminator_update(state, fake.detach(), batch)
     state.step += 1
@@ -92,8 +92,12 @@ def _shares(terms: Terms) -> dict[str, Tensor]:
 
 def _weighted(shares: dict[str, Tensor], weights: dict[str, float]) -> Tensor:
     """Sum the weighted shares; DDP averages gradients over ranks, so the world size undoes that."""
-    world_size = dist.get_world_size() if dist.is_initialized() else 1
-    return world_size * torch.stack([weights[name] * share for name, share in shares.items()]).sum()
+    terms = [weights[name] * share for name, share in shares.items()]
+    return _world_size() * torch.stack(terms).sum()
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def _update(optimizer: torch.optim.Optimizer, loss: Tensor) -> None:

@@ -1,0 +1,200 @@
+"""`python -m vibe_ray.prepare`: turn raw data into shards, check them, import weights."""
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from vibe_ray import cli
+
+if TYPE_CHECKING:
+    from vibe_ray.data.schema import MotionSequence
+
+logger = logging.getLogger(__name__)
+
+MOTION_SOURCES = {
+    "amass": "AMASS recordings, SMPL-H or SMPL-X .npz",
+    "bvh": "BVH recordings of the usual rigs",
+    "amc": "ASF/AMC recordings, as CMU has them",
+}
+SMOKE = {"captures_2d": 1, "captures_3d": 1, "captures_heldout": 1, "max_frames": 60}
+"""`--size smoke`: a world that is made and trained on in seconds."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and prepare."""
+    parser = cli.make_parser(
+        "prepare",
+        "Turn raw data into shards, check shards, import released weights.",
+        "python -m vibe_ray.prepare open --out data/open",
+    )
+    commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    for name, text in MOTION_SOURCES.items():
+        command = _add(commands, name, text, f"{name} --raw DIR --out data/{name}/train", _motion)
+        command.add_argument("--raw", required=True, help="folder or s3:// of the recordings")
+        command.add_argument("--out", required=True, help="folder or s3:// of the data set")
+        command.add_argument("--split", default="train", help="name of the split (train)")
+        command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+    _add_open(commands)
+    _add_encoder(commands)
+    _add_tools(commands)
+    cli.run(parser, lambda args: args.run(args), argv)
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _add(
+    commands: Commands,
+    name: str,
+    text: str,
+    example: str,
+    run: Callable[[argparse.Namespace], None],
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=f"example:\n  python -m vibe_ray.prepare {example}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def _add_open(commands: Commands) -> None:
+    text = "the open world: synthetic captures of open motion, as training and test shards"
+    command = _add(commands, "open", text, "open --out data/open", _open)
+    command.add_argument("--out", required=True, help="folder or s3:// of the data root")
+    _add_motion_flags(command)
+    command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
+    command.add_argument("--seed", type=int, default=0, help="seed of all captures (0)")
+    command.add_argument("--size", default="full", choices=("full", "smoke"))
+
+
+def _add_encoder(commands: Commands) -> None:
+    text = "train the frame encoder and its frame baseline on synthetic captures (hours on a CPU)"
+    command = _add(commands, "encoder", text, "encoder --out runs/encoder", _encoder)
+    command.add_argument("--out", required=True, help="folder; taken up again where it stands")
+    _add_motion_flags(command)
+    command.add_argument("--steps", type=int, help="number of updates")
+    command.add_argument("--seed", type=int, default=0)
+
+
+def _add_motion_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--motion",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="more motion: folder or s3:// of BVH, AMC or AMASS files; may be repeated",
+    )
+
+
+def _add_tools(commands: Commands) -> None:
+    text = "check data sets: schema, NaN, units, joint order, frame rate, duplicates, leakage"
+    command = _add(commands, "validate", text, "validate data/open", _validate)
+    command.add_argument("path", help="a data set, or a folder of several; local or s3://")
+    text = "a released VIBE checkpoint (.pth.tar) as a checkpoint directory"
+    example = "import-checkpoint --raw vibe_model_wo_3dpw.pth.tar --out runs/vibe_released"
+    command = _add(commands, "import-checkpoint", text, example, _import_checkpoint)
+    command.add_argument("--raw", required=True, help="the authors' file")
+    command.add_argument(
+        "--architecture",
+        default="vibe",
+        choices=("vibe", "spin"),
+        help="spin: take the regressor of a SPIN checkpoint, for initial_regressor (vibe)",
+    )
+    command.add_argument("--out", required=True, help="checkpoint directory to write")
+
+
+def _motion(args: argparse.Namespace) -> None:
+    from importlib import import_module
+
+    from vibe_ray.data.converters.conversion import ConversionConfig
+    from vibe_ray.data.schema import Manifest
+    from vibe_ray.data.shards import ShardWriter
+
+    converter = import_module(f"vibe_ray.data.converters.{args.source}")
+    header = Manifest(
+        kind="motion",
+        dataset=args.source,
+        split=args.split,
+        source=args.raw,
+        converter=args.source,
+        fps=args.fps,
+    )
+    with ShardWriter(args.out, header) as writer:
+        sequences = converter.read_sequences(args.raw, ConversionConfig(fps=args.fps))
+        for sequence in _counted(sequences):
+            writer.write(sequence)
+    manifest = writer.manifest
+    minutes = manifest.num_frames / manifest.fps / 60
+    print(f"{args.out}: {manifest.num_clips} clips, {minutes:.1f} minutes")
+
+
+def _open(args: argparse.Namespace) -> None:
+    import torch
+
+    from vibe_ray.body.model import BodyConfig, load_body
+    from vibe_ray.data.synthetic.dataset import OpenCapturesConfig
+    from vibe_ray.features.extract import write_open_world
+    from vibe_ray.features.keypoint_encoder import load_encoder
+
+    encoder = load_encoder(args.encoder)
+    changes = SMOKE if args.size == "smoke" else {}
+    config = OpenCapturesConfig(seed=args.seed, **changes)
+    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+    write_open_world(args.out, _gather(args.motion), encoder, config, load_body(BodyConfig()))
+    print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}`")
+
+
+def _gather(folders: Sequence[str]) -> "list[MotionSequence]":
+    """Collect the open motion, DeepMimic's clips and what the user brings."""
+    from vibe_ray.data.converters import deepmimic
+    from vibe_ray.data.converters.mixed import read_folder
+    from vibe_ray.data.open_motion import load_open_motion
+
+    motion = [*load_open_motion(), *deepmimic.read_sequences()]
+    for folder in folders:
+        motion += _counted(read_folder(folder))
+    seconds = sum(len(clip.pose) / clip.fps for clip in motion)
+    logger.info("%d motion clips, %.1f minutes", len(motion), seconds / 60)
+    return motion
+
+
+def _counted(sequences: "Iterable[MotionSequence]") -> "Iterable[MotionSequence]":
+    from rich.progress import track
+
+    return track(sequences, "converting", total=None)
+
+
+def _encoder(args: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from vibe_ray.training.frame_encoder import train_and_save
+
+    train_and_save(_gather(args.motion), Path(args.out), seed=args.seed, num_steps=args.steps)
+    print(f"{args.out}: keypoint_encoder/ and frame_baseline/ written")
+
+
+def _validate(args: argparse.Namespace) -> None:
+    from vibe_ray.data.validate import validate
+
+    findings = list(validate(args.path))
+    for finding in findings:
+        print(f"{finding.level}: {finding.message}")
+    num_errors = sum(finding.level == "error" for finding in findings)
+    if num_errors:
+        raise SystemExit(1)
+    print(f"{args.path}: no errors, {len(findings)} warnings")
+
+
+def _import_checkpoint(args: argparse.Namespace) -> None:
+    from vibe_ray.training.imports import import_checkpoint
+
+    print(f"{args.out}: {import_checkpoint(args.raw, args.out, args.architecture)}")
+
+
+if __name__ == "__main__":
+    main()
