@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -191,7 +192,8 @@ def cut(key: str, num: int) -> Callable[[Entries], Entries]:
 def test_a_foreign_body_is_refused(
     folder: Path, made_up: BodyArrays, change: Callable[[Entries], Entries], message: str
 ) -> None:
-    np.savez(folder / "foreign.npz", **change(smpl_entries(made_up)))
+    entries: dict[str, Any] = change(smpl_entries(made_up))
+    np.savez(folder / "foreign.npz", **entries)
     with pytest.raises(ValueError, match=message):
         load_body(BodyConfig(path=str(folder / "foreign.npz")))
 
