@@ -69,7 +69,7 @@ def run(
 ) -> None:
     """Parse, set logging up and call the command; what a user can mend ends in exit code 2."""
     args = parser.parse_args(argv)
-    quiet_libraries()
+    set_ray_defaults()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     try:
         command(args)
@@ -77,13 +77,14 @@ def run(
         parser.exit(2, f"{parser.prog}: {error}\n")
 
 
-def quiet_libraries() -> None:
-    """Keep Ray's own notices and bars off the console unless the user has asked otherwise."""
+def set_ray_defaults() -> None:
+    """Set how Ray behaves and how much it says, where the environment does not say otherwise."""
     for name, value in {
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_DATA_LOG_LEVEL": "ERROR",
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # its new behavior, without the notice
         "RAY_TRAIN_V2_ENABLED": "1",
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # else workers read relative paths from another folder
     }.items():
         os.environ.setdefault(name, value)

@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from vibe_ray import cli, storage
 
@@ -93,10 +93,10 @@ def _evaluate(args: argparse.Namespace) -> None:
         _write_report(args.report, runs, baseline, comparison, data)
 
 
-def _load(checkpoint: str, packaged_name: str) -> "Predictor":
+def _load(checkpoint: str, packaged_name: Literal["vibe", "frame_baseline"]) -> "Predictor":
     from vibe_ray.inference import Predictor
+    from vibe_ray.pretrained import packaged
     from vibe_ray.training.reporting import find_checkpoint
-    from vibe_ray.training.state import packaged
 
     path = str(packaged(packaged_name)) if checkpoint == "open" else find_checkpoint(checkpoint)
     return Predictor.from_checkpoint(path)

@@ -10,6 +10,8 @@ from vibe_ray import cli
 if TYPE_CHECKING:
     from vibe_ray.data.schema import MotionSequence
 
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
 logger = logging.getLogger(__name__)
 
 MOTION_SOURCES = {
@@ -17,8 +19,6 @@ MOTION_SOURCES = {
     "bvh": "BVH recordings of the usual rigs",
     "amc": "ASF/AMC recordings, as CMU has them",
 }
-SMOKE = {"captures_2d": 1, "captures_3d": 1, "captures_heldout": 1, "max_frames": 60}
-"""`--size smoke`: a world that is made and trained on in seconds."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -41,11 +41,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     cli.run(parser, lambda args: args.run(args), argv)
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
 def _add(
-    commands: Commands,
+    commands: "Commands",
     name: str,
     text: str,
     example: str,
@@ -62,7 +59,7 @@ def _add(
     return command
 
 
-def _add_open(commands: Commands) -> None:
+def _add_open(commands: "Commands") -> None:
     text = "the open world: synthetic captures of open motion, as training and test shards"
     command = _add(commands, "open", text, "open --out data/open", _open)
     command.add_argument("--out", required=True, help="folder or s3:// of the data root")
@@ -72,7 +69,7 @@ def _add_open(commands: Commands) -> None:
     command.add_argument("--size", default="full", choices=("full", "smoke"))
 
 
-def _add_encoder(commands: Commands) -> None:
+def _add_encoder(commands: "Commands") -> None:
     text = "train the frame encoder and its frame baseline on synthetic captures (hours on a CPU)"
     command = _add(commands, "encoder", text, "encoder --out runs/encoder", _encoder)
     command.add_argument("--out", required=True, help="folder; taken up again where it stands")
@@ -91,7 +88,7 @@ def _add_motion_flags(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_tools(commands: Commands) -> None:
+def _add_tools(commands: "Commands") -> None:
     text = "check data sets: schema, NaN, units, joint order, frame rate, duplicates, leakage"
     command = _add(commands, "validate", text, "validate data/open", _validate)
     command.add_argument("path", help="a data set, or a folder of several; local or s3://")
@@ -134,7 +131,7 @@ def _motion(args: argparse.Namespace) -> None:
 
 
 def _open(args: argparse.Namespace) -> None:
-    import torch
+    from dataclasses import replace
 
     from vibe_ray.body.model import BodyConfig, load_body
     from vibe_ray.data.synthetic.dataset import OpenCapturesConfig
@@ -142,9 +139,9 @@ def _open(args: argparse.Namespace) -> None:
     from vibe_ray.features.keypoint_encoder import load_encoder
 
     encoder = load_encoder(args.encoder)
-    changes = SMOKE if args.size == "smoke" else {}
-    config = OpenCapturesConfig(seed=args.seed, **changes)
-    torch.set_num_threads(max(1, torch.get_num_threads() // 2))
+    config = OpenCapturesConfig(seed=args.seed)
+    if args.size == "smoke":  # a world that is made and trained on in seconds
+        config = replace(config, captures_2d=1, captures_3d=1, captures_heldout=1)
     write_open_world(args.out, _gather(args.motion), encoder, config, load_body(BodyConfig()))
     print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}`")
 

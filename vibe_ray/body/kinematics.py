@@ -39,7 +39,6 @@ class KinematicChain(nn.Module):
     ancestors, one product with a 0/1 matrix. Nothing is read back from the device.
     """
 
-    levels: list[Tensor]
     ancestors: Tensor
     offset: Tensor
     offset_dirs: Tensor

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import vibe_ray
 from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.pretrained import packaged
 
 FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
@@ -140,8 +140,8 @@ def load_encoder(source: str) -> KeypointEncoder:
         FileNotFoundError: There is no encoder.
         ValueError: It is of another version.
     """
-    packaged = Path(vibe_ray.__file__).parent / "pretrained" / "keypoint_encoder"
-    return KeypointEncoder.load(packaged if source == "open" else Path(source))
+    directory = packaged("keypoint_encoder") if source == "open" else Path(source)
+    return KeypointEncoder.load(directory)
 
 
 def canonical_name(name: str) -> str:

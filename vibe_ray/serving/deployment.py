@@ -11,10 +11,11 @@ from ray import serve
 
 from vibe_ray import storage
 from vibe_ray.inference import Predictor
+from vibe_ray.pretrained import packaged
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
 from vibe_ray.training.reporting import find_checkpoint
-from vibe_ray.training.state import MANIFEST_FILE, packaged
+from vibe_ray.training.state import MANIFEST_FILE
 
 
 class VibeReplica:

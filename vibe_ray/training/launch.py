@@ -25,6 +25,7 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train.v2.api.callback import UserCallback
+from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
@@ -45,6 +46,8 @@ from vibe_ray.training.state import MANIFEST_FILE, TrainState
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
+OBJECT_STORE_BYTES = 2**30
+"""On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +84,8 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
         ray.train.v2.api.exceptions.TrainingFailedError: The workers failed more than
             `max_failures` times.
     """
-    plan = prepare_run(config, launch)
+    plan = check(config, launch)
+    _claim(config, launch, plan)
     if launch.workers == 0:
         _train_in_process(config, launch, plan)
     else:
@@ -92,11 +96,11 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
     return RunResult(launch.run_dir, best, last, read_metrics(launch.run_dir))
 
 
-def prepare_run(config: TrainConfig, launch: Launch) -> StepPlan:
-    """Check all that can be wrong before a cluster starts, and claim the run's folder.
+def check(config: TrainConfig, launch: Launch) -> StepPlan:
+    """Check all that can be wrong before a cluster starts, and return which windows come when.
 
     Raises:
-        ValueError: Data that does not fit the config, an unknown protocol, a name in use.
+        ValueError: Data that does not fit the config, or an unknown protocol.
         FileNotFoundError: A data set, a body or initial weights that are not there.
         PermissionError: A storage path that cannot be written.
     """
@@ -110,9 +114,7 @@ def prepare_run(config: TrainConfig, launch: Launch) -> StepPlan:
     check_usable(config.data, config.generator.feature_dim)
     TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
     storage.check_writable(launch.storage)
-    plan = make_plan(config.data, config.seed)
-    _claim(config, launch, plan)
-    return plan
+    return make_plan(config.data, config.seed)
 
 
 def _claim(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
@@ -153,9 +155,14 @@ def connect(workers: int, device: str) -> None:
     if not ray.is_initialized():
         if "RAY_ADDRESS" not in os.environ and workers > cores:
             raise ValueError(_too_many(workers, f"this machine has {cores} CPUs"))
-        os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
-        local = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": cores + 1}
-        ray.init(logging_level=logging.WARNING, **local)
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(logging_level=logging.WARNING)
+        else:
+            ray.init(
+                num_cpus=cores + 1,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=logging.WARNING,
+            )
     resources = ray.cluster_resources()
     room = int(resources.get("CPU", 0)) - 1
     if workers > room:
@@ -204,15 +211,15 @@ def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.t
     return ray.train.torch.TorchTrainer(
         train_worker,
         train_loop_config={"config": to_dict(config), "plan": plan},
-        scaling_config=ray.train.ScalingConfig(
+        scaling_config=ScalingConfig(
             num_workers=launch.workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
         ),
-        run_config=ray.train.RunConfig(
+        run_config=RunConfig(
             name=launch.name,
             storage_path=path,
             storage_filesystem=filesystem,
-            failure_config=ray.train.FailureConfig(max_failures=launch.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(
+            failure_config=FailureConfig(max_failures=launch.max_failures),
+            checkpoint_config=CheckpointConfig(
                 num_to_keep=config.checkpoints_kept,
                 checkpoint_score_attribute=SCORE,
                 checkpoint_score_order="min",
@@ -241,7 +248,8 @@ def _dataset_from_latest(config: TrainConfig, launch: Launch, plan: StepPlan) ->
 
 def train_worker(loop_config: dict[str, Any]) -> None:
     """Body of every Ray Train worker."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.getLogger("vibe_ray").setLevel(logging.INFO)
     config, plan = from_dict(loop_config["config"]), loop_config["plan"]
     context = ray.train.get_context()
     rank = context.get_world_rank()

@@ -26,6 +26,7 @@ from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig, from_dict, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
+from vibe_ray.pretrained import packaged
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
@@ -228,18 +229,6 @@ def load_regressor(generator: Generator, source: str) -> None:
             "to its width or initial_regressor=scratch"
         )
     generator.regressor.load_state_dict(found)
-
-
-def packaged(name: str) -> Path:
-    """Path of weights that ship with the package: `frame_baseline`, `keypoint_encoder`, `vibe`.
-
-    Raises:
-        FileNotFoundError: This installation carries no such weights.
-    """
-    directory = Path(vibe_ray.__file__).parent / "pretrained" / name
-    if not directory.is_dir():
-        raise FileNotFoundError(f"no packaged weights {name!r} in {directory.parent}")
-    return directory
 
 
 def write_json(path: Path, value: Any) -> None:

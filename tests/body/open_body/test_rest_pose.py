@@ -8,7 +8,7 @@ from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_MIRROR, SMPL_PARENTS
 
 FLIP = np.array([-1.0, 1.0, 1.0])
 # A figure with hanging, bent arms; left side and middle.
-FIGURE = {
+FIGURE: dict[str, tuple[float, float, float]] = {
     "pelvis": (0, 0, 0), "left_hip": (0.08, -0.08, 0), "spine1": (0, 0.1, -0.01),
     "left_knee": (0.12, -0.48, 0.01), "spine2": (0, 0.23, 0), "left_ankle": (0.14, -0.9, -0.03),
     "spine3": (0, 0.28, 0.02), "left_foot": (0.17, -0.95, 0.1), "neck": (0, 0.5, -0.02),
@@ -26,14 +26,11 @@ def figure() -> tuple[Bones, np.ndarray]:
         joints[joint] = at
         joints[SMPL_MIRROR[joint]] = np.array(at) * FLIP
     joints[0] = 0
-    fingers = {
-        "finger2-1": np.array([0.53, -0.02, 0.11]),
-        "finger5-1": np.array([0.51, -0.03, 0.05]),
-    }
-    bones = {}
-    for name, at in fingers.items():
-        bones[f"{name}.L"] = (at, at)
-        bones[f"{name}.R"] = (at * FLIP, at * FLIP)
+    index, little = np.array([0.53, -0.02, 0.11]), np.array([0.51, -0.03, 0.05])
+    bones: Bones = {}
+    for name, finger in (("finger2-1", index), ("finger5-1", little)):
+        bones[f"{name}.L"] = (finger, finger)
+        bones[f"{name}.R"] = (finger * FLIP, finger * FLIP)
     return bones, joints
 
 
