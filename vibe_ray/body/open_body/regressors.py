@@ -18,6 +18,19 @@ _SPREAD = 2e-2
 _NEGLIGIBLE = 2e-3
 _BANDED = ("pelvis", "spine1", "spine2", "spine3", "neck")
 
+_EXTRA_SOURCES = {
+    "Right Hip (LSP)": "rhip", "Left Hip (LSP)": "lhip", "Neck (LSP)": "neck",
+    "Top of Head (LSP)": "headtop", "Pelvis (MPII)": "hip", "Thorax (MPII)": "thorax",
+    "Spine (H36M)": "spine", "Jaw (H36M)": "jaw", "Head (H36M)": "head",
+}  # fmt: skip
+# Human3.6M's neck is the thorax, its "Head" the face and its head top the middle of the skull.
+_H36M_SOURCES = {
+    "Spine (H36M)": "spine", "neck": "thorax", "Head (H36M)": "jaw", "headtop": "head",
+    **{f"{side[0]}{joint}": f"{side}_{joint}"
+       for side in ("left", "right")
+       for joint in ("knee", "ankle", "shoulder", "elbow", "wrist")},
+}  # fmt: skip
+
 
 def joint_regressor(samples: ShapeSamples, weights: np.ndarray, mirror: np.ndarray) -> np.ndarray:
     """Fit `J_regressor` (J, V) to the first half of the samples.
@@ -79,21 +92,9 @@ def marked_joints(
         "spine": 0.5 * rows["spine1"] + 0.5 * rows["spine2"],
         "headtop": points["head_top"],
     }
-    extra = {
-        "Right Hip (LSP)": "rhip", "Left Hip (LSP)": "lhip", "Neck (LSP)": "neck",
-        "Top of Head (LSP)": "headtop", "Pelvis (MPII)": "hip", "Thorax (MPII)": "thorax",
-        "Spine (H36M)": "spine", "Jaw (H36M)": "jaw", "Head (H36M)": "head",
-    }  # fmt: skip
-    # Human3.6M's neck is the thorax, its "Head" the face and its head top the middle of the skull.
-    h36m = {"Spine (H36M)": "spine", "neck": "thorax", "Head (H36M)": "jaw", "headtop": "head"}
-    h36m |= {
-        f"{side[0]}{joint}": f"{side}_{joint}"
-        for side in ("left", "right")
-        for joint in ("knee", "ankle", "shoulder", "elbow", "wrist")
-    }
     return (
-        np.stack([rows[extra[name]] for name in EXTRA_JOINTS]),
-        np.stack([rows[h36m.get(name, name)] for name in H36M_17]),
+        np.stack([rows[_EXTRA_SOURCES[name]] for name in EXTRA_JOINTS]),
+        np.stack([rows[_H36M_SOURCES.get(name, name)] for name in H36M_17]),
     )
 
 
