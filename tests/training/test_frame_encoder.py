@@ -9,6 +9,7 @@ from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.open_motion import load_open_motion
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.captures import CapturedClips
+from vibe_ray.data.synthetic.dataset import Split
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.training.frame_encoder import (
@@ -74,14 +75,20 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.Mo
         assert lines(tmp_path / "killed")[-1][name] == lines(tmp_path / "whole")[-1][name]
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train_frame_encoder(make(dataclasses.replace(TINY, num_steps=2)), tmp_path)
     good = (tmp_path / "state.pt").read_bytes()
     training = make()
-    training.resume(tmp_path)
-    with torch.no_grad():
-        training.encoder.output.bias.fill_(torch.inf)
-    training.resume = lambda _: False  # type: ignore[method-assign]
+
+    def resume_broken(self: FrameEncoderTraining, directory: Path) -> bool:
+        found = resume(self, directory)
+        torch.nn.init.constant_(self.encoder.output.bias, torch.inf)
+        return found
+
+    resume = FrameEncoderTraining.resume
+    monkeypatch.setattr(FrameEncoderTraining, "resume", resume_broken)
     with pytest.raises(FloatingPointError, match="was not finite at step 3"):
         train_frame_encoder(training, tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == good
@@ -90,6 +97,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(tmp_path: P
 def test_result_loads_as_encoder_and_as_checkpoint(tmp_path: Path) -> None:
     training = make()
     training.update()
+    splits: dict[Split, list[MotionSequence]]
     splits = {"train": motion()[:1], "val": motion()[1:2], "test": motion()[2:]}
     metrics = save_result(training, splits, tmp_path)
     encoder = KeypointEncoder.load(tmp_path / ENCODER_DIR)

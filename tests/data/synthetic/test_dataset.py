@@ -6,6 +6,7 @@ import torch
 from made_up import made_up_motion
 
 from vibe_ray.body.joints import BodyJoints
+from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures, split_motion
 
 CONFIG = OpenCapturesConfig(
@@ -18,7 +19,7 @@ CONFIG = OpenCapturesConfig(
 )
 
 
-def motion() -> list:
+def motion() -> list[MotionSequence]:
     names = ("a", "b", "c_val", "d_test")
     return [made_up_motion(name, 70, seed) for seed, name in enumerate(names)]
 
