@@ -1,6 +1,6 @@
 import pytest
-from made_up_bodies import made_up_body
 
+from tests.body.made_up_bodies import made_up_body
 from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 
 

@@ -3,10 +3,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from made_up_bodies import random_bodies
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.body.made_up_bodies import random_bodies
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, BodyModel
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from made_up_bodies import random_bodies
 
+from tests.body.made_up_bodies import random_bodies
 from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import SMPL_PARENTS

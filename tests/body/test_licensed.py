@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse
-from made_up_bodies import chumpy_modules, chumpy_object
 
+from tests.body.made_up_bodies import chumpy_modules, chumpy_object
 from vibe_ray.body.licensed import read_smpl_pickle
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from made_up_bodies import (
+
+from tests.body.made_up_bodies import (
     NUM_VERTS,
     made_up_body,
     original_pickle,
@@ -14,7 +15,6 @@ from made_up_bodies import (
     smpl_entries,
     write_tables,
 )
-
 from vibe_ray.body.model import BodyArrays, BodyConfig, BodyModel, load_body
 from vibe_ray.body.skeletons import SMPL_PARENTS, SMPL_VERTEX_INDICES
 

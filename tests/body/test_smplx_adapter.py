@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from made_up_bodies import random_bodies
 
+from tests.body.made_up_bodies import random_bodies
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, BodyModel
 from vibe_ray.body.skeletons import KEYPOINTS_FROM_54

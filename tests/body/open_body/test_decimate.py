@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
-from meshes import cube_sphere, is_watertight, mirror_of, sphere
 
+from tests.body.open_body.meshes import cube_sphere, is_watertight, mirror_of, sphere
 from vibe_ray.body.open_body.decimate import MeshToThin, decimate, triangulate
 
 

@@ -1,8 +1,8 @@
 import json
 
 import numpy as np
-from meshes import sphere
 
+from tests.body.open_body.meshes import sphere
 from vibe_ray.body.model import OPEN_BODY
 from vibe_ray.body.open_body.regressors import _fit, marked_joints
 from vibe_ray.body.skeletons import EXTRA_JOINTS

@@ -1,6 +1,6 @@
 import numpy as np
-from meshes import sphere
 
+from tests.body.open_body.meshes import sphere
 from vibe_ray.body.open_body.shapes import ShapeSamples, adult_phenotypes, shape_space
 
 
