@@ -1,9 +1,9 @@
 import dataclasses
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
-from made_up import made_up_motion
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.data.schema import MotionSequence
@@ -19,19 +19,25 @@ CONFIG = OpenCapturesConfig(
 )
 
 
-def motion() -> list[MotionSequence]:
+MakeMotion = Callable[..., MotionSequence]
+
+
+@pytest.fixture
+def motion(made_up_motion: MakeMotion) -> list[MotionSequence]:
     names = ("a", "b", "c_val", "d_test")
     return [made_up_motion(name, 70, seed) for seed, name in enumerate(names)]
 
 
-def test_clips_are_dealt_by_name_whatever_their_order() -> None:
-    for clips in (motion(), motion()[::-1]):
+def test_clips_are_dealt_by_name_whatever_their_order(motion: list[MotionSequence]) -> None:
+    for clips in (motion, motion[::-1]):
         splits = split_motion(clips, CONFIG)
         names = {split: [clip.name for clip in part] for split, part in splits.items()}
         assert names == {"train": ["a", "b"], "val": ["c_val"], "test": ["d_test"]}
 
 
-def test_default_patterns_hold_out_subject_03_and_spare_the_rest() -> None:
+def test_default_patterns_hold_out_subject_03_and_spare_the_rest(
+    made_up_motion: MakeMotion,
+) -> None:
     names = ("cmu/03/03_01_part00", "01/01_01", "01_14", "bvh/salsa/03_part00", "01/01_03_part00")
     splits = split_motion([made_up_motion(n, 20) for n in names], OpenCapturesConfig())
     assert [c.name for c in splits["test"]] == ["01/01_01", "cmu/03/03_01_part00"]
@@ -39,23 +45,23 @@ def test_default_patterns_hold_out_subject_03_and_spare_the_rest() -> None:
     assert [c.name for c in splits["train"]] == ["01/01_03_part00", "bvh/salsa/03_part00"]
 
 
-def test_an_empty_split_is_an_error() -> None:
+def test_an_empty_split_is_an_error(motion: list[MotionSequence]) -> None:
     with pytest.raises(ValueError, match="no motion clip among 3 for test"):
-        split_motion(motion()[:3], CONFIG)
+        split_motion(motion[:3], CONFIG)
 
 
-def test_equal_names_are_an_error() -> None:
+def test_equal_names_are_an_error(motion: list[MotionSequence], made_up_motion: MakeMotion) -> None:
     with pytest.raises(ValueError, match="several motion clips are called 'a'"):
-        split_motion([*motion(), made_up_motion("a", 20)], CONFIG)
+        split_motion([*motion, made_up_motion("a", 20)], CONFIG)
 
 
 @pytest.mark.parametrize(
     ("stream", "count"), [("open_2d/train", 1), ("open_3d/train", 2), ("open_3d/test", 3)]
 )
 def test_every_piece_is_captured_so_many_times(
-    keypoints: BodyJoints, stream: str, count: int
+    motion: list[MotionSequence], keypoints: BodyJoints, stream: str, count: int
 ) -> None:
-    clips = split_motion(motion(), CONFIG)["test"]
+    clips = split_motion(motion, CONFIG)["test"]
     found = list(captures(clips, stream, CONFIG, keypoints))
     assert len(found) == 2 * count  # 70 frames are cut in two
     assert len({clip.name for clip in found}) == len(found)
@@ -63,8 +69,10 @@ def test_every_piece_is_captured_so_many_times(
         assert {clip.clips.box.shape[1] for clip in found} == {35}
 
 
-def test_training_captures_vary_the_motion_and_others_do_not(keypoints: BodyJoints) -> None:
-    clips = motion()[:1]
+def test_training_captures_vary_the_motion_and_others_do_not(
+    motion: list[MotionSequence], keypoints: BodyJoints
+) -> None:
+    clips = motion[:1]
     train = [c.clips for c in captures(clips, "open_3d/train", CONFIG, keypoints)]
     assert len({c.box.shape[1] for c in train}) > 1  # of different speed
     held_out = next(captures(clips, "open_3d/val", CONFIG, keypoints)).clips
@@ -72,9 +80,11 @@ def test_training_captures_vary_the_motion_and_others_do_not(keypoints: BodyJoin
     np.testing.assert_allclose(body_pose, clips[0].pose[:35, 3:], atol=1e-5)
 
 
-def test_captures_do_not_depend_on_the_other_clips(keypoints: BodyJoints) -> None:
-    alone = list(captures(motion()[1:2], "open_3d/train", CONFIG, keypoints))
-    among = list(captures(motion(), "open_3d/train", CONFIG, keypoints))
+def test_captures_do_not_depend_on_the_other_clips(
+    motion: list[MotionSequence], keypoints: BodyJoints
+) -> None:
+    alone = list(captures(motion[1:2], "open_3d/train", CONFIG, keypoints))
+    among = list(captures(motion, "open_3d/train", CONFIG, keypoints))
     same = [clip for clip in among if clip.name.startswith("b@")]
     for one, other in zip(alone, same, strict=True):
         assert one.name == other.name
@@ -82,8 +92,10 @@ def test_captures_do_not_depend_on_the_other_clips(keypoints: BodyJoints) -> Non
         assert torch.equal(one.clips.detected, other.clips.detected)
 
 
-def test_captures_change_with_the_seed_and_the_stream(keypoints: BodyJoints) -> None:
-    clips = motion()[:1]
+def test_captures_change_with_the_seed_and_the_stream(
+    motion: list[MotionSequence], keypoints: BodyJoints
+) -> None:
+    clips = motion[:1]
     seeded = dataclasses.replace(CONFIG, seed=1)
     runs = [
         next(captures(clips, stream, config, keypoints)).clips.betas
