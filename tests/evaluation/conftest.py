@@ -1,6 +1,6 @@
 import pytest
-from toy_sequences import MakeSequence, Noise, sequence_maker
 
+from tests.evaluation.toy_sequences import MakeSequence, Noise, sequence_maker
 from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 
 

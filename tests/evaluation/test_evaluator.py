@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
-from toy_sequences import MakeSequence, Noise
 
+from tests.evaluation.toy_sequences import MakeSequence, Noise
 from vibe_ray.body.model import BodyArrays, BodyModel
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 import torch
-from toy_sequences import MakeSequence, Noise
 
+from tests.evaluation.toy_sequences import MakeSequence, Noise
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.evaluation import gallery
 from vibe_ray.evaluation.gallery import Prediction, sequence_pictures

@@ -2,8 +2,8 @@ import io
 
 import numpy as np
 from matplotlib.image import imread
-from toy_sequences import MakeSequence
 
+from tests.evaluation.toy_sequences import MakeSequence
 from vibe_ray.body.model import BodyArrays, BodyModel
 from vibe_ray.evaluation.evaluator import true_params
 from vibe_ray.evaluation.figures import INK

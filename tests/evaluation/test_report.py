@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from toy_sequences import MakeSequence, Noise
 
+from tests.evaluation.toy_sequences import MakeSequence, Noise
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.evaluation.comparison import Comparison, Method
 from vibe_ray.evaluation.evaluator import evaluate

@@ -2,13 +2,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import naive_vibe
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.models import naive_vibe
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig

@@ -1,9 +1,9 @@
 from typing import Literal
 
-import naive_vibe
 import pytest
 import torch
 
+from tests.models import naive_vibe
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
 
 Pool = Literal["attention", "concat"]

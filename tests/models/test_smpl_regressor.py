@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import naive_vibe
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from tests.models import naive_vibe
 from vibe_ray.body.params import SmplParams
 from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig
 
@@ -153,3 +153,21 @@ def test_heads_start_near_the_mean() -> None:
     for head in (regressor.decpose, regressor.decshape, regressor.deccam):
         bound = 0.01 * (6 / (64 + head.out_features)) ** 0.5
         assert 0.9 * bound < head.weight.abs().max() <= bound
+
+
+def test_without_dropout_the_layers_may_be_multiplied_first() -> None:
+    torch.manual_seed(0)
+    regressor = SmplRegressor(SmplRegressorConfig(hidden_dim=32, dropout=0.0), 64).double()
+    with torch.no_grad():
+        for head in (regressor.decpose, regressor.decshape, regressor.deccam):
+            head.weight.mul_(50.0)  # far from the mean
+    features = torch.randn(5, 3, 64, dtype=torch.float64, requires_grad=True)
+    inputs = [features, *regressor.parameters()]
+    results = []
+    for estimate in (regressor._iterate, regressor._iterate_folded):
+        found = estimate(features)
+        results.append((found, torch.autograd.grad(found.sin().sum(), inputs)))
+    (looped, looped_grads), (folded, folded_grads) = results
+    torch.testing.assert_close(folded, looped)
+    for found, expected in zip(folded_grads, looped_grads, strict=True):
+        torch.testing.assert_close(found, expected)

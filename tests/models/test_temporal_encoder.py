@@ -1,9 +1,9 @@
 import itertools
 
-import naive_vibe
 import pytest
 import torch
 
+from tests.models import naive_vibe
 from vibe_ray.models.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
 
 # (hidden_dim, bidirectional, add_linear, residual); features are 6 wide.

@@ -72,6 +72,12 @@ class SmplRegressor(nn.Module):
 
     def forward(self, features: Tensor) -> SmplParams:
         """Regress features (..., F) to SMPL parameters with the same leading dimensions."""
+        if self.training and self.config.dropout > 0:
+            return decode(self._iterate(features))
+        return decode(self._iterate_folded(features))
+
+    def _iterate(self, features: Tensor) -> Tensor:
+        """Estimate (..., S) layer by layer, as dropout between the layers demands."""
         feature_part = F.linear(features, self.fc1.weight[:, : self.feature_dim], self.fc1.bias)
         estimate_weight = self.fc1.weight[:, self.feature_dim :]  # (H, S)
         head_weight, head_bias = self._heads()
@@ -80,7 +86,25 @@ class SmplRegressor(nn.Module):
             hidden = self.drop1(feature_part + F.linear(estimate, estimate_weight))  # (..., H)
             hidden = self.drop2(self.fc2(hidden))
             estimate = estimate + F.linear(hidden, head_weight, head_bias)  # (..., S)
-        return decode(estimate)
+        return estimate
+
+    def _iterate_folded(self, features: Tensor) -> Tensor:
+        """Estimate (..., S) without dropout, the layers multiplied once per call, not per frame.
+
+        The same function, gradients to every weight included, at a fraction of the cost for a
+        batch of windows.
+        """
+        head_weight, head_bias = self._heads()
+        step = head_weight @ self.fc2.weight  # (S, H)
+        from_features, from_estimate = (step @ self.fc1.weight).split(
+            [self.feature_dim, len(head_weight)], dim=1
+        )
+        bias = step @ self.fc1.bias + head_weight @ self.fc2.bias + head_bias
+        drive = F.linear(features, from_features, bias)  # (..., S), the same in every iteration
+        estimate = self._mean()
+        for _ in range(self.config.num_iterations):
+            estimate = estimate + drive + F.linear(estimate, from_estimate)
+        return estimate
 
     @torch.no_grad()
     def folded(self) -> "FoldedSmplRegressor":

@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays
-from vibe_ray.body.params import SmplParams
 from vibe_ray.body.skeletons import COMMON_14, indices
 from vibe_ray.data.batches import PoseBatch
 from vibe_ray.data.schema import MotionSequence
@@ -36,7 +34,7 @@ from vibe_ray.geometry.rotations import rotmat_to_rot6d
 from vibe_ray.losses.supervised import supervised_terms
 from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import Generator, GeneratorConfig
-from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig, decode
+from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 
 STATE_FILE = "state.pt"
@@ -134,7 +132,7 @@ class FrameEncoderTraining:
         config = self.config
         generator = _generator(config.seed, self.step)
         clips = self._frames(self.pool, config.augment, config.batch_size, generator)
-        params = regress(self.generator.regressor, encode_frames(self.encoder, clips))
+        params = self.generator.regressor(encode_frames(self.encoder, clips))
         kp_3d = self.keypoints(params.betas, params.rotmat)
         kp_2d = project_weak_perspective(kp_3d, params.cam)
         terms = {
@@ -199,31 +197,10 @@ class FrameEncoderTraining:
 
     @torch.no_grad()
     def _errors(self, clips: CapturedClips) -> dict[str, float]:
-        params = regress(self.generator.regressor, encode_frames(self.encoder, clips))
+        params = self.generator.regressor(encode_frames(self.encoder, clips))
         found = self.evaluation(params.betas, params.rotmat)
         true = self.evaluation(clips.betas[:, None], clips.rotmat)
         return joint_errors(found, true, clips.has_box)
-
-
-def regress(regressor: SmplRegressor, features: Tensor) -> SmplParams:
-    """Apply a regressor without dropout to features (..., F), folded into one map per batch.
-
-    The same function as its `forward`, gradients to all weights included, at half the cost of a
-    training step: the large products are taken once per batch, not once per frame and iteration.
-    """
-    heads = (regressor.decpose, regressor.decshape, regressor.deccam)
-    head = torch.cat([h.weight for h in heads])  # (S, H)
-    head_bias = torch.cat([h.bias for h in heads])
-    fc1, fc2 = regressor.fc1, regressor.fc2
-    step = head @ fc2.weight  # (S, H)
-    from_features, from_estimate = (step @ fc1.weight).split(
-        [regressor.feature_dim, len(head)], dim=1
-    )
-    drive = F.linear(features, from_features, step @ fc1.bias + head @ fc2.bias + head_bias)
-    estimate = torch.cat([regressor.init_pose, regressor.init_shape, regressor.init_cam], dim=-1)
-    for _ in range(regressor.config.num_iterations):
-        estimate = estimate + drive + F.linear(estimate, from_estimate)
-    return decode(estimate)
 
 
 def set_mean_pose(regressor: SmplRegressor, pool: FramePool) -> None:

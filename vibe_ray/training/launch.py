@@ -214,7 +214,7 @@ def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.t
         scaling_config=ScalingConfig(
             num_workers=launch.workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
         ),
-        run_config=RunConfig(
+        run_config=RunConfig(  # type: ignore[arg-type]  # annotated with the class of Train v1
             name=launch.name,
             storage_path=path,
             storage_filesystem=filesystem,
