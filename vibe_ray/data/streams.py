@@ -22,12 +22,11 @@ from vibe_ray.data.rows import value
 if TYPE_CHECKING:
     from vibe_ray.data.batches import StepBatch
 
-ITEM_BYTES = 16 * 2**20
-"""Size that a block should not exceed. Ray cuts blocks of over 128 MB, which would end the dealing;
-a block of one row it cannot cut.
+ITEM_BYTES = 32 * 2**20
+"""Size of a block, about. Ray takes a millisecond or two per block before the first batch comes,
+and cuts blocks of over 128 MB, which would end the dealing; a single row it cannot cut.
 """
-MAX_ITEM_STEPS = 8
-"""Steps per item at most: one task's overhead is spread over them, but they are read at a time."""
+MAX_ITEM_STEPS = 32
 READER_CPUS = 0.25
 PREFETCH = 2
 
@@ -45,13 +44,14 @@ def step_dataset(
 
     def read(items: pa.Table) -> Iterator[pa.Table]:
         loaded = _load(plan_ref)
-        for item in items["id"].to_pylist():
+        for item in items["item"].to_pylist():
             chunk, rank = divmod(item, num_workers)
             first = start_step + chunk * item_steps
             steps = range(first, min(first + item_steps, start_step + num_steps))
             yield read_shares(loaded, [loaded.share(step, rank, num_workers) for step in steps])
 
-    return ray.data.range(num_items, override_num_blocks=num_items).map_batches(
+    items = [{"item": item} for item in range(num_items)]
+    return ray.data.from_items(items, override_num_blocks=num_items).map_batches(
         read,
         batch_size=None,
         batch_format="pyarrow",
