@@ -27,6 +27,9 @@ class OptimConfig:
     """Two Adam optimizers and their plateau schedules (paper Sec. 3.3)."""
 
     generator_lr: float = 5e-5
+    regressor_lr_share: float = 1.0
+    """The regressor's rate over the temporal encoder's. VIBE has one rate; a regressor that starts
+    trained wants a smaller one than an encoder that starts from nothing."""
     generator_weight_decay: float = 0.0
     discriminator_lr: float = 1e-4
     discriminator_weight_decay: float = 1e-4

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 
 import pytest
@@ -84,3 +85,33 @@ def test_an_output_of_another_width_is_refused() -> None:
 def test_senseless_settings_are_refused() -> None:
     with pytest.raises(ValueError, match=r"temporal_encoder\.num_layers is 0"):
         TemporalEncoderConfig(num_layers=0)
+
+
+def test_the_averaged_residual_is_a_weighted_mean_of_neighbors() -> None:
+    config = TemporalEncoderConfig(hidden_dim=4, num_layers=1, residual_frames=3)
+    encoder = TemporalEncoder(config, 6).double()
+    assert encoder.average is not None
+    features = torch.randn(2, 5, 6, dtype=torch.float64)
+    with torch.no_grad():
+        encoder.average.weight.copy_(torch.rand(6, 1, 3))
+    found = encoder.average(features)
+    for t in range(5):
+        expected = sum(
+            encoder.average.weight[:, 0, k] * features[:, min(max(t + k - 1, 0), 4)]
+            for k in range(3)
+        )
+        torch.testing.assert_close(found[:, t], expected)
+    without = TemporalEncoder(dataclasses.replace(config, residual=False), 6).double()
+    without.load_state_dict(encoder.state_dict(), strict=False)
+    torch.testing.assert_close(encoder(features), without(features) + found)
+
+
+def test_the_averaged_residual_starts_as_a_mean() -> None:
+    average = TemporalEncoder(TemporalEncoderConfig(hidden_dim=4, residual_frames=7), 6).average
+    assert average is not None
+    torch.testing.assert_close(average(torch.ones(1, 9, 6)), torch.ones(1, 9, 6))
+
+
+def test_an_even_average_is_refused() -> None:
+    with pytest.raises(ValueError, match="residual_frames is 4, must be odd"):
+        TemporalEncoderConfig(residual_frames=4)

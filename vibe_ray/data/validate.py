@@ -1,12 +1,15 @@
 """Is a data set what it claims to be? Quick checks before a run, thorough ones on request."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 
 from vibe_ray import storage
+from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data.mixing import DataConfig, make_plan
 from vibe_ray.data.schema import (
@@ -17,12 +20,15 @@ from vibe_ray.data.schema import (
     PoseSequence,
 )
 from vibe_ray.data.shards import read_manifest, read_motion_sequences, read_pose_sequences
+from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 MAX_ANGLE = 2 * np.pi
-MAX_BODY_SPAN_M = 4.0
 MAX_BETA = 10.0
+MAX_KP_2D = 3.0
+BODY_SPAN_M = (0.3, 4.0)
 FPS_RANGE = (10.0, 60.0)
-UPRIGHT_SHARE = 0.5
+MOSTLY = 0.5
+"""Share of a sequence's frames, which may hold a handstand, in which the plausible must hold."""
 _NECK, _HIP = indices(("neck", "hip"), KEYPOINTS)
 _RIGHT, _LEFT = indices(("rhip", "rankle"), KEYPOINTS), indices(("lhip", "lankle"), KEYPOINTS)
 
@@ -65,10 +71,11 @@ def validate(path: str) -> Iterator[Finding]:
     Raises:
         FileNotFoundError: There is no data set.
     """
-    folders = [file.removesuffix("/" + MANIFEST_FILE) for file in _manifests(path)]
+    files = storage.list_files(path, MANIFEST_FILE)
+    folders = [file.removesuffix("/" + MANIFEST_FILE) for file in files]
     if not folders:
         raise FileNotFoundError(f"no data set at or below {path}: no {MANIFEST_FILE} found")
-    names: dict[str, dict[str, str]] = {}
+    splits: dict[tuple[str, str, str], str] = {}
     for folder in folders:
         try:
             manifest = read_manifest(folder)
@@ -76,39 +83,10 @@ def validate(path: str) -> Iterator[Finding]:
             yield Finding("error", str(error))
             continue
         yield from _check_rate(folder, manifest)
-        seen: set[tuple[str, str]] = set()
-        for sequence in _sequences(folder, manifest):
-            key = _key(sequence)
-            if key in seen:
-                yield Finding("error", f"{folder}: sequence {key} appears twice: remove one")
-            seen.add(key)
-            yield from _check_sequence(folder, sequence)
-        source = f"{manifest.dataset}/{manifest.kind}"
-        for name, _ in seen:
-            before = names.setdefault(source, {}).setdefault(name, manifest.split)
-            if before != manifest.split:
-                yield Finding(
-                    "error",
-                    f"{folder}: sequence {name!r} is also in split {before!r}: an evaluation "
-                    "would measure what was trained on; split by recording",
-                )
-
-
-def _manifests(path: str) -> list[str]:
-    return storage.list_files(path, MANIFEST_FILE)
-
-
-def _sequences(folder: str, manifest: Manifest) -> Iterator[PoseSequence | MotionSequence]:
-    if manifest.kind == "pose":
-        yield from read_pose_sequences(folder)
-    else:
-        yield from read_motion_sequences(folder)
-
-
-def _key(sequence: PoseSequence | MotionSequence) -> tuple[str, str]:
-    if isinstance(sequence, PoseSequence):
-        return sequence.sequence, sequence.person
-    return sequence.name, ""
+        damaged = list(_check_files(folder, manifest))
+        yield from damaged
+        if not damaged:
+            yield from _check_sequences(folder, manifest, splits)
 
 
 def _check_rate(folder: str, manifest: Manifest) -> Iterator[Finding]:
@@ -121,11 +99,56 @@ def _check_rate(folder: str, manifest: Manifest) -> Iterator[Finding]:
         )
 
 
-def _check_sequence(folder: str, sequence: PoseSequence | MotionSequence) -> Iterator[Finding]:
-    where = f"{folder}: {_key(sequence)[0]}"
-    arrays = ("features", "kp_2d", "kp_2d_conf", "kp_3d", "pose", "betas")
-    found = {name: getattr(sequence, name) for name in arrays if hasattr(sequence, name)}
-    bad = {name: int((~np.isfinite(array)).sum()) for name, array in found.items()}
+def _check_files(folder: str, manifest: Manifest) -> Iterator[Finding]:
+    for file in manifest.files:
+        try:
+            content = storage.read_bytes(storage.join(folder, file.name))
+        except FileNotFoundError:
+            found = "is missing"
+        else:
+            if hashlib.sha256(content).hexdigest() == file.sha256:
+                continue
+            found = f"is not what was written ({len(content)} bytes, expected {file.num_bytes})"
+        yield Finding("error", f"{folder}: {file.name} {found}: copy the data set again")
+
+
+def _check_sequences(
+    folder: str, manifest: Manifest, splits: dict[tuple[str, str, str], str]
+) -> Iterator[Finding]:
+    """Check a data set's sequences; `splits` remembers in which split each was met first."""
+    seen: set[tuple[str, str]] = set()
+    for sequence in _read_sequences(folder, manifest):
+        name = sequence.key[0]
+        where = f"{folder}: {name}"
+        if sequence.key in seen:
+            yield Finding("error", f"{where} appears twice: remove one")
+        seen.add(sequence.key)
+        before = splits.setdefault((manifest.dataset, manifest.kind, name), manifest.split)
+        if before != manifest.split:
+            yield Finding(
+                "error",
+                f"{where} is also in split {before!r}: an evaluation would measure what was "
+                "trained on; split by recording",
+            )
+        if sequence.fps != manifest.fps:
+            yield Finding(
+                "error",
+                f"{where} plays at {sequence.fps:g} frames per second, the manifest says "
+                f"{manifest.fps:g}: resample it",
+            )
+        yield from _check_numbers(where, sequence)
+
+
+def _read_sequences(folder: str, manifest: Manifest) -> Iterator[PoseSequence | MotionSequence]:
+    if manifest.kind == "pose":
+        yield from read_pose_sequences(folder)
+    else:
+        yield from read_motion_sequences(folder)
+
+
+def _check_numbers(where: str, sequence: PoseSequence | MotionSequence) -> Iterator[Finding]:
+    arrays = {name: value for name, value in vars(sequence).items() if hasattr(value, "dtype")}
+    bad = {name: int((~np.isfinite(array)).sum()) for name, array in arrays.items()}
     if any(bad.values()):
         text = ", ".join(f"{count} values of {name}" for name, count in bad.items() if count)
         yield Finding("error", f"{where}: {text} are NaN or infinite: prepare it anew")
@@ -134,31 +157,57 @@ def _check_sequence(folder: str, sequence: PoseSequence | MotionSequence) -> Ite
         yield Finding("error", f"{where}: pose exceeds 2 pi: expected radians, found degrees?")
     if np.abs(sequence.betas).max(initial=0) > MAX_BETA:
         yield Finding("warning", f"{where}: betas exceed {MAX_BETA:g} standard deviations")
-    if isinstance(sequence, PoseSequence) and sequence.has_kp_3d.any():
-        yield from _check_kp_3d(where, sequence.kp_3d[sequence.has_kp_3d])
+    if isinstance(sequence, PoseSequence):
+        yield from _check_kp_2d(where, sequence)
+        if sequence.has_kp_3d.any():
+            yield from _check_kp_3d(where, sequence.kp_3d[sequence.has_kp_3d])
+        yield from _check_facing(where, sequence)
+
+
+def _check_kp_2d(where: str, sequence: PoseSequence) -> Iterator[Finding]:
+    low, high = sequence.kp_2d_conf.min(initial=0), sequence.kp_2d_conf.max(initial=0)
+    if low < 0 or high > 1:
+        yield Finding("error", f"{where}: kp_2d_conf has {low:g} to {high:g}, expected 0 to 1")
+    known = np.abs(sequence.kp_2d[sequence.kp_2d_conf > 0])
+    if known.size and np.median(known) > MAX_KP_2D:
+        yield Finding(
+            "error",
+            f"{where}: half of kp_2d lie beyond {np.median(known):.0f}: expected the crop to be "
+            "[-1, 1], found pixels?",
+        )
 
 
 def _check_kp_3d(where: str, kp_3d: Array) -> Iterator[Finding]:
-    span = np.ptp(kp_3d.astype(np.float64), axis=1).max(initial=0)
-    if span > MAX_BODY_SPAN_M:
-        yield Finding(
-            "error", f"{where}: kp_3d span {span:.0f}: expected meters, found millimeters?"
-        )
+    low, high = BODY_SPAN_M
+    span = float(np.median(np.ptp(kp_3d.astype(np.float64), axis=1).max(axis=-1)))
+    if not low <= span <= high:
+        yield Finding("error", f"{where}: kp_3d span {span:.3g}: expected a body in meters")
     upright = np.mean(kp_3d[:, _NECK, 1] < kp_3d[:, _HIP, 1])  # y points down in camera axes
-    if upright < UPRIGHT_SHARE:
+    if upright < MOSTLY:
         yield Finding(
             "warning",
             f"{where}: the neck is above the hips in {upright:.0%} of frames: expected camera axes "
             "with y down, and the 49 key-points in VIBE's order",
         )
-    if not _sides_agree(kp_3d):
+    across = kp_3d[:, _LEFT] - kp_3d[:, _RIGHT]  # (N, 2, 3): hips, ankles
+    if np.mean((across[:, 0] * across[:, 1]).sum(axis=-1) > 0) < MOSTLY:
         yield Finding(
             "warning", f"{where}: hips and ankles disagree on left and right: wrong joint order?"
         )
 
 
-def _sides_agree(kp_3d: Array) -> bool:
-    """Whether the ankles lie, mostly, on the same sides as the hips."""
-    across = kp_3d[:, _LEFT] - kp_3d[:, _RIGHT]  # (N, 2, 3): hips, ankles
-    along = (across[:, 0] * across[:, 1]).sum(axis=-1)
-    return bool(np.mean(along > 0) >= UPRIGHT_SHARE)
+def _check_facing(where: str, sequence: PoseSequence) -> Iterator[Finding]:
+    """Compare the side on which the left hip is with the one on which the pose turns it."""
+    known = sequence.has_kp_3d & sequence.has_smpl
+    if not known.any():
+        return
+    root_orient, _ = split_pose(torch.from_numpy(sequence.pose[known]))
+    left = axis_angle_to_rotmat(root_orient)[..., 0].numpy()  # SMPL's left is +x
+    across = sequence.kp_3d[known][:, _LEFT[0]] - sequence.kp_3d[known][:, _RIGHT[0]]
+    agree = np.mean((left * across).sum(axis=-1) > 0)
+    if agree < MOSTLY:
+        yield Finding(
+            "error",
+            f"{where}: kp_3d has the left hip on the pose's left in {agree:.0%} of frames: expect "
+            "pose and kp_3d in the same camera axes, and the 49 key-points in VIBE's order",
+        )

@@ -6,7 +6,9 @@ VIBE Sec. 3.1. Shapes: B windows, T frames, F features, H hidden units.
 from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +23,19 @@ class TemporalEncoderConfig:
     """Map the GRU's output back to F; a bidirectional one always is."""
     residual: bool = True
     """Add the features to the output, so that training starts from what each frame alone tells."""
+    residual_frames: int = 1
+    """Frames, an odd number, over which the residual is a learned average, with weights of each
+    feature's own. 1 is VIBE's residual. A plain one hands a feature's jitter on to the body:
+    TCMR left it out for that; averaged, it still lets training start from the frames."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "num_layers"):
             if getattr(self, name) < 1:
                 raise ValueError(f"temporal_encoder.{name} is {getattr(self, name)}, must be >= 1")
+        if self.residual_frames < 1 or self.residual_frames % 2 == 0:
+            raise ValueError(
+                f"temporal_encoder.residual_frames is {self.residual_frames}, must be odd"
+            )
 
 
 class TemporalEncoder(nn.Module):
@@ -43,6 +53,7 @@ class TemporalEncoder(nn.Module):
         self.config = config
         self.gru: nn.GRU | None = None
         self.linear: nn.Linear | None = None
+        self.average: FrameAverage | None = None
         if config.kind == "none":
             return
         directions = 2 if config.bidirectional else 1
@@ -61,6 +72,8 @@ class TemporalEncoder(nn.Module):
         )
         if has_linear:
             self.linear = nn.Linear(directions * config.hidden_dim, feature_dim)
+        if config.residual and config.residual_frames > 1:
+            self.average = FrameAverage(feature_dim, config.residual_frames)
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode features (B, T, F) as features of the same shape that know their neighbors."""
@@ -69,4 +82,26 @@ class TemporalEncoder(nn.Module):
         encoded, _ = self.gru(features)  # (B, T, H), or (B, T, 2H) in both directions
         if self.linear is not None:
             encoded = self.linear(encoded.relu())  # (B, T, F)
-        return encoded + features if self.config.residual else encoded
+        if not self.config.residual:
+            return encoded
+        return encoded + (features if self.average is None else self.average(features))
+
+
+class FrameAverage(nn.Module):
+    """Weighted average over neighboring frames, its weights learned feature by feature.
+
+    Starts as a triangle that sums to one; at a window's ends the outermost frames are repeated.
+    """
+
+    def __init__(self, feature_dim: int, num_frames: int) -> None:
+        super().__init__()
+        half = num_frames // 2
+        triangle = 1.0 + half - torch.arange(-half, half + 1).abs()
+        weight = (triangle / triangle.sum()).repeat(feature_dim, 1, 1)
+        self.weight = nn.Parameter(weight)  # (F, 1, num_frames)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Average features (B, T, F) over time, same shape."""
+        half = self.weight.shape[-1] // 2
+        padded = F.pad(features.mT, (half, half), mode="replicate")  # (B, F, T + 2 half)
+        return F.conv1d(padded, self.weight, groups=len(self.weight)).mT

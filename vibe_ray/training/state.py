@@ -83,13 +83,24 @@ class TrainState:
             load_regressor(generator, config.initial_regressor)
         generator, discriminator = generator.to(device), discriminator.to(device)
         optim = config.optim
-        optimizers = [
-            torch.optim.Adam(network.parameters(), lr=lr, weight_decay=decay, fused=True)
-            for network, lr, decay in (
-                (generator, optim.generator_lr, optim.generator_weight_decay),
-                (discriminator, optim.discriminator_lr, optim.discriminator_weight_decay),
-            )
+        generator_groups = [
+            {"params": list(generator.encoder.parameters()), "lr": optim.generator_lr},
+            {
+                "params": list(generator.regressor.parameters()),
+                "lr": optim.generator_lr * optim.regressor_lr_share,
+            },
         ]
+        generator_optimizer = torch.optim.Adam(
+            [group for group in generator_groups if group["params"]],
+            weight_decay=optim.generator_weight_decay,
+            fused=True,
+        )
+        discriminator_optimizer = torch.optim.Adam(
+            discriminator.parameters(),
+            lr=optim.discriminator_lr,
+            weight_decay=optim.discriminator_weight_decay,
+            fused=True,
+        )
         return cls(
             config=config,
             device=device,
@@ -98,11 +109,11 @@ class TrainState:
             generator=generator,
             discriminator=discriminator,
             keypoints=BodyJoints.keypoints(body).to(device),
-            generator_optimizer=optimizers[0],
-            discriminator_optimizer=optimizers[1],
+            generator_optimizer=generator_optimizer,
+            discriminator_optimizer=discriminator_optimizer,
             schedulers=[
                 ReduceLROnPlateau(o, factor=optim.lr_factor, patience=optim.lr_patience)
-                for o in optimizers
+                for o in (generator_optimizer, discriminator_optimizer)
             ],
         )
 
