@@ -94,11 +94,11 @@ class WindowStream:
         Raises:
             ValueError: There is no window at all.
         """
-        if not self.num_windows:
-            raise ValueError(f"no clip is as long as a window of {self.length} frames")
         return [self._at(position) for position in positions]
 
     def _at(self, position: int) -> Window:
+        if not self.num_windows:
+            raise ValueError(f"no clip is as long as a window of {self.length} frames")
         number, offset = divmod(position, self.num_windows)
         ends = _pass_order(self, number)[1]
         group = int(ends.searchsorted(offset, side="right"))

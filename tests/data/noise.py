@@ -1,0 +1,81 @@
+"""Small data sets of random numbers, in which every frame says where it is from.
+
+The first features, and the first numbers of a pose, are the clip's number and the frame's.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from vibe_ray.data.schema import Kind, Manifest, MotionSequence, PoseSequence
+from vibe_ray.data.shards import ShardWriter
+from vibe_ray.storage import join
+
+F = 16
+FPS = 25.0
+LENGTHS = {
+    "open_2d/train": (40, 7, 64, 33, 90),
+    "open_3d/train": (16, 48, 70),
+    "open_3d/val": (30, 20),
+    "open_3d/test": (25,),
+    "motion/train": (100, 50, 31),
+}
+"""The standard layout, and how many frames each sequence has."""
+
+
+def header(name: str, **changes: Any) -> Manifest:
+    dataset, split = name.split("/")
+    kind: Kind = "motion" if dataset == "motion" else "pose"
+    known: dict[str, Any] = {"dataset": dataset, "split": split, "kind": kind, "fps": FPS}
+    known |= {"source": "random numbers", "converter": "noise"}
+    known |= {"encoder_id": "noise", "feature_dim": F} if kind == "pose" else {}
+    return Manifest.model_validate(known | changes)
+
+
+def pose_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -> PoseSequence:
+    rng = np.random.default_rng([number, num_frames])
+    features = _floats(rng, num_frames, F)
+    features[:, 0], features[:, 1] = number, np.arange(num_frames)
+    arrays: dict[str, Any] = {
+        "features": features.astype(np.float16),
+        "kp_2d": _floats(rng, num_frames, 49, 2),
+        "kp_2d_conf": rng.random((num_frames, 49), np.float32),
+        "kp_3d": _floats(rng, num_frames, 49, 3),
+        "has_kp_3d": rng.random(num_frames) < 0.7,
+        "pose": _floats(rng, num_frames, 72),
+        "betas": _floats(rng, num_frames, 10),
+        "has_smpl": rng.random(num_frames) < 0.7,
+        "valid": rng.random(num_frames) < 0.9,
+    }
+    known = {"dataset": "noise", "sequence": name, "person": "0", "fps": FPS, "encoder_id": "noise"}
+    return PoseSequence(**(known | arrays | changes))
+
+
+def motion_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -> MotionSequence:
+    rng = np.random.default_rng([number, num_frames, 1])
+    pose = _floats(rng, num_frames, 72)
+    pose[:, 0], pose[:, 1] = number, np.arange(num_frames)
+    known: dict[str, Any] = {"dataset": "noise", "name": name, "fps": FPS, "pose": pose}
+    known |= {"trans": _floats(rng, num_frames, 3), "betas": _floats(rng, 10)}
+    return MotionSequence(**(known | changes))
+
+
+def write(root: str, name: str, lengths: tuple[int, ...], **changes: Any) -> str:
+    """Write one data set of the standard layout; return its folder."""
+    manifest = header(name, **changes)
+    make = pose_sequence if manifest.kind == "pose" else motion_sequence
+    with ShardWriter(join(root, name), manifest) as writer:
+        for number, num_frames in enumerate(lengths):
+            writer.write(make(f"{name}/{number}", num_frames, number))
+    return join(root, name)
+
+
+def write_all(root: str, lengths: dict[str, tuple[int, ...]] = LENGTHS) -> str:
+    """Write the standard layout below a folder and return it."""
+    for name, of in lengths.items():
+        write(root, name, of)
+    return root
+
+
+def _floats(rng: np.random.Generator, *shape: int) -> np.ndarray:
+    return (0.2 * rng.standard_normal(shape)).astype(np.float32)

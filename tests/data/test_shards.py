@@ -1,0 +1,251 @@
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from tests.data import noise
+from vibe_ray.data import shards
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, MotionSequence, PoseSequence
+from vibe_ray.data.shards import (
+    ShardWriter,
+    read_clip,
+    read_manifest,
+    read_motion_sequences,
+    read_pose_sequences,
+)
+
+Sequence = PoseSequence | MotionSequence
+
+
+def assert_same(found: Sequence, expected: Sequence) -> None:
+    assert vars(found).keys() == vars(expected).keys()
+    for name, value in vars(expected).items():
+        other = getattr(found, name)
+        if isinstance(value, np.ndarray):
+            assert other.dtype == value.dtype
+            np.testing.assert_array_equal(other, value, err_msg=name)
+        else:
+            assert other == value
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+@pytest.fixture
+def tiny_files(monkeypatch: pytest.MonkeyPatch) -> int:
+    """Make files end after about as many bytes as 100 frames of a pose sequence have."""
+    num_bytes = 100 * sum(
+        value.nbytes
+        for value in vars(noise.pose_sequence("walk", 1)).values()
+        if isinstance(value, np.ndarray)
+    )
+    monkeypatch.setattr(shards, "FILE_BYTES", num_bytes)
+    return num_bytes
+
+
+def test_pose_sequences_come_back_as_they_went_in(tmp_path: Path) -> None:
+    written = [
+        noise.pose_sequence("walk", 30, 1, start_frame=100),
+        noise.pose_sequence("walk", 5, 2, person="1"),
+        noise.pose_sequence("run", 2 * MAX_CLIP_FRAMES + 3, 3),
+        noise.pose_sequence("stand", MAX_CLIP_FRAMES, 4),
+    ]
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        for sequence in written:
+            writer.write(sequence)
+    manifest = read_manifest(str(tmp_path))
+    assert manifest.files[0].clip_frames == [30, 5, 512, 512, 3, 512]
+    for found, expected in zip(read_pose_sequences(str(tmp_path)), written, strict=True):
+        assert_same(found, expected)
+
+
+def test_motion_sequences_come_back_as_they_went_in(tmp_path: Path) -> None:
+    written = [noise.motion_sequence("run", 700, 1), noise.motion_sequence("jump", 9, 2)]
+    with ShardWriter(str(tmp_path), noise.header("motion/train")) as writer:
+        for sequence in written:
+            writer.write(sequence)
+    assert read_manifest(str(tmp_path), "motion").num_frames == 709
+    for found, expected in zip(read_motion_sequences(str(tmp_path)), written, strict=True):
+        assert_same(found, expected)
+
+
+def test_features_are_stored_in_half_precision(tmp_path: Path) -> None:
+    features = np.linspace(0, 3, 5 * noise.F, dtype=np.float32).reshape(5, noise.F)
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        writer.write(noise.pose_sequence("walk", 5, features=features))
+    (found,) = read_pose_sequences(str(tmp_path))
+    np.testing.assert_array_equal(found.features, features.astype(np.float16))
+
+
+def test_another_reader_finds_a_clip_in_each_row(tmp_path: Path) -> None:
+    sequence = noise.pose_sequence("walk", 600)
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        writer.write(sequence)
+    (path,) = tmp_path.glob("*.parquet")
+    assert pq.ParquetFile(path).num_row_groups == 2
+    table = pq.read_table(path).to_pylist()
+    assert [(row["start_frame"], row["num_frames"]) for row in table] == [(0, 512), (512, 88)]
+    kp_3d = np.concatenate([np.frombuffer(row["kp_3d"], "<f4") for row in table])
+    np.testing.assert_array_equal(kp_3d.reshape(600, 49, 3), sequence.kp_3d)
+    one = read_clip(str(tmp_path), path.name, 1)
+    assert one.to_pylist() == [table[1]]
+
+
+def test_sequences_of_one_name_stay_apart(tmp_path: Path) -> None:
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        for _ in range(2):
+            writer.write(noise.pose_sequence("walk", 30))
+    assert [sequence.num_frames for sequence in read_pose_sequences(str(tmp_path))] == [30, 30]
+
+
+def test_files_are_bounded_and_end_with_a_sequence(tmp_path: Path, tiny_files: int) -> None:
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        for number, num_frames in enumerate((60, 60, 30, 90, 5)):
+            writer.write(noise.pose_sequence(f"s{number}", num_frames, number))
+    files = read_manifest(str(tmp_path)).files
+    assert [file.clip_frames for file in files] == [[60], [60, 30], [90, 5]]
+    for file in files:
+        assert (tmp_path / file.name).stat().st_size == file.num_bytes < 1.5 * tiny_files
+
+
+def test_a_sequence_larger_than_a_file_is_split(tmp_path: Path, tiny_files: int) -> None:
+    written = [noise.pose_sequence("a", 5), noise.pose_sequence("b", 1100)]
+    written.append(noise.pose_sequence("c", 5))
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        for sequence in written:
+            writer.write(sequence)
+    files = read_manifest(str(tmp_path)).files
+    assert [file.clip_frames for file in files] == [[5], [512], [512], [76], [5]]
+    for found, expected in zip(read_pose_sequences(str(tmp_path)), written, strict=True):
+        assert_same(found, expected)
+
+
+def write_and_fail(out: Path, sequences: list[PoseSequence]) -> None:
+    """Be interrupted when these have been written and more were to come."""
+    with (
+        suppress(KeyboardInterrupt),
+        ShardWriter(str(out), noise.header("open_3d/train")) as writer,
+    ):
+        for sequence in sequences:
+            writer.write(sequence)
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    ("after", "finished"), [(0, []), (1, []), (3, ["s0"]), (5, ["s0", "s1", "s2", "s3"])]
+)
+def test_an_interrupted_run_is_taken_up_and_ends_the_same(
+    tmp_path: Path, tiny_files: int, after: int, finished: list[str]
+) -> None:
+    sequences = [noise.pose_sequence(f"s{i}", n, i) for i, n in enumerate((60, 60, 30, 1100, 5, 9))]
+    header = noise.header("open_3d/train")
+    with ShardWriter(str(tmp_path / "whole"), header) as writer:
+        for sequence in sequences:
+            writer.write(sequence)
+
+    out = tmp_path / "taken_up"
+    write_and_fail(out, sequences[:after])
+    with pytest.raises(FileNotFoundError, match="no data set"):
+        read_manifest(str(out))
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
+    with ShardWriter(str(out), header) as writer:
+        assert [s.sequence for s in sequences if writer.is_finished(*s.key)] == finished
+        for sequence in sequences:
+            writer.write(sequence)
+    assert contents(out) == contents(tmp_path / "whole")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_what_another_header_has_begun_is_not_taken_up(tmp_path: Path, tiny_files: int) -> None:
+    sequences = [noise.pose_sequence(f"s{i}", 80, i) for i in range(3)]
+    write_and_fail(tmp_path, sequences)
+    newer = noise.header("open_3d/train", converter_version=2)
+    with ShardWriter(str(tmp_path), newer) as writer:
+        assert not writer.is_finished("s0", "0")
+        writer.write(sequences[2])
+    names = {file.name for file in read_manifest(str(tmp_path)).files} | {"manifest.json"}
+    assert contents(tmp_path).keys() == names
+
+
+def test_writing_anew_replaces_only_what_differs(tmp_path: Path, tiny_files: int) -> None:
+    def write(numbers: tuple[int, ...]) -> dict[str, int]:
+        with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+            for number in numbers:
+                writer.write(noise.pose_sequence(f"s{number}", 80, number))
+        return {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.parquet")}
+
+    before, after = write((0, 1, 2)), write((0, 1, 3))
+    assert len(before) == len(after) == 3
+    assert len(before.items() & after.items()) == 2
+    assert [sequence.sequence for sequence in read_pose_sequences(str(tmp_path))] == [
+        "s0",
+        "s1",
+        "s3",
+    ]
+
+
+def test_nothing_to_write_is_an_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError, match="no usable sequence"),
+        ShardWriter(str(tmp_path), noise.header("open_3d/train")),
+    ):
+        pass
+    assert not contents(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "header", "message"),
+    [
+        (noise.motion_sequence, "open_3d/train", "s is a motion sequence, the manifest says pose"),
+        (noise.pose_sequence, "motion/train", "s is a pose sequence, the manifest says motion"),
+    ],
+)
+def test_a_sequence_of_the_other_kind_is_refused(
+    tmp_path: Path, sequence: Callable[..., Sequence], header: str, message: str
+) -> None:
+    with (
+        pytest.raises(ValueError, match=message),
+        ShardWriter(str(tmp_path), noise.header(header)) as writer,
+    ):
+        writer.write(sequence("s", 5))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"encoder_id": "other"}, {"features": np.zeros((5, 8), np.float16)}]
+)
+def test_a_sequence_of_another_encoder_is_refused(tmp_path: Path, changes: dict[str, Any]) -> None:
+    with (
+        pytest.raises(ValueError, match=r"encoder and feature width are .*\('noise', 16\)"),
+        ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer,
+    ):
+        writer.write(noise.pose_sequence("s", 5, **changes))
+
+
+def test_a_missing_data_set_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"python -m vibe_ray\.prepare"):
+        read_manifest(str(tmp_path / "none"))
+
+
+def test_another_schema_version_is_told_before_what_else_it_may_hold(tmp_path: Path) -> None:
+    newer = {"schema_version": 2, "colour": "red"}
+    (tmp_path / "manifest.json").write_text(json.dumps(newer))
+    with pytest.raises(ValueError, match=r"schema version 2, .* reads 1: prepare the data anew"):
+        read_manifest(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"schema_version": 1, "kind": "pose"}'])
+def test_what_is_no_manifest_is_called_so(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(ValueError, match=r"manifest\.json is not a manifest"):
+        read_manifest(str(tmp_path))
+
+
+def test_the_other_kind_of_shards_is_refused(shards: str) -> None:
+    with pytest.raises(ValueError, match="holds motion shards, expected pose shards"):
+        read_manifest(f"{shards}/motion/train", "pose")
