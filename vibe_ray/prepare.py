@@ -66,6 +66,12 @@ def _add_open(commands: "Commands") -> None:
     _add_motion_flags(command)
     command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
     command.add_argument("--seed", type=int, default=0, help="seed of all captures (0)")
+    command.add_argument(
+        "--captures",
+        type=int,
+        default=24,
+        help="captures of each training clip with full truth, and half as many 2D-only ones (24)",
+    )
     command.add_argument("--size", default="full", choices=("full", "smoke"))
 
 
@@ -139,7 +145,11 @@ def _open(args: argparse.Namespace) -> None:
     from vibe_ray.features.keypoint_encoder import load_encoder
 
     encoder = load_encoder(args.encoder)
-    config = OpenCapturesConfig(seed=args.seed)
+    if args.captures < 2:
+        raise ValueError(f"--captures is {args.captures}, must be at least 2")
+    config = OpenCapturesConfig(
+        seed=args.seed, captures_3d=args.captures, captures_2d=args.captures // 2
+    )
     if args.size == "smoke":  # a world that is made and trained on in seconds
         config = replace(config, captures_2d=1, captures_3d=1, captures_heldout=1)
     write_open_world(args.out, _gather(args.motion), encoder, config, load_body(BodyConfig()))
