@@ -36,7 +36,12 @@ def pose_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -
     rng = np.random.default_rng([number, num_frames])
     features = _floats(rng, num_frames, F)
     features[:, 0], features[:, 1] = number, np.arange(num_frames)
-    arrays: dict[str, Any] = {
+    known: dict[str, Any] = {
+        "dataset": "noise",
+        "sequence": name,
+        "person": "0",
+        "fps": FPS,
+        "encoder_id": "noise",
         "features": features.astype(np.float16),
         "kp_2d": _floats(rng, num_frames, 49, 2),
         "kp_2d_conf": rng.random((num_frames, 49), np.float32),
@@ -47,8 +52,7 @@ def pose_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -
         "has_smpl": rng.random(num_frames) < 0.7,
         "valid": rng.random(num_frames) < 0.9,
     }
-    known = {"dataset": "noise", "sequence": name, "person": "0", "fps": FPS, "encoder_id": "noise"}
-    return PoseSequence(**(known | arrays | changes))
+    return PoseSequence(**(known | changes))
 
 
 def motion_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -> MotionSequence:

@@ -9,7 +9,12 @@ from tests.data import noise
 from vibe_ray.data import reading
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.reading import ClipCache, num_row_bytes, read_shares
-from vibe_ray.data.shards import read_manifest, read_motion_sequences, read_pose_sequences
+from vibe_ray.data.shards import (
+    ShardWriter,
+    read_manifest,
+    read_motion_sequences,
+    read_pose_sequences,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +139,7 @@ def test_numbers_that_are_none_are_told_with_their_sequence(tmp_path: Path) -> N
     features = np.ones((20, noise.F), np.float16)
     features[7, 3] = np.inf
     kp_3d = np.full((20, 49, 3), np.nan)
-    with noise.ShardWriter(f"{root}/open_3d/train", noise.header("open_3d/train")) as writer:
+    with ShardWriter(f"{root}/open_3d/train", noise.header("open_3d/train")) as writer:
         writer.write(noise.pose_sequence("broken", 20, features=features, kp_3d=kp_3d))
     plan = plan_of(root)
     with pytest.raises(ValueError, match="open_3d/train: features, kp_3d of sequence 'broken'"):

@@ -195,7 +195,7 @@ def _check_version(file: str, content: bytes) -> None:
 
 
 def read_clip(path: str, name: str, row: int) -> pa.Table:
-    """Read one clip, a table of one row, from a file of a data set, in one request."""
+    """Read one clip, a table of one row, from a file of a data set, by one read of it."""
     filesystem, inner = storage.resolve(storage.join(path, name))
     footer = _read_footer(path, name)
     with (

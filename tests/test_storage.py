@@ -1,0 +1,339 @@
+"""Local paths, and a real server that speaks S3, which may go away."""
+
+import gc
+import pickle
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pytest
+
+from vibe_ray import storage
+from vibe_ray.object_store import RetryingS3
+
+Place = Callable[[str], str]
+
+
+@pytest.fixture(params=["local", "remote"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Place:
+    """Give paths in a new folder, once on this disk and once in an object store."""
+    root = str(tmp_path) if request.param == "local" else request.getfixturevalue("s3")
+    return lambda name: storage.join(root, name)
+
+
+@pytest.mark.parametrize(
+    ("path", "names", "joined"),
+    [
+        ("runs", ("a", "b.json"), "runs/a/b.json"),
+        ("runs/", ("/a/", "b"), "runs/a/b"),
+        ("/", ("a",), "/a"),
+        ("s3://bucket", ("a/b", "c"), "s3://bucket/a/b/c"),
+        ("s3://bucket/", (), "s3://bucket"),
+    ],
+)
+def test_join(path: str, names: tuple[str, ...], joined: str) -> None:
+    assert storage.join(path, *names) == joined
+
+
+def test_local_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    filesystem, inner = storage.resolve("a/b")
+    assert isinstance(filesystem, pafs.LocalFileSystem)
+    assert inner == str(tmp_path / "a/b")
+    assert storage.resolve("~/a")[1] == str(Path.home() / "a")
+
+
+def test_what_was_written_is_read(place: Place) -> None:
+    path = place("folder/below/file.bin")
+    assert not storage.exists(path)
+    storage.write_bytes_atomic(path, b"first")
+    storage.write_bytes_atomic(path, b"\x00second")
+    assert storage.read_bytes(path) == b"\x00second"
+    assert storage.exists(path)
+    assert storage.exists(place("folder"))
+    assert storage.list_files(place("folder")) == [path]
+    storage.delete_file(path)
+    storage.delete_file(path)
+    assert not storage.exists(path)
+
+
+def test_compressed_files_are_read_as_they_are(place: Place) -> None:
+    storage.write_bytes_atomic(place("file.gz"), b"not really gzip")
+    assert storage.read_bytes(place("file.gz")) == b"not really gzip"
+
+
+def test_a_missing_file_is_told_as_such(place: Place) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"):
+        storage.read_bytes(place("absent"))
+    filesystem, inner = storage.resolve(place("absent"))
+    with pytest.raises(FileNotFoundError):
+        filesystem.open_input_file(inner)
+
+
+def test_files_are_listed_at_all_depths_in_order(place: Place) -> None:
+    for name in ("b/x.npz", "a/c/y.NPZ", "a/z.txt", "q.npz"):
+        storage.write_bytes_atomic(place(name), b"")
+    listed = [path.removeprefix(place("")) for path in storage.list_files(place(""), ".npz")]
+    assert listed == ["a/c/y.NPZ", "b/x.npz", "q.npz"]
+    assert storage.list_files(place("q.npz"), ".npz") == [place("q.npz")]
+    assert storage.list_files(place("q.npz"), ".txt") == []
+    assert storage.list_files(place("absent")) == []
+
+
+def test_parts_of_a_file_can_be_read(place: Place) -> None:
+    content = bytes(range(256)) * 100
+    storage.write_bytes_atomic(place("file"), content)
+    filesystem, inner = storage.resolve(place("file"))
+    with filesystem.open_input_file(inner) as file:
+        assert file.size() == len(content)
+        assert file.read_at(10, 300) == content[300:310]
+        file.seek(-5, 2)
+        assert file.read() == content[-5:]
+        assert file.read_at(100, len(content) - 7) == content[-7:]
+        assert file.read_at(1, len(content)) == b""
+
+
+def test_folders_go_up_and_come_down(place: Place, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    (source / "deep").mkdir(parents=True)
+    files = {"manifest.json": b"{}", "weights.bin": b"\x01" * 1000, "deep/more.txt": b"text"}
+    for name, content in files.items():
+        (source / name).write_bytes(content)
+    for _ in range(2):  # the second replaces the first
+        storage.upload_directory(source, place("checkpoint"))
+        with storage.local_copy(place("checkpoint")) as directory:
+            found = {
+                str(path.relative_to(directory)): path.read_bytes()
+                for path in directory.rglob("*")
+                if path.is_file()
+            }
+        assert found == files
+    storage.delete_directory(place("checkpoint"))
+    storage.delete_directory(place("checkpoint"))
+    assert not storage.exists(place("checkpoint"))
+    with pytest.raises(FileNotFoundError, match="nothing at"), storage.local_copy(place("gone")):
+        pass
+
+
+def test_an_uploaded_folders_manifest_comes_last(
+    s3: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.bin", "manifest.json", "z.bin"):
+        (tmp_path / name).write_bytes(b"")
+    written: list[str] = []
+    monkeypatch.setattr(storage, "write_bytes_atomic", lambda path, _: written.append(path))
+    storage.upload_directory(tmp_path, s3)
+    assert written == [f"{s3}/{name}" for name in ("a.bin", "z.bin", "manifest.json")]
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(self: Path, content: bytes) -> int:
+        with self.open("wb") as file:
+            file.write(content[:1])
+        raise OSError("disk full")
+
+    monkeypatch.setattr(Path, "write_bytes", fail)
+    with pytest.raises(OSError, match="disk full"):
+        storage.write_bytes_atomic(str(path), b"new")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("file", b"old")]
+
+
+def test_a_stream_that_is_given_up_leaves_nothing_in_the_store(s3: str) -> None:
+    filesystem, inner = storage.resolve(f"{s3}/file")
+    stream = filesystem.open_output_stream(inner)
+    stream.write(b"half")
+    del stream
+    gc.collect()
+    assert not storage.exists(f"{s3}/file")
+
+
+def test_writable_places_are_found_so_and_left_clean(place: Place) -> None:
+    storage.check_writable(place("runs"))
+    assert storage.list_files(place("runs")) == []
+
+
+def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(PermissionError, match=r"cannot write to .*runs.*another --storage"):
+        storage.check_writable(str(tmp_path / "runs"))
+
+
+def test_a_missing_bucket_is_told(s3: str) -> None:
+    with pytest.raises(FileNotFoundError, match="no bucket 'absent-bucket': create it first"):
+        storage.check_writable("s3://absent-bucket/runs")
+    with pytest.raises(FileNotFoundError):
+        storage.read_bytes("s3://absent-bucket/file")
+
+
+class Refusal(BaseHTTPRequestHandler):
+    def do_HEAD(self) -> None:
+        self.send_response(403)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_wrong_credentials_are_told_without_repeating_them(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with HTTPServer(("127.0.0.1", 0), Refusal) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(PermissionError, match="status 403: check AWS_ACCESS_KEY_ID") as error:
+            storage.check_writable(f"{s3}/runs")
+        server.shutdown()
+    assert "a-secret-of-the-tests" not in str(error.value)
+    assert "AKIATESTONLY" not in str(error.value)
+
+
+def test_a_store_that_is_not_there_is_told(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{_free_port()}")
+    with pytest.raises(PermissionError, match=r"cannot reach bucket .* AWS_ENDPOINT_URL"):
+        storage.check_writable(f"{s3}/runs")
+
+
+def test_a_pickled_filesystem_holds_no_credentials_and_works(s3: str) -> None:
+    storage.write_bytes_atomic(f"{s3}/file", b"content")
+    filesystem, inner = storage.resolve(f"{s3}/file")
+    filesystem.get_file_info(inner)
+    pickled = pickle.dumps(filesystem)
+    assert b"a-secret-of-the-tests" not in pickled
+    assert b"AKIATESTONLY" not in pickled
+    again = pickle.loads(pickled)
+    assert again == filesystem
+    assert again.open_input_stream(inner).read() == b"content"
+
+
+class Gate:
+    """Hands connections on to a server while it is open."""
+
+    def __init__(self, url: str) -> None:
+        host, port = url.removeprefix("http://").split(":")
+        self.target = (host, int(port))
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.connections: list[socket.socket] = []
+        self.listener: socket.socket | None = None
+
+    def open(self) -> None:
+        self.listener = socket.create_server(("127.0.0.1", self.port))
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def close(self) -> None:
+        assert self.listener is not None
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        for connection in self.connections:
+            connection.close()
+        self.connections = []
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            server = socket.create_connection(self.target)
+            self.connections += [client, server]
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def gate(s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """The only way to the object store."""
+    gate = Gate(s3_server)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
+    gate.open()
+    yield gate
+    if gate.listener is not None and gate.listener.fileno() != -1:
+        gate.close()
+
+
+def test_a_store_that_comes_back_loses_nothing(s3: str, gate: Gate) -> None:
+    storage.write_bytes_atomic(f"{s3}/before", b"before")
+    filesystem, inner = storage.resolve(f"{s3}/before")
+    file = filesystem.open_input_file(inner)
+
+    def outage(request: Callable[[], object]) -> object:
+        gate.close()
+        timer = threading.Timer(1.0, gate.open)
+        timer.start()
+        found = request()
+        timer.join()
+        return found
+
+    assert outage(lambda: storage.read_bytes(f"{s3}/before")) == b"before"
+    assert outage(lambda: file.read_at(3, 2)) == b"for"
+    outage(lambda: storage.write_bytes_atomic(f"{s3}/during", b"during"))
+    assert outage(lambda: storage.list_files(s3)) == [f"{s3}/before", f"{s3}/during"]
+    assert storage.read_bytes(f"{s3}/during") == b"during"
+
+
+def test_a_store_that_stays_away_is_an_error_in_the_end(s3: str, gate: Gate) -> None:
+    gate.close()
+    filesystem = pafs.PyFileSystem(RetryingS3(retry_seconds=0.5))
+    with pytest.raises(OSError, match="NETWORK_CONNECTION"):
+        filesystem.open_input_stream(f"{s3.removeprefix('s3://')}/file")
+
+
+def test_errors_that_will_not_pass_are_not_retried() -> None:
+    handler = RetryingS3()
+    calls: list[None] = []
+
+    def request(error: OSError) -> None:
+        calls.append(None)
+        raise error
+
+    for error in (FileNotFoundError("s3 Timeout/file"), OSError("AWS Error ACCESS_DENIED")):
+        with pytest.raises(type(error)):
+            handler.retry(lambda error=error: request(error))  # type: ignore[misc]
+    assert len(calls) == 2
+
+
+def test_objects_neither_grow_nor_vanish_all_at_once(s3: str) -> None:
+    filesystem, inner = storage.resolve(f"{s3}/file")
+    with pytest.raises(NotImplementedError):
+        filesystem.open_append_stream(inner)
+    with pytest.raises((NotImplementedError, pa.ArrowException)):
+        filesystem.delete_dir_contents("", accept_root_dir=True)
+    filesystem.create_dir(inner, recursive=True)
+    assert boto3.client("s3").list_objects_v2(Bucket=inner.split("/")[0])["KeyCount"] == 0
+
+
+def test_objects_can_be_moved_and_copied(s3: str) -> None:
+    storage.write_bytes_atomic(f"{s3}/a/one", b"1")
+    filesystem, root = storage.resolve(s3)
+    filesystem.copy_file(f"{root}/a/one", f"{root}/b/two")
+    filesystem.move(f"{root}/a/one", f"{root}/c/three")
+    assert storage.list_files(s3) == [f"{s3}/b/two", f"{s3}/c/three"]
+    filesystem.delete_dir_contents(f"{root}/c")
+    assert storage.list_files(s3) == [f"{s3}/b/two"]
+    assert filesystem.normalize_path(f"{root}/b") == f"{root}/b"
+    assert filesystem.type_name == "py::retrying-s3"
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
