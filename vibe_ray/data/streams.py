@@ -8,12 +8,14 @@ rank its own. What arrives is checked against that, since the splitter promises 
 Readers import this module, so it leaves torch to `batches.py` and that to the consumers.
 """
 
+import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.reading import num_row_bytes, read_shares
@@ -29,6 +31,19 @@ and cuts blocks of over 128 MB, which would end the dealing; a single row it can
 MAX_ITEM_STEPS = 32
 READER_CPUS = 0.25
 PREFETCH = 2
+PAUSE_S = 0.05
+
+
+class Unhurried(ExecutionCallback):
+    """Lets Ray Data's scheduler pause between its rounds.
+
+    While blocks wait for a slower consumer it would otherwise ask again at once, without end, and
+    take most of a CPU from the training that it waits for. An item is seconds of training ahead.
+    """
+
+    def on_execution_step(self, executor: object) -> None:
+        """Pause; called by the scheduler once a round."""
+        time.sleep(PAUSE_S)
 
 
 def step_dataset(
@@ -50,6 +65,9 @@ def step_dataset(
             steps = range(first, min(first + item_steps, start_step + num_steps))
             yield read_shares(loaded, [loaded.share(step, rank, num_workers) for step in steps])
 
+    callbacks = ray.data.DataContext.get_current().custom_execution_callback_classes
+    if Unhurried not in callbacks:
+        callbacks.append(Unhurried)
     items = [{"item": item} for item in range(num_items)]
     return ray.data.from_items(items, override_num_blocks=num_items).map_batches(
         read,
