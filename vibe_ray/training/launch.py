@@ -4,20 +4,16 @@
 
 Ray's traps that shaped this file: workers that take all CPUs starve the readers and the run hangs
 for ever, so one CPU stays free; a run whose name exists is *continued* by Ray without asking, so it
-is refused here unless the user says `resume`; a dataset given as a function is made anew in the
-controller at every (re)start of the workers, so it begins at the latest checkpoint's step.
+is refused here unless the user says `resume`.
 """
 
 import functools
 import json
 import logging
 import os
-import shutil
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ray
 import ray.data
@@ -30,7 +26,7 @@ from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
 from vibe_ray.data.mixing import StepPlan, make_plan
-from vibe_ray.data.streams import local_step_batches, step_batches, step_dataset
+from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.training.loop import SCORE, run_epochs
@@ -41,7 +37,8 @@ from vibe_ray.training.reporting import (
     find_checkpoint,
     read_metrics,
 )
-from vibe_ray.training.state import MANIFEST_FILE, TrainState
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.worker import RunLogCallback, dataset_from_latest, manifest, train_worker
 
 logger = logging.getLogger(__name__)
 
@@ -185,7 +182,7 @@ def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> No
     def report(metrics: dict[str, float], state: TrainState) -> None:
         name = checkpoint_name(state.step)
         with tempfile.TemporaryDirectory() as directory:
-            state.save(Path(directory), _manifest(plan, metrics))
+            state.save(Path(directory), manifest(plan, metrics))
             storage.upload_directory(Path(directory), storage.join(launch.run_dir, name))
         log.append(metrics)
         _prune(log, config.checkpoints_kept)
@@ -208,6 +205,7 @@ def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.t
     has_gpus = ray.cluster_resources().get("GPU", 0) >= launch.workers
     use_gpu = _device(config, has_gpus).type == "cuda"
     options = ray.data.ExecutionOptions(preserve_order=True)
+    stream = functools.partial(dataset_from_latest, config, launch.run_dir, launch.workers, plan)
     return ray.train.torch.TorchTrainer(
         train_worker,
         train_loop_config={"config": to_dict(config), "plan": plan},
@@ -224,74 +222,12 @@ def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.t
                 checkpoint_score_attribute=SCORE,
                 checkpoint_score_order="min",
             ),
-            callbacks=[_RunLogCallback(launch.run_dir), *launch.callbacks],
+            callbacks=[RunLogCallback(launch.run_dir), *launch.callbacks],
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
-        datasets={"steps": functools.partial(_dataset_from_latest, config, launch, plan)},
+        datasets={"steps": stream},
         dataset_config=ray.train.DataConfig(execution_options=options),
     )
-
-
-def _dataset_from_latest(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.data.Dataset:
-    """Make the stream that begins where the latest checkpoint stands. Runs in the controller."""
-    filesystem, path = storage.resolve(launch.run_dir)
-    start = 0
-    try:
-        checkpoint = ray.train.Result.from_path(path, storage_filesystem=filesystem).checkpoint
-    except RuntimeError:  # Ray's word for a run that has reported nothing yet
-        checkpoint = None
-    if checkpoint is not None:
-        with checkpoint.as_directory() as directory:
-            start = json.loads((Path(directory) / MANIFEST_FILE).read_text())["step"]
-    return step_dataset(plan, start, config.num_steps - start, launch.workers)
-
-
-def train_worker(loop_config: dict[str, Any]) -> None:
-    """Body of every Ray Train worker."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("vibe_ray").setLevel(logging.INFO)
-    config, plan = from_dict(loop_config["config"]), loop_config["plan"]
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
-    state = TrainState.create(config, ray.train.torch.get_device(), rank)
-    if checkpoint := ray.train.get_checkpoint():
-        with checkpoint.as_directory() as directory:
-            state.load(Path(directory))
-    state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
-
-    def report(metrics: dict[str, float], state: TrainState) -> None:
-        # A report is a barrier: every rank makes it, only rank 0 brings the files.
-        directory = Path(tempfile.mkdtemp()) if rank == 0 else None
-        saved = None
-        if directory is not None:
-            state.save(directory, _manifest(plan, metrics))
-            saved = ray.train.Checkpoint.from_directory(directory)
-        name = checkpoint_name(state.step)
-        ray.train.report(metrics, checkpoint=saved, checkpoint_dir_name=name)
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    stream = ray.train.get_dataset_shard("steps")
-    run_epochs(state, step_batches(stream, state.step, rank), report)
-
-
-class _RunLogCallback(UserCallback):
-    """Writes the run's log in the controller, from rank 0's numbers."""
-
-    def __init__(self, run_dir: str) -> None:
-        self.run_dir = run_dir
-
-    def after_report(
-        self,
-        run_context: Any,
-        metrics: Sequence[dict[str, Any]],
-        checkpoint: ray.train.Checkpoint | None,
-    ) -> None:
-        RunLog(self.run_dir).append(dict(metrics[0]))
-
-
-def _manifest(plan: StepPlan, metrics: dict[str, float]) -> dict[str, Any]:
-    return {"step": int(metrics["step"]), "data_hash": plan.data_hash, "metrics": metrics}
 
 
 def _device(config: TrainConfig, has_gpu: bool) -> torch.device:
