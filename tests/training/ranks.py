@@ -1,0 +1,85 @@
+"""What two processes do together, for tests to look at afterwards; here so that both can import it.
+
+A test module cannot be imported by a spawned process under its own name.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.training.tiny import (
+    DROPOUT,
+    NO_DROPOUT,
+    random_batch,
+    share_of,
+    tiny,
+    tiny_state,
+    weights_of,
+)
+from vibe_ray.config import TrainConfig
+from vibe_ray.training.loop import validate
+from vibe_ray.training.meter import accumulate, reduce_means
+from vibe_ray.training.step import adversarial_step
+
+Outcome = dict[str, Any]
+
+NUM_RANKS = 2
+PARITY_STEPS = 10
+SHAPES = {"even": (6, 4, 8), "uneven": (5, 4, 7), "no 2D": (0, 5, 3), "no 3D": (5, 0, 3)}
+"""2D, 3D and motion windows of a global batch."""
+
+
+def parity_config() -> TrainConfig:
+    return tiny(**NO_DROPOUT)
+
+
+def run_steps(
+    config: TrainConfig, shape: tuple[int, int, int], num_steps: int, rank: int, num_ranks: int
+) -> dict[str, Any]:
+    """Train on this rank's shares and return weights, every step's metrics and their means."""
+    state = tiny_state(config, rank)
+    if num_ranks > 1:
+        state.parallelize(DistributedDataParallel)
+    history: list[dict[str, Tensor]] = []
+    for step in range(num_steps):
+        batch = share_of(random_batch(*shape, seed=step), rank, num_ranks)
+        history.append(adversarial_step(state, batch))
+        accumulate(state.meter, history[-1], step)
+    return {"weights": weights_of(state), "history": history, "means": reduce_means(state.meter)}
+
+
+def nan_on_the_last_rank(rank: int) -> str:
+    meter: dict[str, Tensor] = {}
+    for step in range(3):
+        bad = rank == NUM_RANKS - 1 and step == 1
+        value = torch.tensor(float("nan") if bad else 1.0)
+        accumulate(meter, {"a": torch.tensor(1.0), "b": value}, 40 + step)
+    try:
+        reduce_means(meter)
+    except FloatingPointError as error:
+        return str(error)
+    return "no error"
+
+
+def work(rank: int, folder: Path, data: str) -> None:
+    """Body of each of the processes: everything that is to be seen, since they start slowly."""
+    torch.set_num_threads(1)
+    store = f"file://{folder / 'rendezvous'}"
+    dist.init_process_group("gloo", init_method=store, rank=rank, world_size=NUM_RANKS)
+    parity = parity_config()
+    todo: dict[str, Callable[[], Any]] = {
+        **{
+            name: lambda shape=shape: run_steps(parity, shape, PARITY_STEPS, rank, NUM_RANKS)
+            for name, shape in SHAPES.items()
+        },
+        "replicas": lambda: run_steps(tiny(**DROPOUT), SHAPES["uneven"], 4, rank, NUM_RANKS),
+        "nan": lambda: nan_on_the_last_rank(rank),
+        "validation": lambda: validate(tiny_state(tiny(data__root=data), rank)),
+    }
+    torch.save({name: run() for name, run in todo.items()}, folder / f"rank_{rank}.pt")
+    dist.destroy_process_group()

@@ -1,0 +1,208 @@
+"""Checkpoints: what is in them, and that a run taken up again goes on bit for bit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tests.training.tiny import (
+    DROPOUT,
+    NO_DROPOUT,
+    largest_difference,
+    random_batch,
+    tiny,
+    tiny_state,
+    weights_of,
+)
+from vibe_ray.pretrained import packaged
+from vibe_ray.training.meter import accumulate, reduce_means
+from vibe_ray.training.state import (
+    DISCRIMINATOR_FILE,
+    GENERATOR_FILE,
+    TrainState,
+    load_config,
+    load_generator,
+    load_regressor,
+    load_weights,
+    write_json,
+)
+from vibe_ray.training.step import adversarial_step
+
+SCORES = [90.0, 80.0, 85.0, 81.0, 82.0, 70.0, 99.0, 98.0, 97.0]
+
+
+def advance(state: TrainState, num_steps: int) -> None:
+    for step in range(state.step, state.step + num_steps):
+        accumulate(state.meter, adversarial_step(state, random_batch(2, 3, 4, seed=step)), step)
+
+
+def saved(state: TrainState, path: Path) -> Path:
+    path.mkdir()
+    state.save(path, {"step": state.step})
+    return path
+
+
+def test_a_run_taken_up_again_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    config = tiny(**DROPOUT, optim__discriminator_every=2)
+    whole = tiny_state(config)
+    advance(whole, 5)
+    first = tiny_state(config)
+    advance(first, 2)
+    first.best_score = 61.5
+    second = tiny_state(config)
+    advance(second, 1)  # whatever it did before is forgotten
+    second.load(saved(first, tmp_path / "checkpoint"))
+    assert (second.step, second.best_score) == (2, 61.5)
+    advance(second, 3)
+    assert largest_difference(weights_of(whole), weights_of(second)) == 0
+    assert reduce_means(whole.meter) == reduce_means(second.meter)
+
+
+def test_plateau_schedules_go_on_after_loading(tmp_path: Path) -> None:
+    def rates(state: TrainState, scores: list[float]) -> list[list[float]]:
+        seen = []
+        for score in scores:
+            for scheduler in state.schedulers:
+                scheduler.step(score)
+            optimizers = (state.generator_optimizer, state.discriminator_optimizer)
+            seen.append([group["lr"] for o in optimizers for group in o.param_groups])
+        return seen
+
+    config = tiny(optim__lr_patience=1, optim__lr_factor=0.5, optim__generator_lr=1e-3)
+    expected = rates(tiny_state(config), SCORES)
+    assert [row[0] for row in expected] == [*[1e-3] * 3, *[5e-4] * 4, *[2.5e-4] * 2]
+    for split in range(1, len(SCORES)):
+        first, second = tiny_state(config), tiny_state(config)
+        before = rates(first, SCORES[:split])
+        second.load(saved(first, tmp_path / str(split)))
+        assert before + rates(second, SCORES[split:]) == expected
+
+
+def test_files_and_names_of_a_checkpoint(tmp_path: Path) -> None:
+    state = tiny_state(tiny())
+    path = saved(state, tmp_path / "checkpoint")
+    assert {file.name for file in path.iterdir()} == {
+        *("config.json", "generator.safetensors", "discriminator.safetensors"),
+        *("trainer.pt", "manifest.json"),
+    }
+    for name, network in (("generator", state.generator), ("discriminator", state.discriminator)):
+        stored = load_file(path / f"{name}.safetensors")
+        assert largest_difference(stored, dict(network.state_dict())) == 0
+    assert load_config(path) == state.config
+    manifest = json.loads((path / "manifest.json").read_text())
+    assert manifest["step"] == 0
+    assert manifest["written_by"]["torch"] == torch.__version__
+
+
+def test_a_run_without_a_discriminator_stores_none(tmp_path: Path) -> None:
+    config = tiny(losses__adversarial=0.0)
+    path = saved(tiny_state(config), tmp_path / "checkpoint")
+    assert not (path / DISCRIMINATOR_FILE).exists()
+    tiny_state(config).load(path)
+
+
+def test_a_wrapped_network_is_stored_under_the_raw_ones_names(tmp_path: Path) -> None:
+    class Wrapper(nn.Module):
+        def __init__(self, module: nn.Module) -> None:
+            super().__init__()
+            self.module = module
+
+    state = tiny_state(tiny())
+    state.parallelize(Wrapper)
+    path = saved(state, tmp_path / "checkpoint")
+    assert isinstance(state.synced_discriminator, Wrapper)
+    assert load_weights(path, GENERATOR_FILE).keys() == state.generator.state_dict().keys()
+
+
+def test_a_loaded_generator_answers_as_the_trained_one_does(tmp_path: Path) -> None:
+    state = tiny_state(tiny(**DROPOUT))
+    advance(state, 2)
+    config, generator = load_generator(saved(state, tmp_path / "checkpoint"))
+    features = random_batch(2, 3, 4).pose.features
+    assert config == state.config
+    assert not generator.training
+    state.generator.eval()
+    assert torch.equal(generator(features).rotmat, state.generator(features).rotmat)
+
+
+def test_states_of_equal_configs_are_equal_on_every_rank() -> None:
+    torch.rand(5)
+    states = [tiny_state(tiny()), tiny_state(tiny(), rank=3), tiny_state(tiny(seed=1))]
+    weights = [weights_of(state) for state in states]
+    assert largest_difference(weights[0], weights[1]) == 0
+    assert largest_difference(weights[0], weights[2]) > 0
+
+
+def test_dropout_seeds_do_not_collide() -> None:
+    seeds = set()
+    for seed in range(3):
+        for rank in range(4):
+            state = tiny_state(tiny(seed=seed), rank)
+            for state.step in range(50):
+                seeds.add(state.dropout_seed())
+    assert len(seeds) == 3 * 4 * 50
+
+
+def test_missing_files_say_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        load_generator(tmp_path)
+    assert str(error.value) == (
+        f"no config.json in {tmp_path}: expected a checkpoint directory, or a run's folder "
+        "written by `python -m vibe_ray.train`"
+    )
+    path = saved(tiny_state(tiny()), tmp_path / "checkpoint")
+    (path / GENERATOR_FILE).unlink()
+    message = f"no generator.safetensors in {path}: the checkpoint is incomplete or foreign"
+    with pytest.raises(FileNotFoundError) as error:
+        load_generator(path)
+    assert str(error.value) == message
+    with pytest.raises(FileNotFoundError, match="the checkpoint is incomplete or foreign"):
+        tiny_state(tiny()).load(path)
+
+
+def test_a_regressor_may_start_from_a_checkpoints(tmp_path: Path) -> None:
+    trained = tiny_state(tiny(seed=1))
+    advance(trained, 2)
+    path = saved(trained, tmp_path / "checkpoint")
+    state = tiny_state(tiny(initial_regressor=str(path)))
+    scratch = weights_of(tiny_state(tiny()))
+    for name, value in weights_of(state).items():
+        of_regressor = name.startswith("generator.regressor.")
+        expected = weights_of(trained)[name] if of_regressor else scratch[name]
+        assert torch.equal(value, expected)
+
+
+def test_the_packaged_regressor_fits_the_open_recipes_width() -> None:
+    changes = {
+        "initial_regressor": "open",
+        "generator.feature_dim": 2048,
+        "generator.regressor.hidden_dim": 1024,
+    }
+    state = tiny_state(tiny(**NO_DROPOUT, **changes))
+    stored = load_file(packaged("frame_baseline") / GENERATOR_FILE)
+    weight = state.generator.regressor.fc2.weight
+    assert torch.equal(weight, stored["regressor.fc2.weight"].float())
+
+
+def test_a_regressor_of_another_width_is_refused(tmp_path: Path) -> None:
+    other = saved(tiny_state(tiny(generator__regressor__hidden_dim=7)), tmp_path / "other")
+    generator = tiny_state(tiny()).generator
+    with pytest.raises(ValueError, match=r"does not fit: \{'deccam.weight': \(3, 7\)") as error:
+        load_regressor(generator, str(other))
+    assert "expected {'deccam.weight': (3, 12)" in str(error.value)
+    assert str(error.value).endswith(
+        "set generator.regressor.hidden_dim to its width or initial_regressor=scratch"
+    )
+
+
+def test_a_regressor_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"no generator.safetensors in .*/none"):
+        tiny_state(tiny(initial_regressor=str(tmp_path / "none")))
+
+
+def test_json_without_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})

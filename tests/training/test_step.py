@@ -1,0 +1,181 @@
+"""One update: against a second implementation, on one rank and on several."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.naive_step import NaiveTrainer
+from tests.training.ranks import PARITY_STEPS, SHAPES, Outcome, parity_config, run_steps
+from tests.training.tiny import (
+    DROPOUT,
+    NO_DROPOUT,
+    largest_difference,
+    random_batch,
+    tiny,
+    tiny_state,
+    weights_of,
+)
+from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.step import adversarial_step
+
+PLAIN = {
+    "generator.temporal_encoder.residual_frames": 1,
+    "generator.temporal_encoder.bidirectional": False,
+}
+RELEASED_ARCHITECTURE = {**NO_DROPOUT, **PLAIN, "optim.generator_lr": 5e-5}
+
+
+def in_precision(batch: StepBatch, dtype: torch.dtype) -> StepBatch:
+    pose = PoseBatch(**{name: value.to(dtype) for name, value in vars(batch.pose).items()})
+    return StepBatch(pose, MotionBatch(batch.motion.pose.to(dtype)))
+
+
+def make_pair(dtype: torch.dtype, **changes: object) -> tuple[TrainState, NaiveTrainer]:
+    """Ours and a naive one in float64 with the same weights, in poses of no half turn."""
+    config = tiny(**RELEASED_ARCHITECTURE, **changes)
+    state = tiny_state(config)
+    torch.manual_seed(1)
+    state.generator.regressor.init_pose.copy_(torch.randn(1, 144))
+    for head in ("decpose", "decshape", "deccam"):
+        torch.nn.init.normal_(getattr(state.generator.regressor, head).weight, std=0.02)
+    for module in (state.generator, state.discriminator, state.keypoints):
+        module.to(dtype)
+    copies = (
+        {name: value.detach().double() for name, value in network.state_dict().items()}
+        for network in (state.generator, state.discriminator)
+    )
+    naive = NaiveTrainer(
+        config, state.body, *({k: v.clone() for k, v in w.items()} for w in copies)
+    )
+    return state, naive
+
+
+def naive_weights(naive: NaiveTrainer) -> dict[str, Tensor]:
+    return {f"generator.{k}": v.detach() for k, v in naive.G.items()} | {
+        f"discriminator.{k}": v.detach() for k, v in naive.D.items()
+    }
+
+
+# The body's constants are stored in float32, which is what is left of the difference in float64.
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-6)], ids=["f64", "f32"]
+)
+@pytest.mark.parametrize("pool", ["attention", "concat"])
+def test_updates_are_those_of_the_paper(dtype: torch.dtype, tolerance: float, pool: str) -> None:
+    state, naive = make_pair(dtype, discriminator__pool=pool)
+    before = weights_of(state)
+    for step in range(2):
+        batch = in_precision(random_batch(2, 3, 4, seed=step), dtype)
+        found = {name: float(v) for name, v in adversarial_step(state, batch).items()}
+        expected = naive.step(in_precision(batch, torch.float64))
+        assert found == pytest.approx(expected, rel=tolerance)
+        assert largest_difference(weights_of(state), naive_weights(naive)) < tolerance
+    assert largest_difference(before, weights_of(state)) > 4e-5  # something was to be seen
+
+
+def changed(state: TrainState, before: dict[str, Tensor], network: str) -> bool:
+    after = weights_of(state)
+    return any(not torch.equal(before[k], after[k]) for k in before if k.startswith(network))
+
+
+def test_without_an_adversarial_weight_the_discriminator_is_left_alone() -> None:
+    state = tiny_state(tiny(losses__adversarial=0.0))
+    before = weights_of(state)
+    metrics = adversarial_step(state, random_batch(2, 3, 4))
+    assert changed(state, before, "generator")
+    assert not changed(state, before, "discriminator")
+    assert not [name for name in metrics if "discriminator" in name or "adversarial" in name]
+    assert not state.discriminator_optimizer.state
+
+
+def test_the_discriminator_is_updated_every_so_many_steps() -> None:
+    state = tiny_state(tiny(optim__discriminator_every=3))
+    updated = []
+    for step in range(7):
+        before = weights_of(state)
+        metrics = adversarial_step(state, random_batch(2, 3, 4, seed=step))
+        updated.append(changed(state, before, "discriminator"))
+        assert ("train/discriminator/real" in metrics) == updated[-1]
+    assert updated == [True, False, False, True, False, False, True]
+    assert state.step == 7
+
+
+def test_the_generators_term_leaves_the_discriminators_gradients_alone() -> None:
+    """Its backward pass fills them in VIBE's code; there they are thrown away."""
+    state = tiny_state(tiny(optim__discriminator_every=2))
+    adversarial_step(state, random_batch(2, 3, 4))
+    for parameter in state.discriminator.parameters():
+        parameter.grad = None
+    adversarial_step(state, random_batch(2, 3, 4, seed=1))  # no update of the discriminator
+    assert all(p.grad is None and p.requires_grad for p in state.discriminator.parameters())
+
+
+@pytest.mark.parametrize("shape", [(5, 0, 3), (0, 5, 3), (1, 0, 1)], ids=str)
+def test_a_kind_of_supervision_may_be_absent(shape: tuple[int, int, int]) -> None:
+    state = tiny_state(tiny())
+    metrics = adversarial_step(state, random_batch(*shape))
+    assert all(value.isfinite() for value in metrics.values())
+    assert all(value.isfinite().all() for value in weights_of(state).values())
+    for name in ("kp_3d", "pose", "betas"):
+        assert (metrics[f"train/generator/{name}"] > 0) == (shape[1] > 0)
+
+
+def test_what_is_not_known_may_be_nan() -> None:
+    batch, dirty = random_batch(2, 3, 4), random_batch(2, 3, 4)
+    dirty.pose.kp_2d[dirty.pose.kp_2d_conf == 0] = torch.nan
+    dirty.pose.kp_3d[dirty.pose.has_kp_3d == 0] = torch.nan
+    dirty.pose.betas[dirty.pose.has_smpl == 0] = torch.nan
+    dirty.pose.pose[dirty.pose.has_smpl == 0] = torch.nan
+    states = tiny_state(tiny()), tiny_state(tiny())
+    for state, given in zip(states, (batch, dirty), strict=True):
+        adversarial_step(state, given)
+    assert largest_difference(weights_of(states[0]), weights_of(states[1])) == 0
+
+
+def test_dropout_depends_on_seed_rank_and_step_alone() -> None:
+    batch = random_batch(2, 3, 4)
+
+    def total(rank: int = 0, step: int = 0, before: int = 0, **changes: object) -> float:
+        state = tiny_state(tiny(**DROPOUT, **changes), rank)
+        state.step = step
+        torch.rand(before)
+        return float(adversarial_step(state, batch)["train/generator/total"])
+
+    assert total() == total(before=99)
+    assert len({total(), total(rank=1), total(step=1), total(rank=1, step=1)}) == 4
+
+
+def test_the_regressor_may_learn_more_slowly() -> None:
+    state = tiny_state(tiny(optim__generator_lr=1e-2, optim__regressor_lr_share=0.1))
+    before = weights_of(state)
+    adversarial_step(state, random_batch(2, 3, 4))
+    # Adam's first step is as long as the rate, whatever the gradient.
+    moved = {name: float((v - before[name]).abs().max()) for name, v in weights_of(state).items()}
+    assert moved["generator.encoder.linear.weight"] == pytest.approx(1e-2, rel=1e-2)
+    assert moved["generator.regressor.fc2.weight"] == pytest.approx(1e-3, rel=1e-2)
+
+
+def test_both_networks_stay_the_same_on_all_ranks(ranks: list[Outcome]) -> None:
+    weights = [outcome["replicas"]["weights"] for outcome in ranks]
+    assert largest_difference(*weights) == 0
+    initial = weights_of(tiny_state(tiny(**DROPOUT)))
+    for name, value in weights[0].items():
+        assert name.startswith("generator.regressor.init_") == torch.equal(value, initial[name])
+
+
+def test_ranks_draw_different_dropout(ranks: list[Outcome]) -> None:
+    fakes = [outcome["replicas"]["history"][0]["train/discriminator/fake"] for outcome in ranks]
+    assert fakes[0] != fakes[1]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_two_workers_compute_what_one_would(ranks: list[Outcome], name: str) -> None:
+    alone = run_steps(parity_config(), SHAPES[name], PARITY_STEPS, rank=0, num_ranks=1)
+    together = ranks[0][name]
+    assert largest_difference(ranks[0][name]["weights"], ranks[1][name]["weights"]) == 0
+    assert largest_difference(alone["weights"], together["weights"]) < 1e-5
+    shares = [outcome[name]["history"] for outcome in ranks]
+    for step, expected in enumerate(alone["history"]):
+        found = {term: float(sum(share[step][term] for share in shares)) for term in expected}
+        assert found == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-5)

@@ -1,0 +1,84 @@
+"""Runs that take a second: small networks, random batches, data sets of noise."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tests.data.noise import F
+from vibe_ray.config import TrainConfig, override
+from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
+from vibe_ray.recipes import smoke
+from vibe_ray.training.state import TrainState
+
+T = 5
+NO_DROPOUT = {"generator.regressor.dropout": 0.0, "discriminator.attention_dropout": 0.0}
+DROPOUT = {"generator.regressor.dropout": 0.5, "discriminator.attention_dropout": 0.2}
+
+
+def tiny(**changes: Any) -> TrainConfig:
+    """The smoke recipe with networks of a few units; names of settings carry `__` for dots."""
+    known = {
+        "initial_regressor": "scratch",
+        "device": "cpu",
+        "epochs": 2,
+        "steps_per_epoch": 3,
+        "data.window_length": T,
+        "data.batch_size": 6,
+        "data.motion_batch_size": 5,
+        "generator.feature_dim": F,
+        "generator.temporal_encoder.hidden_dim": 8,
+        "generator.regressor.hidden_dim": 12,
+        "discriminator.hidden_dim": 8,
+        "validation.max_sequences": 2,
+    }
+    return override(smoke(), known | {name.replace("__", "."): v for name, v in changes.items()})
+
+
+def tiny_state(config: TrainConfig, rank: int = 0) -> TrainState:
+    return TrainState.create(config, torch.device("cpu"), rank)
+
+
+def random_batch(num_2d: int, num_3d: int, num_motion: int, seed: int = 0) -> StepBatch:
+    """2D windows first; of the 3D ones some frames lack 3D truth, and others SMPL truth."""
+    made = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int, scale: float = 1.0) -> Tensor:
+        return scale * torch.randn(shape, generator=made)
+
+    B = num_2d + num_3d
+    is_3d = (torch.arange(B) >= num_2d)[:, None]
+    return StepBatch(
+        PoseBatch(
+            features=normal(B, T, F),
+            kp_2d=normal(B, T, 49, 2, scale=0.5),
+            kp_2d_conf=torch.rand(B, T, 49, generator=made).sub(0.3).clamp(min=0),
+            kp_3d=normal(B, T, 49, 3, scale=0.5),
+            has_kp_3d=(is_3d & (torch.rand(B, T, generator=made) < 0.8)).float(),
+            pose=normal(B, T, 72, scale=0.4),
+            betas=normal(B, T, 10),
+            has_smpl=(is_3d & (torch.rand(B, T, generator=made) < 0.6)).float(),
+        ),
+        MotionBatch(normal(num_motion, T, 72, scale=0.4)),
+    )
+
+
+def share_of(batch: StepBatch, rank: int, num_ranks: int) -> StepBatch:
+    """Deal a batch's windows in turn, as `StepPlan.share` does."""
+    pose = {name: value[rank::num_ranks] for name, value in vars(batch.pose).items()}
+    return StepBatch(PoseBatch(**pose), MotionBatch(batch.motion.pose[rank::num_ranks]))
+
+
+def weights_of(state: TrainState) -> dict[str, Tensor]:
+    """All weights of both networks, copied."""
+    networks = {"generator": state.generator, "discriminator": state.discriminator}
+    return {
+        f"{network}.{name}": value.detach().clone()
+        for network, module in networks.items()
+        for name, value in module.state_dict().items()
+    }
+
+
+def largest_difference(a: dict[str, Tensor], b: dict[str, Tensor]) -> float:
+    assert a.keys() == b.keys()
+    return max(float((a[name] - b[name]).abs().max()) for name in a)
