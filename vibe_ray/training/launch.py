@@ -103,6 +103,7 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
     """
     if launch.workers < 0:
         raise ValueError(f"--workers is {launch.workers}, expected 0 (in this process) or more")
+    _check_room(launch.workers)
     if config.validation.protocol not in PROTOCOLS:
         raise ValueError(
             f"validation.protocol is {config.validation.protocol!r}, expected one of "
@@ -110,8 +111,10 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
         )
     check_usable(config.data, config.generator.feature_dim)
     TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
+    plan = make_plan(config.data, config.seed)
+    plan.share(0, 0, max(1, launch.workers))  # refuses more workers than windows
     storage.check_writable(launch.storage)
-    return make_plan(config.data, config.seed)
+    return plan
 
 
 def _claim(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
@@ -148,15 +151,13 @@ def connect(workers: int, device: str) -> None:
     Raises:
         ValueError: More workers than the cluster has room for.
     """
-    cores = os.cpu_count() or 1
+    _check_room(workers)
     if not ray.is_initialized():
-        if "RAY_ADDRESS" not in os.environ and workers > cores:
-            raise ValueError(_too_many(workers, f"this machine has {cores} CPUs"))
         if "RAY_ADDRESS" in os.environ:
             ray.init(logging_level=logging.WARNING)
         else:
             ray.init(
-                num_cpus=cores + 1,
+                num_cpus=_num_cores() + 1,
                 object_store_memory=OBJECT_STORE_BYTES,
                 logging_level=logging.WARNING,
             )
@@ -166,6 +167,18 @@ def connect(workers: int, device: str) -> None:
         raise ValueError(_too_many(workers, f"the cluster has {room + 1} CPUs, one for readers"))
     if device == "cuda" and workers > resources.get("GPU", 0):
         raise ValueError(_too_many(workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
+
+
+def _check_room(workers: int) -> None:
+    """Refuse, before a cluster starts and a run's name is taken, what this machine cannot hold."""
+    if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
+        return
+    if workers > _num_cores():
+        raise ValueError(_too_many(workers, f"this machine has {_num_cores()} CPUs"))
+
+
+def _num_cores() -> int:
+    return os.cpu_count() or 1
 
 
 def _too_many(workers: int, found: str) -> str:

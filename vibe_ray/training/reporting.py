@@ -57,9 +57,12 @@ class RunLog:
     def _write_events(self, metrics: dict[str, float]) -> None:
         if storage.is_remote(self.run_dir):
             return
-        with SummaryWriter(storage.join(self.run_dir, "tensorboard")) as writer:
+        step = int(metrics["step"])
+        folder = storage.join(self.run_dir, "tensorboard")
+        # Files are named by the second: without the step, a quick epoch would replace the last one.
+        with SummaryWriter(folder, filename_suffix=f".{step}") as writer:
             for name, value in metrics.items():
-                writer.add_scalar(name, value, int(metrics["step"]))
+                writer.add_scalar(name, value, step)
 
 
 def read_metrics(run_dir: str) -> list[dict[str, float]]:

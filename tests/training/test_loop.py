@@ -1,0 +1,130 @@
+"""The epochs of a run, with batches and validation from wherever."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.ranks import Outcome
+from tests.training.tiny import largest_difference, random_batch, tiny, tiny_state, weights_of
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.data.shards import read_pose_sequences
+from vibe_ray.evaluation.evaluator import evaluate
+from vibe_ray.evaluation.protocols import PROTOCOLS
+from vibe_ray.storage import join
+from vibe_ray.training.loop import SCORE, run_epochs, validate
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.step import adversarial_step
+
+
+class Reports:
+    """Remembers what was reported, and at which weights."""
+
+    def __init__(self) -> None:
+        self.metrics: list[dict[str, float]] = []
+        self.weights: list[dict[str, torch.Tensor]] = []
+
+    def __call__(self, metrics: dict[str, float], state: TrainState) -> None:
+        self.metrics.append(metrics)
+        self.weights.append(weights_of(state))
+
+
+def batches(first: int, last: int) -> Iterator[StepBatch]:
+    return (random_batch(2, 3, 4, seed=step) for step in range(first, last))
+
+
+def test_an_epochs_metrics_are_means_over_its_steps(shards: str) -> None:
+    config = tiny(data__root=shards)
+    state, reports = tiny_state(config), Reports()
+    run_epochs(state, batches(0, 6), reports)
+    by_hand = tiny_state(config)
+    for epoch, found in enumerate(reports.metrics):
+        steps = [adversarial_step(by_hand, batch) for batch in batches(3 * epoch, 3 * epoch + 3)]
+        for name in steps[0]:
+            mean = sum(float(step[name]) for step in steps) / len(steps)
+            assert found[name] == pytest.approx(mean, rel=1e-6)
+        assert largest_difference(reports.weights[epoch], weights_of(by_hand)) == 0
+    assert [(row["epoch"], row["step"]) for row in reports.metrics] == [(1, 3), (2, 6)]
+
+
+def test_validation_is_the_evaluation_of_the_generator_in_eval_mode(shards: str) -> None:
+    state = tiny_state(tiny(data__root=shards, generator__regressor__dropout=0.5))
+    adversarial_step(state, random_batch(2, 3, 4))
+    found = validate(state)
+    assert state.generator.training
+    generator = state.generator.eval()
+    sequences = read_pose_sequences(join(shards, "open_3d/val"))
+    expected = evaluate(generator, sequences, state.body, PROTOCOLS["joints"], window_length=5)
+    assert found == pytest.approx(expected.metrics, rel=1e-4, abs=1e-3)
+    assert "pve_mm" not in found
+
+
+def test_validation_may_be_of_the_first_sequences_only(shards: str) -> None:
+    one, two, whole = (
+        validate(tiny_state(tiny(data__root=shards, validation__max_sequences=n)))
+        for n in (1, 2, 0)
+    )
+    assert one != two
+    assert two == whole  # there are two
+
+
+def test_validation_is_the_same_on_all_ranks_as_on_one(ranks: list[Outcome], shards: str) -> None:
+    assert ranks[0]["validation"] == ranks[1]["validation"]
+    assert ranks[0]["validation"] == pytest.approx(validate(tiny_state(tiny(data__root=shards))))
+
+
+def test_schedules_and_the_best_score_follow_validation(
+    shards: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([70.0, 60.0, 65.0, 66.0])
+    monkeypatch.setattr(
+        "vibe_ray.training.loop.validate", lambda state: {"pa_mpjpe_mm": next(scores)}
+    )
+    config = tiny(epochs=4, steps_per_epoch=1, optim__lr_patience=1, optim__lr_factor=0.5)
+    state, reports = tiny_state(config), Reports()
+    run_epochs(state, batches(0, 4), reports)
+    rate = config.optim.generator_lr
+    assert [row[SCORE] for row in reports.metrics] == [70.0, 60.0, 65.0, 66.0]
+    assert [row["lr/generator"] for row in reports.metrics] == [rate] * 3 + [rate / 2]
+    assert reports.metrics[3]["lr/discriminator"] == config.optim.discriminator_lr / 2
+    assert state.best_score == 60.0
+
+
+def test_it_goes_on_from_where_the_state_stands(shards: str, tmp_path: Path) -> None:
+    config = tiny(data__root=shards)
+    whole, reports = tiny_state(config), Reports()
+    run_epochs(whole, batches(0, 6), reports)
+    first, second = tiny_state(config), tiny_state(config)
+    with pytest.raises(RuntimeError, match="the data ended at step 4 of 6"):
+        run_epochs(first, batches(0, 4), Reports())
+    first.save(tmp_path, {})
+    second.load(tmp_path)
+    again = Reports()
+    run_epochs(second, batches(4, 6), again)
+    memory = "system/peak_memory_mb"
+    assert [{**row, memory: 0.0} for row in again.metrics] == [{**reports.metrics[1], memory: 0.0}]
+    assert largest_difference(weights_of(whole), weights_of(second)) == 0
+
+
+def test_a_finished_run_asks_for_no_data() -> None:
+    state, reports = tiny_state(tiny()), Reports()
+    state.step = state.config.num_steps
+    run_epochs(state, iter([]), reports)
+    assert not reports.metrics
+
+
+def test_nan_in_features_ends_the_run_and_says_where(shards: str) -> None:
+    def poisoned() -> Iterator[StepBatch]:
+        for step, batch in enumerate(batches(0, 6)):
+            batch.pose.features[0, 0, 0] = torch.nan if step == 1 else 0.0
+            yield batch
+
+    reports = Reports()
+    with pytest.raises(FloatingPointError) as error:
+        run_epochs(tiny_state(tiny(data__root=shards)), poisoned(), reports)
+    assert str(error.value) == (
+        "loss term train/discriminator/fake was not finite at step 1: the last checkpoint is "
+        "good; lower the learning rate or check the data with `prepare validate`"
+    )
+    assert not reports.metrics
