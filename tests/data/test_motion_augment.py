@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -14,6 +16,7 @@ from vibe_ray.data.motion_augment import (
     mirrored,
     sped_up,
     with_joint_offsets,
+    with_limbs_of,
 )
 from vibe_ray.data.schema import MotionSequence
 
@@ -103,3 +106,19 @@ def test_switching_one_kind_off_leaves_the_others(sequence: MotionSequence) -> N
 def test_a_speed_range_is_two_positive_numbers(speed: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="expected two positive numbers"):
         MotionAugmentConfig(speed=speed)
+
+
+def test_limbs_of_another_replace_only_those_joints() -> None:
+    rng = np.random.default_rng(0)
+    pose, other = rng.normal(size=(7, 72)), rng.normal(size=(3, 72))
+    first = MotionSequence(
+        dataset="d", name="a", fps=25, pose=pose, trans=np.zeros((7, 3)), betas=np.zeros(10)
+    )
+    second = dataclasses.replace(first, pose=other, trans=np.zeros((3, 3)))
+    mixed = with_limbs_of(first, second, [16, 18], np.random.default_rng(1)).pose
+    kept = [j for j in range(24) if j not in (16, 18)]
+    np.testing.assert_array_equal(mixed.reshape(7, 24, 3)[:, kept], pose.reshape(7, 24, 3)[:, kept])
+    start = int(np.random.default_rng(1).integers(3))
+    to_and_fro = [0, 1, 2, 1] * 4
+    expected = other.reshape(3, 24, 3)[to_and_fro[start : start + 7]][:, [16, 18]]
+    np.testing.assert_array_equal(mixed.reshape(7, 24, 3)[:, [16, 18]], expected)

@@ -122,3 +122,9 @@ def test_ray_brings_every_rank_its_own_batches(
     splits = dataset.streaming_split(num_workers, equal=True)
     found = ray.get([consume.remote(split, rank) for rank, split in enumerate(splits)])
     assert found == list(range(num_workers))
+
+
+@pytest.mark.ray
+def test_a_run_without_steps_left_has_an_empty_stream(ray_cluster: None, plan: StepPlan) -> None:
+    splits = step_dataset(plan, 8, 0, 2).streaming_split(2, equal=True)
+    assert list(step_batches(splits[0], 8, 0)) == []

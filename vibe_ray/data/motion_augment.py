@@ -6,7 +6,7 @@ several copies of one recording names them.
 Shapes: N frames, T frames after a change of speed, J = 24 joints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -99,3 +99,25 @@ def with_joint_offsets(
     )
     pose = turned.as_rotvec().reshape(sequence.pose.shape).astype(sequence.pose.dtype)
     return replace(sequence, pose=pose)
+
+
+def with_limbs_of(
+    sequence: MotionSequence,
+    other: MotionSequence,
+    joints: Sequence[int],
+    rng: np.random.Generator,
+) -> MotionSequence:
+    """Move some joints as another person does at the same time: arms of one, legs of another.
+
+    Args:
+        sequence: The motion whose other joints and path stay.
+        other: Whose joints are taken, from a random frame on, to and fro where it is shorter.
+        joints: Which, among SMPL's 24.
+        rng: Draws where to begin.
+    """
+    num_frames, num_other = len(sequence.pose), len(other.pose)
+    frames = rng.integers(num_other) + np.arange(num_frames)
+    frames = np.abs((frames + num_other - 1) % max(1, 2 * num_other - 2) - (num_other - 1))
+    mixed = sequence.pose.reshape(num_frames, -1, 3).copy()
+    mixed[:, joints] = other.pose.reshape(num_other, -1, 3)[np.ix_(frames, joints)]
+    return replace(sequence, pose=mixed.reshape(sequence.pose.shape))

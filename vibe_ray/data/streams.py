@@ -69,7 +69,8 @@ def step_dataset(
     if Unhurried not in callbacks:
         callbacks.append(Unhurried)
     items = [{"item": item} for item in range(num_items)]
-    return ray.data.from_items(items, override_num_blocks=num_items).map_batches(
+    num_blocks = max(1, num_items)  # a finished run that is resumed has no steps left
+    return ray.data.from_items(items, override_num_blocks=num_blocks).map_batches(
         read,
         batch_size=None,
         batch_format="pyarrow",

@@ -80,11 +80,21 @@ def test_training_captures_vary_the_motion_and_others_do_not(
     np.testing.assert_allclose(body_pose, clips[0].pose[:35, 3:], atol=1e-5)
 
 
-def test_captures_do_not_depend_on_the_other_clips(
-    motion: list[MotionSequence], keypoints: BodyJoints
+@pytest.mark.parametrize(
+    ("stream", "config"),
+    [
+        ("open_3d/train", dataclasses.replace(CONFIG, mix_arms=0.0, mix_legs=0.0)),
+        ("open_3d/test", CONFIG),
+    ],
+)
+def test_captures_without_mixed_limbs_do_not_depend_on_the_other_clips(
+    motion: list[MotionSequence],
+    keypoints: BodyJoints,
+    stream: str,
+    config: OpenCapturesConfig,
 ) -> None:
-    alone = list(captures(motion[1:2], "open_3d/train", CONFIG, keypoints))
-    among = list(captures(motion, "open_3d/train", CONFIG, keypoints))
+    alone = list(captures(motion[1:2], stream, config, keypoints))
+    among = list(captures(motion, stream, config, keypoints))
     same = [clip for clip in among if clip.name.startswith("b@")]
     for one, other in zip(alone, same, strict=True):
         assert one.name == other.name

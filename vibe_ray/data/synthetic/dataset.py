@@ -20,9 +20,10 @@ import torch
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import pose_to_rotmat
-from vibe_ray.data.motion_augment import MotionAugmentConfig, augmented
+from vibe_ray.data.motion_augment import MotionAugmentConfig, augmented, with_limbs_of
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
+from vibe_ray.data.synthetic.frames import ARMS, LEGS
 
 Split = Literal["train", "val", "test"]
 
@@ -56,8 +57,14 @@ class OpenCapturesConfig:
     max_frames: int = 250
     """Longer clips are cut, each piece with its own person and camera."""
     min_frames: int = 16
-    augment: MotionAugmentConfig = field(default_factory=MotionAugmentConfig)
+    augment: MotionAugmentConfig = field(
+        default_factory=lambda: MotionAugmentConfig(joint_offset_rad=0.08)
+    )
     """How the motion of training captures is varied; held-out motion stays as it is."""
+    mix_arms: float = 0.35
+    mix_legs: float = 0.25
+    """Probability that a training capture's limbs move as those of another training clip: single
+    movements are scarce, combinations need not be."""
     capture: CaptureConfig = field(default_factory=CaptureConfig)
 
 
@@ -127,8 +134,22 @@ def captures(
                 seed = _seed(f"{config.seed}/{stream}/{part.name}/{number}")
                 varied = part
                 if is_training:
-                    varied = augmented(part, config.augment, np.random.default_rng(seed))
+                    varied = _varied(part, motion, config, np.random.default_rng(seed))
                 yield NamedClip(f"{part.name}/{number}", _capture(varied, config, body, seed))
+
+
+def _varied(
+    clip: MotionSequence,
+    motion: Sequence[MotionSequence],
+    config: OpenCapturesConfig,
+    rng: np.random.Generator,
+) -> MotionSequence:
+    """Draw one variation of a training clip, at times with limbs of another one."""
+    for joints, probability in ((ARMS, config.mix_arms), (LEGS, config.mix_legs)):
+        mixes, other = rng.random() < probability, motion[rng.integers(len(motion))]
+        if mixes:
+            clip = with_limbs_of(clip, other, joints, rng)
+    return augmented(clip, config.augment, rng)
 
 
 def _capture(
