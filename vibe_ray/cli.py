@@ -10,7 +10,10 @@ from typing import Any
 from vibe_ray.config import TrainConfig, override, to_dict
 from vibe_ray.recipes import RECIPES
 
-USER_ERRORS = (ValueError, FileNotFoundError, FileExistsError, PermissionError, ImportError)
+USER_ERRORS = (
+    *(ValueError, FileNotFoundError, FileExistsError, PermissionError, ImportError),
+    FloatingPointError,  # a run that diverged, or a network that answers with NaN
+)
 
 
 def make_parser(command: str, description: str, example: str) -> argparse.ArgumentParser:

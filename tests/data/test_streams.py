@@ -126,5 +126,5 @@ def test_ray_brings_every_rank_its_own_batches(
 
 @pytest.mark.ray
 def test_a_run_without_steps_left_has_an_empty_stream(ray_cluster: None, plan: StepPlan) -> None:
-    splits = step_dataset(plan, 8, 0, 2).streaming_split(2, equal=True)
-    assert list(step_batches(splits[0], 8, 0)) == []
+    (split,) = step_dataset(plan, 8, 0, 1).streaming_split(1, equal=True)
+    assert list(step_batches(split, 8, 0)) == []

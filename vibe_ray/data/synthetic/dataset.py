@@ -146,9 +146,9 @@ def _varied(
 ) -> MotionSequence:
     """Draw one variation of a training clip, at times with limbs of another one."""
     for joints, probability in ((ARMS, config.mix_arms), (LEGS, config.mix_legs)):
-        mixes, other = rng.random() < probability, motion[rng.integers(len(motion))]
-        if mixes:
-            clip = with_limbs_of(clip, other, joints, rng)
+        draw, which = rng.random(2)  # as many numbers whatever happens and however many clips
+        if draw < probability:
+            clip = with_limbs_of(clip, motion[int(which * len(motion))], joints, rng)
     return augmented(clip, config.augment, rng)
 
 
