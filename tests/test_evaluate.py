@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from tests.data import noise
-from tests.training.tiny import F, tiny, tiny_state
+from tests.data.noise import F
+from tests.training.tiny import tiny, tiny_state
 from vibe_ray import evaluate
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.shards import ShardWriter, read_pose_sequences
@@ -144,7 +145,7 @@ def test_a_sequence_in_which_nothing_is_known(
     header = noise.header("open_3d/test")
     with ShardWriter(str(tmp_path / "data/open_3d/test"), header) as writer:
         for name, known in (("all", np.ones(20, bool)), ("none", np.zeros(20, bool))):
-            known_names = dict.fromkeys(("has_smpl", "has_kp_3d", "valid"), known)
+            known_names: dict[str, Any] = dict.fromkeys(("has_smpl", "has_kp_3d", "valid"), known)
             writer.write(noise.pose_sequence(name, 20, **known_names))
     path, report = tmp_path / "metrics.json", tmp_path / "report.html"
     flags = ["--data", str(tmp_path / "data"), "--json", str(path), "--report", str(report)]

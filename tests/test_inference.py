@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.tiny import DROPOUT, F, T, random_batch, tiny, tiny_state
+from tests.data.noise import F
+from tests.training.tiny import DROPOUT, T, random_batch, tiny, tiny_state
 from vibe_ray import storage
 from vibe_ray.body.model import BodyModel
 from vibe_ray.inference import MESH_CHUNK, Predictor

@@ -1,6 +1,6 @@
 import pytest
 import torch
-import torch.multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from tests.training.ranks import NUM_RANKS, Outcome, work
 
@@ -9,5 +9,5 @@ from tests.training.ranks import NUM_RANKS, Outcome, work
 def ranks(tmp_path_factory: pytest.TempPathFactory, shards: str) -> list[Outcome]:
     """What two processes saw that trained together over gloo, one dict per rank."""
     folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(work, (folder, shards), nprocs=NUM_RANKS)
+    spawn(work, (folder, shards), nprocs=NUM_RANKS)
     return [torch.load(folder / f"rank_{rank}.pt") for rank in range(NUM_RANKS)]

@@ -3,7 +3,6 @@
 A test module cannot be imported by a spawned process under its own name.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -72,14 +71,12 @@ def work(rank: int, folder: Path, data: str) -> None:
     store = f"file://{folder / 'rendezvous'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=NUM_RANKS)
     parity = parity_config()
-    todo: dict[str, Callable[[], Any]] = {
-        **{
-            name: lambda shape=shape: run_steps(parity, shape, PARITY_STEPS, rank, NUM_RANKS)
-            for name, shape in SHAPES.items()
-        },
-        "replicas": lambda: run_steps(tiny(**DROPOUT), SHAPES["uneven"], 4, rank, NUM_RANKS),
-        "nan": lambda: nan_on_the_last_rank(rank),
-        "validation": lambda: validate(tiny_state(tiny(data__root=data), rank)),
+    outcome: Outcome = {
+        name: run_steps(parity, shape, PARITY_STEPS, rank, NUM_RANKS)
+        for name, shape in SHAPES.items()
     }
-    torch.save({name: run() for name, run in todo.items()}, folder / f"rank_{rank}.pt")
+    outcome["replicas"] = run_steps(tiny(**DROPOUT), SHAPES["uneven"], 4, rank, NUM_RANKS)
+    outcome["nan"] = nan_on_the_last_rank(rank)
+    outcome["validation"] = validate(tiny_state(tiny(data__root=data), rank))
+    torch.save(outcome, folder / f"rank_{rank}.pt")
     dist.destroy_process_group()

@@ -8,14 +8,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.torch import load_file
+from torch import Tensor
 
 from tests.data import noise
 from tests.training.tiny import NO_DROPOUT, largest_difference, tiny
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
+from vibe_ray.data.shards import ShardWriter
 from vibe_ray.inference import Predictor
 from vibe_ray.training import loop
+from vibe_ray.training import step as step_module
 from vibe_ray.training.launch import Launch, RunResult, train
 from vibe_ray.training.reporting import find_checkpoint
 from vibe_ray.training.state import TrainState
@@ -27,7 +30,7 @@ def launch(storage_path: Path | str, name: str = "run", **changes: object) -> La
     return Launch(**{"name": name, "storage": str(storage_path), "workers": 0, **changes})  # type: ignore[arg-type]
 
 
-def final_weights(result: RunResult) -> dict[str, dict[str, object]]:
+def final_weights(result: RunResult) -> dict[str, dict[str, Tensor]]:
     with storage.local_copy(result.last) as directory:
         return {path.name: load_file(path) for path in directory.glob("*.safetensors")}
 
@@ -44,7 +47,7 @@ def refused(config: TrainConfig, where: Launch, kind: type[Exception] = ValueErr
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the power fail in the middle of an epoch."""
-    true_step = loop.adversarial_step
+    true_step = step_module.adversarial_step
 
     def failing(state: TrainState, batch: StepBatch) -> object:
         if state.step == step:
@@ -189,7 +192,7 @@ def test_more_workers_than_cpus(
 ) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr("ray.is_initialized", lambda: False)
-    cores = os.cpu_count()
+    cores = os.cpu_count() or 1
     where = launch(tmp_path, workers=cores + 1)
     assert refused(tiny(data__root=shards), where) == (
         f"--workers is {cores + 1}, but this machine has {cores} CPUs: ask for fewer, or set "
@@ -287,7 +290,7 @@ def test_nan_in_features_names_the_sequence(shards: str, tmp_path: Path) -> None
     shutil.copytree(shards, data)
     shutil.rmtree(data / "open_3d/train")
     features = np.full((70, noise.F), np.nan, np.float16)
-    with noise.ShardWriter(str(data / "open_3d/train"), noise.header("open_3d/train")) as writer:
+    with ShardWriter(str(data / "open_3d/train"), noise.header("open_3d/train")) as writer:
         writer.write(noise.pose_sequence("a", 70, features=features))
     assert refused(tiny(data__root=str(data)), launch(tmp_path / "runs")) == (
         f"{data}/open_3d/train: features of sequence 'a' hold NaN or infinity; "

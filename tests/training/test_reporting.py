@@ -57,7 +57,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path))
     log.append(row(10, 70.0))
     log.append(row(20, 60.0))
-    found = {}
+    found: dict[tuple[str, int], float] = {}
     for path in (tmp_path / "tensorboard").iterdir():
         content = path.read_bytes()
         while content:  # length (8), checksum (4), event, checksum (4)
