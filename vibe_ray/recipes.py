@@ -118,7 +118,7 @@ def open_world() -> TrainConfig:
             regressor_lr_share=0.02,
             discriminator_lr=1e-4,
             lr_factor=0.3,
-            lr_patience=1,
+            lr_patience=0,
         ),
     )
 

@@ -42,8 +42,8 @@ def adversarial_step(state: TrainState, batch: StepBatch) -> dict[str, Tensor]:
     terms = _supervised(state, params, batch.pose)
     if state.config.is_adversarial:
         fake = split_pose(params.pose)[1]
-        # The raw network: a DDP reducer woken here would skip the discriminator's own backward
-        # below, and the ranks' discriminators would silently drift apart.
+        # The raw network, frozen: nothing of its own to learn here, and a reducer that belongs to
+        # its own update below must not be woken by this backward pass.
         state.discriminator.requires_grad_(False)
         terms["adversarial"] = generator_term(state.discriminator(fake))
         state.discriminator.requires_grad_(True)
