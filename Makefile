@@ -32,10 +32,10 @@ else
 endif
 RUN := runs/$(DEMO)
 
-.PHONY: help install demo test check format bench encoder clean-demo
+.PHONY: help install demo test check format encoder clean-demo
 
 help:
-	@echo "make demo | test | check | format | bench | encoder | install   (see CONTRIBUTING.md)"
+	@echo "make demo | test | check | format | encoder | install   (see CONTRIBUTING.md)"
 
 install: $(STAMP)
 
@@ -72,9 +72,6 @@ check: $(STAMP)
 format: $(STAMP)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
-
-bench: $(STAMP)
-	$(PY) -m pytest -m benchmark tests/benchmarks $(ARGS)
 
 # The packaged frame encoder and its frame baseline, trained anew; taken up again where it stands.
 encoder: $(STAMP)

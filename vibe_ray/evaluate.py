@@ -20,7 +20,6 @@ BASELINE_NAME = "Frame baseline"
 BASELINE_KEY = "frame_baseline"
 VIBE_NAME = "VIBE"
 VIBE_KEY = "vibe"
-PICTURED_SEQUENCES = 2
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -87,7 +86,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     console = Console()
     console.print(rich_table(comparison), published_rich_table(comparison))
     if args.json:
-        text = json.dumps(_to_json(runs, baseline, comparison, manifest), indent=2)
+        text = json.dumps(_to_json(runs, baseline, comparison, manifest), indent=2, allow_nan=False)
         storage.write_bytes_atomic(args.json, (text + "\n").encode())
     if args.report:
         _write_report(args.report, runs, baseline, comparison, data)
@@ -177,7 +176,7 @@ def _write_report(
     report = Report(
         title="VIBE on held-out motion",
         summary=f"{len(runs)} training run(s) evaluated on {runs[0].result.num_frames} frames of "
-        f"{comparison.dataset}, which no network was trained on.",
+        f"{comparison.dataset}.",
         facts={
             "Command": " ".join(["python -m vibe_ray.evaluate", *sys.argv[1:]]),
             "Checkpoints": ", ".join(run.run_dir for run in runs),

@@ -85,7 +85,7 @@ def test_a_checkpoint_is_found_by_its_folder_or_its_runs(tmp_path: Path) -> None
     assert find_checkpoint(str(tmp_path)) == best
     assert find_checkpoint(str(tmp_path) + "/", "last") == last
     Path(last).mkdir()
-    (Path(last) / "generator.safetensors").write_bytes(b"")
+    (Path(last) / "manifest.json").write_bytes(b"{}")
     assert find_checkpoint(last) == last
 
 

@@ -13,15 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from vibe_ray.body.model import BodyConfig, load_body
-from vibe_ray.config import TrainConfig, to_dict
+from vibe_ray.config import TrainConfig
+from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, split_motion
 from vibe_ray.training.frame_learning import FrameEncoderConfig, FrameEncoderTraining
-from vibe_ray.training.state import CONFIG_FILE, GENERATOR_FILE, MANIFEST_FILE, write_json
+from vibe_ray.training.state import save_networks
 
 logger = logging.getLogger(__name__)
 
@@ -112,10 +112,16 @@ def save_result(
     training.encoder.save(out / ENCODER_DIR, manifest)
     baseline = out / BASELINE_DIR
     baseline.mkdir(parents=True, exist_ok=True)
-    config = TrainConfig(seed=training.config.seed, generator=training.config.generator)
-    write_json(baseline / CONFIG_FILE, to_dict(config))
-    save_file(half, baseline / GENERATOR_FILE)
-    write_json(baseline / MANIFEST_FILE, {"encoder_id": training.encoder.encoder_id, **manifest})
+    recipe = TrainConfig(
+        seed=training.config.seed,
+        epochs=1,
+        steps_per_epoch=training.step,
+        data=DataConfig(batch_size=training.config.batch_size, ratio_2d=0.0),
+        generator=training.config.generator,
+        losses=training.config.losses,
+    )
+    manifest = {"encoder_id": training.encoder.encoder_id, **manifest}
+    save_networks(baseline, recipe, half, None, manifest)
     logger.info("test: %s", metrics)
     return metrics
 

@@ -82,12 +82,14 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
             `max_failures` times.
     """
     plan = check(config, launch)
-    _claim(config, launch, plan)
-    if launch.workers == 0:
-        _train_in_process(config, launch, plan)
-    else:
+    _check_name(config, launch, plan)
+    if launch.workers:
         connect(launch.workers, config.device)
+    _claim_name(config, launch, plan)
+    if launch.workers:
         _trainer(config, launch, plan).fit()
+    else:
+        _train_in_process(config, launch, plan)
     index = json.loads(storage.read_bytes(storage.join(launch.run_dir, INDEX_FILE)))
     best, last = (storage.join(launch.run_dir, index[which]) for which in ("best", "last"))
     return RunResult(launch.run_dir, best, last, read_metrics(launch.run_dir))
@@ -117,15 +119,12 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
     return plan
 
 
-def _claim(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
-    """Write `run.json`, or compare with the one that is there."""
+def _check_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    """Refuse a run's name that is taken, unless the run is the same and to be resumed."""
     path = storage.join(launch.run_dir, RUN_FILE)
-    facts = {"config": to_dict(config), "data_hash": plan.data_hash}
     if not storage.exists(path):
         if launch.resume:
             raise FileNotFoundError(f"nothing to resume: no {RUN_FILE} in {launch.run_dir}")
-        text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
-        storage.write_bytes_atomic(path, text.encode())
         return
     if not launch.resume:
         raise ValueError(
@@ -141,6 +140,13 @@ def _claim(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
         raise ValueError(
             f"cannot resume {launch.run_dir}: the data's manifests have changed since it began"
         )
+
+
+def _claim_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    """Write what the run is, last of all checks, so that a refused run leaves its name free."""
+    facts = {"config": to_dict(config), "data_hash": plan.data_hash}
+    text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
+    storage.write_bytes_atomic(storage.join(launch.run_dir, RUN_FILE), text.encode())
 
 
 def connect(workers: int, device: str) -> None:

@@ -16,6 +16,7 @@ from tensorboardX import SummaryWriter
 
 from vibe_ray import storage
 from vibe_ray.training.loop import SCORE
+from vibe_ray.training.state import MANIFEST_FILE
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +84,7 @@ def find_checkpoint(path: str, which: str = "best") -> str:
     Raises:
         FileNotFoundError: Neither a checkpoint nor a run with one.
     """
-    if storage.exists(storage.join(path, "generator.safetensors")):
+    if storage.exists(storage.join(path, MANIFEST_FILE)):
         return path
     index = storage.join(path, INDEX_FILE)
     if not storage.exists(index):

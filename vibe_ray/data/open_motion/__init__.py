@@ -1,8 +1,9 @@
 """Real human motion that may be redistributed, small enough to ship.
 
 `open_motion.npz` holds two recordings of CMU's motion capture database, made by `build.py` out of
-BVH files; `NOTICE` tells whose they are and on which terms. Everything runs with it alone; a user
-gets hours more by downloading CMU's database and converting it (`vibe_ray/data/converters/`).
+BVH files; `NOTICE` tells whose they are and on which terms. With DeepMimic's clips, which are read
+from an installed package, it makes the open world. A user gets hours more by downloading CMU's
+database and converting it (`vibe_ray/data/converters/`).
 """
 
 from importlib import resources
