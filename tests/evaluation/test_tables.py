@@ -2,8 +2,8 @@ import io
 import json
 
 from rich.console import Console
-from tests.evaluation.test_comparison import comparison
 
+from tests.evaluation.test_comparison import comparison
 from vibe_ray.evaluation.published import ANCHOR, DATASET, PUBLISHED
 from vibe_ray.evaluation.tables import (
     markdown,
