@@ -9,7 +9,7 @@ from tests.data.noise import F
 from tests.training.tiny import DROPOUT, T, random_batch, tiny, tiny_state
 from vibe_ray import storage
 from vibe_ray.body.model import BodyModel
-from vibe_ray.inference import MESH_CHUNK, Predictor
+from vibe_ray.inference import Predictor
 from vibe_ray.models.generator import Generator
 from vibe_ray.training.state import load_generator
 from vibe_ray.training.step import adversarial_step
@@ -72,11 +72,11 @@ def test_half_precision_is_taken(predictor: Predictor) -> None:
 
 @torch.no_grad()
 def test_meshes_and_keypoints_are_the_bodys(predictor: Predictor) -> None:
-    params = predictor.predict(features(MESH_CHUNK + 3))
+    params = predictor.predict(features(131))
     body = BodyModel(predictor.body)
     mesh = body(params.betas, params.rotmat)
     verts = predictor.verts(params)
-    assert verts.shape == (MESH_CHUNK + 3, *predictor.body.v_template.shape)
+    assert verts.shape == (131, *predictor.body.v_template.shape)
     torch.testing.assert_close(verts, mesh.verts, atol=1e-6, rtol=0)
     torch.testing.assert_close(predictor.kp_3d(params), body.keypoints(mesh), atol=1e-5, rtol=0)
 

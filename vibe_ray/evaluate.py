@@ -1,7 +1,6 @@
 """`python -m vibe_ray.evaluate`: measure checkpoints on held-out data, beside published numbers."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,19 +85,16 @@ def _evaluate(args: argparse.Namespace) -> None:
     console = Console()
     console.print(rich_table(comparison), published_rich_table(comparison))
     if args.json:
-        text = json.dumps(_to_json(runs, baseline, comparison, manifest), indent=2, allow_nan=False)
-        storage.write_bytes_atomic(args.json, (text + "\n").encode())
+        storage.write_json(args.json, _to_json(runs, baseline, comparison, manifest))
     if args.report:
         _write_report(args.report, runs, baseline, comparison, data)
 
 
 def _load(checkpoint: str, packaged_name: Literal["vibe", "frame_baseline"]) -> "Predictor":
     from vibe_ray.inference import Predictor
-    from vibe_ray.pretrained import packaged
     from vibe_ray.training.reporting import find_checkpoint
 
-    path = str(packaged(packaged_name)) if checkpoint == "open" else find_checkpoint(checkpoint)
-    return Predictor.from_checkpoint(path)
+    return Predictor.from_checkpoint(find_checkpoint(checkpoint, packaged_name=packaged_name))
 
 
 def _data_path(args: argparse.Namespace, predictor: "Predictor") -> str:

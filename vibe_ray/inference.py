@@ -19,9 +19,6 @@ from vibe_ray.evaluation.evaluator import predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
 from vibe_ray.training.state import load_generator
 
-MESH_CHUNK = 128
-"""Frames whose meshes are computed at the same time."""
-
 
 @dataclass(frozen=True)
 class Predictor:
@@ -81,8 +78,7 @@ class Predictor:
     @torch.no_grad()
     def verts(self, params: SmplParams) -> Tensor:
         """Return the meshes' vertices (N, V, 3) in meters, camera axes."""
-        pairs = zip(params.betas.split(MESH_CHUNK), params.rotmat.split(MESH_CHUNK), strict=True)
-        return torch.cat([self._mesh(betas, rotmat).verts for betas, rotmat in pairs])
+        return self._mesh(params.betas, params.rotmat).verts
 
     @cached_property
     def _keypoints(self) -> BodyJoints:

@@ -5,12 +5,14 @@ runs (they are never pickled, logged or put into a config); `AWS_ENDPOINT_URL` n
 than Amazon's. `object_store.py` is this module's private half.
 """
 
+import json
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pyarrow.fs as pafs
 
@@ -86,6 +88,12 @@ def write_bytes_atomic(path: str, content: bytes) -> None:
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented JSON atomically; refuses NaN, which is no JSON."""
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_bytes_atomic(str(path), text.encode())
 
 
 def delete_file(path: str) -> None:

@@ -274,6 +274,7 @@ def test_memory_does_not_grow_with_the_data(
 def _evaluate_share(
     rank: int, store: str, body: BodyArrays, sequences: list[PoseSequence], out: str
 ) -> None:
+    torch.set_num_threads(1)  # the parent's pool of threads did not come along with the fork
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     evaluator = Evaluator(body, PROTOCOLS["vibe_compat"], T)
     for sequence in sequences[rank::2]:

@@ -51,11 +51,10 @@ def test_a_run_taken_up_again_goes_on_bit_for_bit(tmp_path: Path) -> None:
     advance(whole, 5)
     first = tiny_state(config)
     advance(first, 2)
-    first.best_score = 61.5
     second = tiny_state(config)
     advance(second, 1)  # whatever it did before is forgotten
     second.load(saved(first, tmp_path / "checkpoint"))
-    assert (second.step, second.best_score) == (2, 61.5)
+    assert second.step == 2
     advance(second, 3)
     assert largest_difference(weights_of(whole), weights_of(second)) == 0
     assert reduce_means(whole.meter) == reduce_means(second.meter)

@@ -16,8 +16,12 @@ from torch import Tensor, nn
 
 from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.model import BodyArrays
-from vibe_ray.body.params import NUM_BETAS
-from vibe_ray.body.skeletons import EVALUATION_14_FROM_H36M, KEYPOINTS_FROM_54, SMPL_JOINTS
+from vibe_ray.body.skeletons import (
+    EVALUATION_14_FROM_H36M,
+    KEYPOINTS_FROM_54,
+    NUM_BETAS,
+    SMPL_JOINTS,
+)
 
 NUM_JOINTS = len(SMPL_JOINTS)
 

@@ -18,12 +18,12 @@ from torch import Tensor, nn
 
 from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.licensed import read_smpl_pickle
-from vibe_ray.body.params import NUM_BETAS
 from vibe_ray.body.skeletons import (
     EVALUATION_14_FROM_H36M,
     EXTRA_JOINTS,
     H36M_17,
     KEYPOINTS_FROM_54,
+    NUM_BETAS,
     SMPL_JOINTS,
     SMPL_PARENTS,
     SMPL_VERTEX_INDICES,

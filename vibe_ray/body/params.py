@@ -12,12 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_MIRROR
+from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM, SMPL_JOINTS, SMPL_MIRROR
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat, rotmat_to_axis_angle
 
-NUM_BETAS = 10
 NUM_CAM = 3
-POSE_DIM = 3 * len(SMPL_JOINTS)
 THETA_DIM = NUM_CAM + POSE_DIM + NUM_BETAS
 ROOT_DIM = 3
 

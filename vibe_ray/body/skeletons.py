@@ -14,6 +14,8 @@ SMPL_JOINTS = (
     *("left_wrist", "right_wrist", "left_hand", "right_hand"),
 )
 """SMPL's 24 joints: what a pose turns."""
+POSE_DIM = 3 * len(SMPL_JOINTS)
+NUM_BETAS = 10
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 """The joint that each of SMPL's joints hangs on; -1 for the root."""
 

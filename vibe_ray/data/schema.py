@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from vibe_ray.body.skeletons import KEYPOINTS, SMPL_JOINTS
+from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, POSE_DIM
 
 SCHEMA_VERSION = 1
 FEATURE_DIM = 2048
@@ -30,9 +30,6 @@ PROGRESS_FILE = "progress.json"
 Kind = Literal["pose", "motion"]
 Array = npt.NDArray[Any]
 
-# The same as in `body/params.py`, which needs torch: each reader would load 250 MB for two numbers.
-POSE_DIM = 3 * len(SMPL_JOINTS)
-NUM_BETAS = 10
 NUM_KEYPOINTS = len(KEYPOINTS)
 POSE_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
     "features": ("<f2", (-1,)),

@@ -11,7 +11,7 @@ import torch
 from vibe_ray import storage
 from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import KEYPOINTS, indices
-from vibe_ray.data.mixing import DataConfig, make_plan
+from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.schema import (
     MANIFEST_FILE,
     Array,
@@ -39,14 +39,14 @@ class Finding:
     message: str
 
 
-def check_usable(config: DataConfig, feature_dim: int) -> None:
-    """Make sure, from the manifests alone, that a run can begin.
+def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPlan:
+    """Make sure, from the manifests alone, that a run can begin, and return its plan.
 
     Raises:
         FileNotFoundError: A data set is missing.
         ValueError: Another schema version or kind, features of another width, no usable window.
     """
-    plan = make_plan(config, seed=0)
+    plan = make_plan(config, seed)
     validation = storage.join(config.root, config.validation)
     pose_sets = [
         *zip(plan.pose_2d.paths, plan.pose_2d.manifests, strict=True),
@@ -63,6 +63,7 @@ def check_usable(config: DataConfig, feature_dim: int) -> None:
     encoders = {manifest.encoder_id for _, manifest in pose_sets}
     if len(encoders) > 1:
         raise ValueError(f"data sets of different frame encoders cannot be mixed: {encoders}")
+    return plan
 
 
 def validate(path: str) -> Iterator[Finding]:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vibe_ray.body.skeletons import COCO_17
 from vibe_ray.pretrained import packaged
+from vibe_ray.storage import write_json
 
 FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
@@ -101,9 +102,9 @@ class KeypointEncoder(nn.Module):
         directory.mkdir(parents=True, exist_ok=True)
         half = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
         self.load_state_dict({k: v.float() for k, v in half.items()})
-        _write_json(directory / CONFIG_FILE, dataclasses.asdict(self.config))
+        write_json(directory / CONFIG_FILE, dataclasses.asdict(self.config))
         save_file(half, directory / WEIGHTS_FILE)
-        _write_json(directory / MANIFEST_FILE, {"encoder_id": self.encoder_id, **manifest})
+        write_json(directory / MANIFEST_FILE, {"encoder_id": self.encoder_id, **manifest})
 
     @classmethod
     def load(cls, directory: Path) -> "KeypointEncoder":
@@ -188,7 +189,3 @@ def encoder_inputs(
     diagonal = image_size.norm(dim=-1, keepdim=True)
     place = torch.cat([(center - image_size / 2) / diagonal, size / diagonal], dim=-1)
     return torch.cat([inputs.flatten(-2), torch.where(has_box, place, 0.0)], dim=-1)
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")

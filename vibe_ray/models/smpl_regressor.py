@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vibe_ray.body.params import NUM_BETAS, NUM_CAM, SmplParams
-from vibe_ray.body.skeletons import SMPL_JOINTS
+from vibe_ray.body.params import NUM_CAM, SmplParams
+from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS
 from vibe_ray.geometry.rotations import rot6d_to_rotmat
 
 ROT6D_SHAPE = (len(SMPL_JOINTS), 6)
@@ -94,12 +94,7 @@ class SmplRegressor(nn.Module):
         The same function, gradients to every weight included, at a fraction of the cost for a
         batch of windows.
         """
-        head_weight, head_bias = self._heads()
-        step = head_weight @ self.fc2.weight  # (S, H)
-        from_features, from_estimate = (step @ self.fc1.weight).split(
-            [self.feature_dim, len(head_weight)], dim=1
-        )
-        bias = step @ self.fc1.bias + head_weight @ self.fc2.bias + head_bias
+        from_features, from_estimate, bias = self._correction(self.fc1.weight.dtype)
         drive = F.linear(features, from_features, bias)  # (..., S), the same in every iteration
         estimate = self._mean()
         for _ in range(self.config.num_iterations):
@@ -109,20 +104,28 @@ class SmplRegressor(nn.Module):
     @torch.no_grad()
     def folded(self) -> "FoldedSmplRegressor":
         """Return this moment's regressor without dropout as one affine map, folded in float64."""
-        w1, w2 = self.fc1.weight.double(), self.fc2.weight.double()
-        heads, head_bias = (part.double() for part in self._heads())
-        # One iteration is: estimate <- grow @ estimate + from_features @ features + constant.
-        step = heads @ w2  # (S, H)
-        grow = torch.eye(len(heads), dtype=w1.dtype, device=w1.device)
-        grow = grow + step @ w1[:, self.feature_dim :]
-        from_features = step @ w1[:, : self.feature_dim]
-        constant = step @ self.fc1.bias.double() + heads @ self.fc2.bias.double() + head_bias
+        from_features, from_estimate, constant = self._correction(torch.float64)
+        grow = torch.eye(len(constant)).to(from_estimate) + from_estimate
         weight, bias = torch.zeros_like(from_features), self._mean()[0].double()
         for _ in range(self.config.num_iterations):
             weight = grow @ weight + from_features
             bias = grow @ bias + constant
         dtype = self.fc1.weight.dtype
         return FoldedSmplRegressor(weight.to(dtype), bias.to(dtype))
+
+    def _correction(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Multiply the layers of one iteration: what it adds to an estimate, without dropout.
+
+        Returns:
+            Matrices from features (S, F) and from the estimate (S, S), and a constant (S,).
+        """
+        heads, head_bias = (part.to(dtype) for part in self._heads())
+        step = heads @ self.fc2.weight.to(dtype)  # (S, H)
+        from_features, from_estimate = (step @ self.fc1.weight.to(dtype)).split(
+            [self.feature_dim, len(heads)], dim=1
+        )
+        constant = step @ self.fc1.bias.to(dtype) + heads @ self.fc2.bias.to(dtype) + head_bias
+        return from_features, from_estimate, constant
 
     def _heads(self) -> tuple[Tensor, Tensor]:
         """Return the three heads as one: weight (S, H) and bias (S,)."""

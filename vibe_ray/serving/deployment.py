@@ -11,7 +11,6 @@ from ray import serve
 
 from vibe_ray import storage
 from vibe_ray.inference import Predictor
-from vibe_ray.pretrained import packaged
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
 from vibe_ray.training.reporting import find_checkpoint
@@ -57,7 +56,7 @@ def make_application(path: str, replicas: int = 1) -> serve.Application:
     Raises:
         FileNotFoundError: No checkpoint there.
     """
-    checkpoint = str(packaged("vibe")) if path == "open" else find_checkpoint(path)
+    checkpoint = find_checkpoint(path)
     if not storage.is_remote(checkpoint):
         checkpoint = str(Path(checkpoint).absolute())  # a replica's current folder is another
     Predictor.from_checkpoint(checkpoint)

@@ -17,18 +17,17 @@ from torch import Tensor, nn
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays
-from vibe_ray.body.skeletons import COMMON_14, indices
 from vibe_ray.data.batches import PoseBatch
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
 from vibe_ray.data.synthetic.detector import DETECTED
 from vibe_ray.data.synthetic.frames import NOT_AUGMENTED, AugmentConfig, FramePool
+from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
 from vibe_ray.features.keypoint_encoder import (
     KeypointEncoder,
     KeypointEncoderConfig,
     encoder_inputs,
 )
-from vibe_ray.geometry.alignment import procrustes_align
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.geometry.rotations import rotmat_to_rot6d
 from vibe_ray.losses.supervised import supervised_terms
@@ -218,12 +217,10 @@ def joint_errors(found: Tensor, true: Tensor, valid: Tensor) -> dict[str, float]
         true: Likewise.
         valid: (...).
     """
-    hips = indices(("rhip", "lhip"), COMMON_14)
-    found, true = (x - x[..., hips, :].mean(dim=-2, keepdim=True) for x in (found, true))
-    aligned = procrustes_align(found, true)
+    found, true = center_on_hips(found)[valid], center_on_hips(true)[valid]
     return {
-        name: 1000 * float((x - true).norm(dim=-1)[valid].mean())
-        for name, x in (("mpjpe_mm", found), ("pa_mpjpe_mm", aligned))
+        "mpjpe_mm": float(mpjpe_mm(found, true).mean()),
+        "pa_mpjpe_mm": float(pa_mpjpe_mm(found, true).mean()),
     }
 
 

@@ -25,7 +25,7 @@ from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, 
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
-from vibe_ray.data.mixing import StepPlan, make_plan
+from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
@@ -111,9 +111,8 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
             f"validation.protocol is {config.validation.protocol!r}, expected one of "
             + ", ".join(sorted(PROTOCOLS))
         )
-    check_usable(config.data, config.generator.feature_dim)
+    plan = check_usable(config.data, config.generator.feature_dim, config.seed)
     TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
-    plan = make_plan(config.data, config.seed)
     plan.share(0, 0, max(1, launch.workers))  # refuses more workers than windows
     storage.check_writable(launch.storage)
     return plan
@@ -145,8 +144,7 @@ def _check_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
 def _claim_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
     """Write what the run is, last of all checks, so that a refused run leaves its name free."""
     facts = {"config": to_dict(config), "data_hash": plan.data_hash}
-    text = json.dumps(facts, indent=2, allow_nan=False) + "\n"
-    storage.write_bytes_atomic(storage.join(launch.run_dir, RUN_FILE), text.encode())
+    storage.write_json(storage.join(launch.run_dir, RUN_FILE), facts)
 
 
 def connect(workers: int, device: str) -> None:

@@ -60,7 +60,6 @@ def finish_epoch(state: TrainState, report: Reporter) -> None:
     metrics |= {f"val/{name}": value for name, value in validate(state).items()}
     for scheduler in state.schedulers:
         scheduler.step(metrics[SCORE])
-    state.best_score = min(state.best_score, metrics[SCORE])
     metrics |= {
         "step": state.step,
         "epoch": state.epoch,
@@ -105,8 +104,8 @@ class _Progress:
 
     def __init__(self, state: TrainState) -> None:
         self.state = state
-        self.start_step = self.last_step = state.step
-        self.start = self.last = time.monotonic()
+        self.last_step = state.step
+        self.last = time.monotonic()
 
     def tick(self) -> None:
         now = time.monotonic()

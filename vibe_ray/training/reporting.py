@@ -11,10 +11,12 @@ Written by one process: the driver's or Ray Train's controller, which outlives l
 import json
 import logging
 from dataclasses import dataclass, field
+from typing import Literal
 
 from tensorboardX import SummaryWriter
 
 from vibe_ray import storage
+from vibe_ray.pretrained import packaged
 from vibe_ray.training.loop import SCORE
 from vibe_ray.training.state import MANIFEST_FILE
 
@@ -50,8 +52,7 @@ class RunLog:
             "best": checkpoint_name(int(best["step"])),
             SCORE: best[SCORE],
         }
-        text = json.dumps(index, indent=2, allow_nan=False) + "\n"
-        storage.write_bytes_atomic(storage.join(self.run_dir, INDEX_FILE), text.encode())
+        storage.write_json(storage.join(self.run_dir, INDEX_FILE), index)
         self._write_events(metrics)
         logger.info("%s", summary(metrics))
 
@@ -74,16 +75,23 @@ def read_metrics(run_dir: str) -> list[dict[str, float]]:
     return [json.loads(line) for line in storage.read_bytes(path).decode().splitlines()]
 
 
-def find_checkpoint(path: str, which: str = "best") -> str:
-    """Return a checkpoint directory's path, given it or the folder of a run.
+def find_checkpoint(
+    path: str,
+    which: Literal["best", "last"] = "best",
+    packaged_name: Literal["vibe", "frame_baseline"] = "vibe",
+) -> str:
+    """Return a checkpoint directory's path, given it, the folder of a run, or `open`.
 
     Args:
-        path: A checkpoint directory, or a run's folder.
-        which: For a run's folder, `best` or `last`.
+        path: A checkpoint directory, a run's folder, or `open` for packaged weights.
+        which: For a run's folder.
+        packaged_name: For `open`.
 
     Raises:
         FileNotFoundError: Neither a checkpoint nor a run with one.
     """
+    if path == "open":
+        return str(packaged(packaged_name))
     if storage.exists(storage.join(path, MANIFEST_FILE)):
         return path
     index = storage.join(path, INDEX_FILE)

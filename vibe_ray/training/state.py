@@ -27,6 +27,7 @@ from vibe_ray.config import TrainConfig, from_dict, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.pretrained import packaged
+from vibe_ray.storage import write_json
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
@@ -59,9 +60,8 @@ class TrainState:
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
     step: int = 0
-    best_score: float = float("inf")
     meter: dict[str, Tensor] = field(default_factory=dict)
-    """Sums of this epoch's metrics so far; part of the checkpoint, so a resumed epoch's agree."""
+    """Sums of this rank's metrics in the epoch so far; empty when an epoch has been reported."""
 
     def __post_init__(self) -> None:
         self.synced_generator = self.generator
@@ -139,7 +139,6 @@ class TrainState:
         save_networks(directory, self.config, generator, discriminator, manifest)
         trainer = {
             "step": self.step,
-            "best_score": self.best_score,
             "meter": self.meter,
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
@@ -154,7 +153,6 @@ class TrainState:
             self.discriminator.load_state_dict(load_weights(directory, DISCRIMINATOR_FILE))
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location=self.device)
         self.step = trainer["step"]
-        self.best_score = trainer["best_score"]
         self.meter = trainer["meter"]
         self.generator_optimizer.load_state_dict(trainer["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
@@ -240,11 +238,6 @@ def load_regressor(generator: Generator, source: str) -> None:
             "to its width or initial_regressor=scratch"
         )
     generator.regressor.load_state_dict(found)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write indented JSON with a final newline; refuses NaN, which is no JSON."""
-    path.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def contiguous(weights: Weights) -> Weights:

@@ -10,7 +10,6 @@ trial's workers are gone, so it needs `ray[default]`.
 """
 
 import functools
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +21,7 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from vibe_ray import storage
 from vibe_ray.config import from_dict, to_dict
-from vibe_ray.data.validate import check_usable
-from vibe_ray.training.launch import Launch, connect, train
+from vibe_ray.training.launch import Launch, check, connect, train
 from vibe_ray.training.loop import SCORE
 from vibe_ray.training.reporting import find_checkpoint, read_metrics
 from vibe_ray.tuning import ranking
@@ -33,7 +31,7 @@ from vibe_ray.tuning.spaces import Trial
 RANKING_FILE = "search.json"
 WAITING: dict[str, float] = {"CPU": 0, "memory": 1}
 """What a trial whose work is done by workers takes itself: one byte, since Tune refuses nothing.
-A part of a CPU would be enough to keep readers, which take a whole one, waiting for ever."""
+The CPUs are all for workers and readers."""
 TRAINING: dict[str, float] = {"CPU": 1}
 """What a trial takes that trains in its own process."""
 READER_CPUS = 0.5
@@ -80,8 +78,7 @@ def run_search(trials: Sequence[Trial], search: Search) -> SearchResult:
     outcomes = [_outcome(trial, search, errors.get(trial.name)) for trial in trials]
     ranked = ranking.rank(outcomes)
     path = storage.join(search.directory, RANKING_FILE)
-    text = json.dumps(ranking.to_dict(ranked, SCORE), indent=2, allow_nan=False) + "\n"
-    storage.write_bytes_atomic(path, text.encode())
+    storage.write_json(path, ranking.to_dict(ranked, SCORE))
     return SearchResult(path, ranked)
 
 
@@ -98,12 +95,11 @@ def check_search(trials: Sequence[Trial], search: Search) -> None:
             f"--workers-per-trial is {search.workers_per_trial}, expected 0 (in the trial's own "
             "process) or more"
         )
-    for trial in trials:
-        if trial.seed == trials[0].seed:
-            check_usable(trial.config.data, trial.config.generator.feature_dim)
-    storage.check_writable(search.storage)
     if storage.exists(search.directory):
         raise ValueError(f"{search.directory} exists already: --name NAME starts another search")
+    for trial in trials:
+        if trial.seed == trials[0].seed:
+            check(trial.config, _launch(trial.name, search))
 
 
 def num_concurrent(cpus: float, gpus: float, workers: int) -> int:
@@ -158,15 +154,18 @@ def _run_trial(
 
     Ray Train's workers tell Tune of every epoch; without them Tune hears of the last one only.
     """
+    result = train(from_dict(plain[params["trial"]]), _launch(params["trial"], search))
+    return {} if search.workers_per_trial else result.metrics[-1]
+
+
+def _launch(trial: str, search: Search) -> Launch:
     workers = search.workers_per_trial
-    launch = Launch(
-        name=params["trial"],
+    return Launch(
+        name=trial,
         storage=storage.join(search.directory, "trials"),
         workers=workers,
         callbacks=(TuneReportCallback(),) if workers else (),
     )
-    result = train(from_dict(plain[params["trial"]]), launch)
-    return {} if workers else result.metrics[-1]
 
 
 def _outcome(trial: Trial, search: Search, error: str | None) -> ranking.Outcome:

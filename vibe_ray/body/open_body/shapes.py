@@ -9,7 +9,7 @@ import numpy as np
 
 from vibe_ray.body.open_body.makehuman import Phenotype
 from vibe_ray.body.open_body.rest_pose import TPoser
-from vibe_ray.body.params import NUM_BETAS
+from vibe_ray.body.skeletons import NUM_BETAS
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vibe_ray import storage
-from vibe_ray.body.params import NUM_BETAS
-from vibe_ray.body.skeletons import SMPL_JOINTS, indices
+from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS, indices
 from vibe_ray.data.converters.conversion import (
     Conversion,
     ConversionConfig,

@@ -13,7 +13,7 @@ import numpy as np
 
 from vibe_ray import storage
 from vibe_ray.body.model import BodyConfig, load_body
-from vibe_ray.body.params import NUM_BETAS
+from vibe_ray.body.skeletons import NUM_BETAS
 from vibe_ray.data.converters.ground import Ground
 from vibe_ray.data.converters.plausible import clean_pieces
 from vibe_ray.data.converters.retarget import retarget

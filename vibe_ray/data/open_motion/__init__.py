@@ -10,7 +10,7 @@ from importlib import resources
 
 import numpy as np
 
-from vibe_ray.body.params import NUM_BETAS
+from vibe_ray.body.skeletons import NUM_BETAS
 from vibe_ray.data.schema import MotionSequence
 
 DATASET = "cmu"

@@ -12,8 +12,7 @@ import torch
 from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.params import NUM_BETAS
-from vibe_ray.body.skeletons import KEYPOINTS, indices
+from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, indices
 from vibe_ray.data.boxes import track_boxes
 from vibe_ray.data.synthetic.detector import DETECTED_AMONG_49, DetectorConfig, Projected, detect
 from vibe_ray.data.synthetic.draws import normal
