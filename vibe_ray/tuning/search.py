@@ -9,6 +9,7 @@ each trial, where relative paths would end nowhere; without the dashboard Tune c
 trial's workers are gone, so it needs `ray[default]`.
 """
 
+import dataclasses
 import functools
 import os
 from collections.abc import Sequence
@@ -154,17 +155,19 @@ def _run_trial(
 
     Ray Train's workers tell Tune of every epoch; without them Tune hears of the last one only.
     """
-    result = train(from_dict(plain[params["trial"]]), _launch(params["trial"], search))
-    return {} if search.workers_per_trial else result.metrics[-1]
+    workers = search.workers_per_trial
+    launch = dataclasses.replace(
+        _launch(params["trial"], search), callbacks=(TuneReportCallback(),) if workers else ()
+    )
+    result = train(from_dict(plain[params["trial"]]), launch)
+    return {} if workers else result.metrics[-1]
 
 
 def _launch(trial: str, search: Search) -> Launch:
-    workers = search.workers_per_trial
     return Launch(
         name=trial,
         storage=storage.join(search.directory, "trials"),
-        workers=workers,
-        callbacks=(TuneReportCallback(),) if workers else (),
+        workers=search.workers_per_trial,
     )
 
 
