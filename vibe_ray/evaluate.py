@@ -92,7 +92,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _load(checkpoint: str, packaged_name: Literal["vibe", "frame_baseline"]) -> "Predictor":
     from vibe_ray.inference import Predictor
-    from vibe_ray.training.reporting import find_checkpoint
+    from vibe_ray.training.checkpoints import find_checkpoint
 
     return Predictor.from_checkpoint(find_checkpoint(checkpoint, packaged_name=packaged_name))
 

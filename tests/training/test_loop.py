@@ -18,16 +18,24 @@ from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
 
-class Reports:
-    """Remembers what was reported, and at which weights."""
+class Notes:
+    """Remembers what was reached, and with which weights; a recorder."""
 
     def __init__(self) -> None:
         self.metrics: list[dict[str, float]] = []
         self.weights: list[dict[str, torch.Tensor]] = []
+        self.steps: list[int] = []
 
-    def __call__(self, metrics: dict[str, float], state: TrainState) -> None:
-        self.metrics.append(metrics)
+    def step(self, state: TrainState) -> None:
+        self.steps.append(state.step)
+
+    def epoch(self, state: TrainState) -> None:
+        self.metrics.append(state.history[-1])
         self.weights.append(weights_of(state))
+
+
+def without_system(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if not name.startswith("system/")}
 
 
 def batches(first: int, last: int) -> Iterator[StepBatch]:
@@ -36,7 +44,7 @@ def batches(first: int, last: int) -> Iterator[StepBatch]:
 
 def test_an_epochs_metrics_are_means_over_its_steps(shards: str) -> None:
     config = tiny(data__root=shards)
-    state, reports = tiny_state(config), Reports()
+    state, reports = tiny_state(config), Notes()
     run_epochs(state, batches(0, 6), reports)
     by_hand = tiny_state(config)
     for epoch, found in enumerate(reports.metrics):
@@ -46,6 +54,8 @@ def test_an_epochs_metrics_are_means_over_its_steps(shards: str) -> None:
             assert found[name] == pytest.approx(mean, rel=1e-6)
         assert largest_difference(reports.weights[epoch], weights_of(by_hand)) == 0
     assert [(row["epoch"], row["step"]) for row in reports.metrics] == [(1, 3), (2, 6)]
+    assert reports.steps == [1, 2, 4, 5]
+    assert state.history == reports.metrics
 
 
 def test_validation_is_the_evaluation_of_the_generator_in_eval_mode(shards: str) -> None:
@@ -80,7 +90,7 @@ def test_schedules_follow_validation(shards: str, monkeypatch: pytest.MonkeyPatc
         "vibe_ray.training.loop.validate", lambda state: {"pa_mpjpe_mm": next(scores)}
     )
     config = tiny(epochs=4, steps_per_epoch=1, optim__lr_patience=1, optim__lr_factor=0.5)
-    state, reports = tiny_state(config), Reports()
+    state, reports = tiny_state(config), Notes()
     run_epochs(state, batches(0, 4), reports)
     rate = config.optim.generator_lr
     assert [row[SCORE] for row in reports.metrics] == [70.0, 60.0, 65.0, 66.0]
@@ -90,22 +100,22 @@ def test_schedules_follow_validation(shards: str, monkeypatch: pytest.MonkeyPatc
 
 def test_it_goes_on_from_where_the_state_stands(shards: str, tmp_path: Path) -> None:
     config = tiny(data__root=shards)
-    whole, reports = tiny_state(config), Reports()
+    whole, reports = tiny_state(config), Notes()
     run_epochs(whole, batches(0, 6), reports)
     first, second = tiny_state(config), tiny_state(config)
     with pytest.raises(RuntimeError, match="the data ended at step 4 of 6"):
-        run_epochs(first, batches(0, 4), Reports())
-    first.save(tmp_path, {})
+        run_epochs(first, batches(0, 4), Notes())
+    first.snapshot({}).write(tmp_path)
     second.load(tmp_path)
-    again = Reports()
+    again = Notes()
     run_epochs(second, batches(4, 6), again)
-    memory = "system/peak_memory_mb"
-    assert [{**row, memory: 0.0} for row in again.metrics] == [{**reports.metrics[1], memory: 0.0}]
+    assert list(map(without_system, second.history)) == list(map(without_system, whole.history))
+    assert len(again.metrics) == 1
     assert largest_difference(weights_of(whole), weights_of(second)) == 0
 
 
 def test_a_finished_run_asks_for_no_data() -> None:
-    state, reports = tiny_state(tiny()), Reports()
+    state, reports = tiny_state(tiny()), Notes()
     state.step = state.config.num_steps
     run_epochs(state, iter([]), reports)
     assert not reports.metrics
@@ -117,7 +127,7 @@ def test_nan_in_features_ends_the_run_and_says_where(shards: str) -> None:
             batch.pose.features[0, 0, 0] = torch.nan if step == 1 else 0.0
             yield batch
 
-    reports = Reports()
+    reports = Notes()
     with pytest.raises(FloatingPointError) as error:
         run_epochs(tiny_state(tiny(data__root=shards)), poisoned(), reports)
     assert str(error.value) == (

@@ -1,4 +1,4 @@
-"""A run's folder: metrics, the index of checkpoints, event files."""
+"""A run's folder: metrics and event files."""
 
 import json
 from pathlib import Path
@@ -7,56 +7,71 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event
 
 from vibe_ray.training.loop import SCORE
-from vibe_ray.training.reporting import RunLog, find_checkpoint, read_metrics, summary
+from vibe_ray.training.reporting import (
+    RunLog,
+    clear_failure,
+    read_failure,
+    read_metrics,
+    summary,
+    write_failure,
+)
 
 
 def row(step: int, score: float) -> dict[str, float]:
     return {"step": step, "epoch": step // 10, SCORE: score, "train/generator/total": 1.5}
 
 
-def index_of(folder: Path) -> dict[str, object]:
-    index: dict[str, object] = json.loads((folder / "checkpoints.json").read_text())
-    return index
-
-
-def test_an_epoch_is_a_line_and_the_index_names_best_and_last(tmp_path: Path) -> None:
+def test_an_epoch_is_a_line(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path))
-    for step, score in ((10, 70.0), (20, 60.0), (30, 65.0)):
-        log.append(row(step, score))
+    history = [row(10, 70.0), row(20, 60.0)]
+    log.append(history[:1])
+    log.append(history)
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == [row(10, 70.0), row(20, 60.0), row(30, 65.0)]
-    assert index_of(tmp_path) == {"last": "step_0000030", "best": "step_0000020", SCORE: 60.0}
-    assert read_metrics(str(tmp_path)) == log.rows
+    assert [json.loads(line) for line in lines] == history == read_metrics(str(tmp_path))
     assert not list(tmp_path.glob(".*"))  # nothing half-written
 
 
-def test_epochs_redone_replace_what_came_after_them(tmp_path: Path) -> None:
+def test_a_run_taken_up_again_takes_back_what_came_after(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path))
-    for step, score in ((10, 70.0), (20, 60.0), (30, 50.0)):
-        log.append(row(step, score))
-    again = RunLog(str(tmp_path))  # another process, which starts at step 10
-    again.append(row(20, 61.0))
-    assert read_metrics(str(tmp_path)) == [row(10, 70.0), row(20, 61.0)]
-    assert index_of(tmp_path) == {"last": "step_0000020", "best": "step_0000020", SCORE: 61.0}
+    log.append([row(10, 70.0)])
+    log.append([row(10, 70.0), row(20, 60.0)])
+    RunLog(str(tmp_path)).restart([row(10, 70.0)])
+    assert read_metrics(str(tmp_path)) == [row(10, 70.0)]
 
 
-def test_the_earlier_of_equals_is_best(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path))
-    log.append(row(10, 60.0))
-    log.append(row(20, 60.0))
-    assert index_of(tmp_path)["best"] == "step_0000010"
+def test_a_row_lost_with_its_writer_comes_back(tmp_path: Path) -> None:
+    RunLog(str(tmp_path)).restart([row(10, 70.0)])  # the checkpoint has it, the log had not
+    assert read_metrics(str(tmp_path)) == [row(10, 70.0)]
+
+
+def test_a_run_that_has_no_epoch_yet_has_no_log(tmp_path: Path) -> None:
+    RunLog(str(tmp_path)).restart([])
+    assert not list(tmp_path.iterdir())
 
 
 def test_nan_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
-        RunLog(str(tmp_path)).append(row(10, float("nan")))
-    assert not (tmp_path / "checkpoints.json").exists()
+        RunLog(str(tmp_path)).append([row(10, float("nan"))])
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("error", [FloatingPointError("term b, step 3"), ValueError("bad shard")])
+def test_why_a_run_failed_is_kept_until_it_is_tried_again(tmp_path: Path, error: Exception) -> None:
+    assert read_failure(str(tmp_path)) is None
+    write_failure(str(tmp_path), error)
+    found = read_failure(str(tmp_path))
+    assert type(found) is type(error)
+    assert str(found) == str(error)
+    clear_failure(str(tmp_path))
+    assert read_failure(str(tmp_path)) is None
 
 
 def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
     log = RunLog(str(tmp_path))
-    log.append(row(10, 70.0))
-    log.append(row(20, 60.0))
+    log.append([row(10, 70.0)])
+    log.append([row(10, 70.0), row(20, 60.0)])
+    log.close()
+    assert len(list((tmp_path / "tensorboard").iterdir())) == 1  # not one an epoch
     found: dict[tuple[str, int], float] = {}
     for path in (tmp_path / "tensorboard").iterdir():
         content = path.read_bytes()
@@ -71,32 +86,8 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
 
 
 def test_a_run_in_an_object_store(s3: str) -> None:
-    log = RunLog(f"{s3}/runs/one")
-    log.append(row(10, 70.0))
+    RunLog(f"{s3}/runs/one").append([row(10, 70.0)])
     assert read_metrics(f"{s3}/runs/one") == [row(10, 70.0)]
-    assert find_checkpoint(f"{s3}/runs/one") == f"{s3}/runs/one/step_0000010"
-
-
-def test_a_checkpoint_is_found_by_its_folder_or_its_runs(tmp_path: Path) -> None:
-    log = RunLog(str(tmp_path))
-    log.append(row(10, 60.0))
-    log.append(row(20, 70.0))
-    best, last = str(tmp_path / "step_0000010"), str(tmp_path / "step_0000020")
-    assert find_checkpoint(str(tmp_path)) == best
-    assert find_checkpoint(str(tmp_path) + "/", "last") == last
-    Path(last).mkdir()
-    (Path(last) / "manifest.json").write_bytes(b"{}")
-    assert find_checkpoint(last) == last
-
-
-def test_no_checkpoint_says_what_was_expected(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError) as error:
-        find_checkpoint(str(tmp_path / "none"))
-    assert str(error.value) == (
-        f"no checkpoint at {tmp_path}/none: expected a checkpoint directory, or a run's folder "
-        "with checkpoints.json as `python -m vibe_ray.train` writes it"
-    )
-    assert read_metrics(str(tmp_path)) == []
 
 
 def test_the_consoles_line_names_what_there_is() -> None:

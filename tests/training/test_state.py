@@ -27,7 +27,6 @@ from vibe_ray.training.state import (
     load_generator,
     load_regressor,
     load_weights,
-    write_json,
 )
 from vibe_ray.training.step import adversarial_step
 
@@ -41,7 +40,7 @@ def advance(state: TrainState, num_steps: int) -> None:
 
 def saved(state: TrainState, path: Path) -> Path:
     path.mkdir()
-    state.save(path, {"step": state.step})
+    state.snapshot({"step": state.step}).write(path)
     return path
 
 
@@ -202,6 +201,28 @@ def test_a_regressor_that_is_not_there_is_named(tmp_path: Path) -> None:
         tiny_state(tiny(initial_regressor=str(tmp_path / "none")))
 
 
-def test_json_without_nan(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        write_json(tmp_path / "x.json", {"a": float("nan")})
+def test_a_snapshot_does_not_move_with_training(tmp_path: Path) -> None:
+    state = tiny_state(tiny(**NO_DROPOUT))
+    advance(state, 1)
+    before = weights_of(state)
+    snapshot = state.snapshot({})
+    advance(state, 2)
+    tmp_path.joinpath("c").mkdir()
+    snapshot.write(tmp_path / "c")
+    again = tiny_state(tiny(**NO_DROPOUT))
+    again.load(tmp_path / "c")
+    assert again.step == 1
+    assert largest_difference(weights_of(again), before) == 0
+    assert largest_difference(weights_of(state), before) > 0
+    advance(again, 2)
+    assert largest_difference(weights_of(again), weights_of(state)) == 0
+
+
+def test_weights_that_are_not_finite_are_found() -> None:
+    state = tiny_state(tiny())
+    advance(state, 1)
+    state.check_finite()
+    with torch.no_grad():
+        state.discriminator.fc.bias.fill_(torch.inf)
+    with pytest.raises(FloatingPointError, match="weights of D are not finite after step 1: the"):
+        state.check_finite()

@@ -97,11 +97,22 @@ class StepPlan:
     readers: int
 
     @property
+    def manifest_hashes(self) -> dict[str, str]:
+        """Hash of each data set's manifest, by the stream that it is part of and its place there.
+
+        Not by its path: data that have been moved are the same data.
+        """
+        streams = {"pose_2d": self.pose_2d, "pose_3d": self.pose_3d, "motion": self.motion}
+        return {
+            f"{name}[{index}]": manifest.hash()
+            for name, source in streams.items()
+            for index, manifest in enumerate(source.manifests)
+        }
+
+    @property
     def data_hash(self) -> str:
         """Identify the data: equal hashes mean equal windows at every step of a seed."""
-        sources = (self.pose_2d, self.pose_3d, self.motion)
-        hashes = [manifest.hash() for source in sources for manifest in source.manifests]
-        return hashlib.sha256("".join(hashes).encode()).hexdigest()
+        return hashlib.sha256("".join(self.manifest_hashes.values()).encode()).hexdigest()
 
     @property
     def feature_dim(self) -> int:

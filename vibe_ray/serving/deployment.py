@@ -13,7 +13,7 @@ from vibe_ray import storage
 from vibe_ray.inference import Predictor
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
-from vibe_ray.training.reporting import find_checkpoint
+from vibe_ray.training.checkpoints import find_checkpoint
 from vibe_ray.training.state import MANIFEST_FILE
 
 

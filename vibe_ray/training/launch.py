@@ -1,27 +1,23 @@
 """Starts a run: checks everything in the driver, then trains in this process or on Ray.
 
-`train` is the one launch path: the command, every Tune trial and the demo call it.
-
-Ray's traps that shaped this file: workers that take all CPUs starve the readers and the run hangs
-for ever, so one CPU stays free; a run whose name exists is *continued* by Ray without asking, so it
-is refused here unless the user says `resume`.
+`train` is the one launch path: the command, every Tune trial and the demo call it. A run whose name
+is taken is refused unless the user says `resume`.
 """
 
-import functools
 import json
 import logging
-import os
-import tempfile
-from dataclasses import dataclass
-from pathlib import Path
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-import ray
 import ray.data
+import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
 from ray.train.v2.api.callback import UserCallback
-from ray.train.v2.api.config import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
@@ -29,22 +25,19 @@ from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.training.loop import SCORE, run_epochs
-from vibe_ray.training.reporting import (
-    INDEX_FILE,
-    RunLog,
-    checkpoint_name,
-    find_checkpoint,
-    read_metrics,
-)
+from vibe_ray.training.checkpoints import Cadence, find_checkpoint
+from vibe_ray.training.cluster import check_room, connect, has_gpus
+from vibe_ray.training.loop import run_epochs
+from vibe_ray.training.recorder import RunRecorder
+from vibe_ray.training.reporting import clear_failure, read_failure, read_metrics
 from vibe_ray.training.state import TrainState
-from vibe_ray.training.worker import RunLogCallback, dataset_from_latest, manifest, train_worker
+from vibe_ray.training.worker import STREAM, StepData, WorkerJob, train_worker
 
 logger = logging.getLogger(__name__)
 
 RUN_FILE = "run.json"
-OBJECT_STORE_BYTES = 2**30
-"""On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
+RESTART_SECONDS = 5.0
+"""Pause before a lost controller is replaced."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,9 +47,20 @@ class Launch:
     name: str
     storage: str = "runs"
     workers: int = 2
+    """Ray Train workers; 0 trains in this process."""
+    max_workers: int | None = None
+    """More workers than that join as the cluster has room, and leave with it; None: no more."""
     resume: bool = False
+    cadence: Cadence = field(default_factory=Cadence)
     max_failures: int = 3
+    """How often workers, and how often the controller, may fail before the run is given up."""
+    hang_minutes: float = 30.0
+    """A worker that brings no step to its end for so long is ended, and all start again. Longer
+    than an object store may be away."""
     callbacks: tuple[UserCallback, ...] = ()
+    """Called by Ray Train's controller after each epoch."""
+    observers: tuple[Callable[[dict[str, float]], None], ...] = ()
+    """Called with each epoch's metrics by a run in this process."""
 
     @property
     def run_dir(self) -> str:
@@ -77,21 +81,22 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
 
     Raises:
         ValueError, FileNotFoundError, PermissionError: Something a user can mend, found before any
-            cluster starts.
-        ray.train.v2.api.exceptions.TrainingFailedError: The workers failed more than
-            `max_failures` times.
+            cluster starts; or data that turned out bad.
+        FloatingPointError: The run diverged; names the step and the term.
+        ChildProcessError: The workers, or their controller, failed more than `max_failures` times.
     """
     plan = check(config, launch)
     _check_name(config, launch, plan)
     if launch.workers:
         connect(launch.workers, config.device)
     _claim_name(config, launch, plan)
+    clear_failure(launch.run_dir)
     if launch.workers:
-        _trainer(config, launch, plan).fit()
+        _train_on_ray(config, launch, plan)
     else:
         _train_in_process(config, launch, plan)
-    index = json.loads(storage.read_bytes(storage.join(launch.run_dir, INDEX_FILE)))
-    best, last = (storage.join(launch.run_dir, index[which]) for which in ("best", "last"))
+    best = find_checkpoint(launch.run_dir, "best")
+    last = find_checkpoint(launch.run_dir, "last")
     return RunResult(launch.run_dir, best, last, read_metrics(launch.run_dir))
 
 
@@ -103,9 +108,8 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
         FileNotFoundError: A data set, a body or initial weights that are not there.
         PermissionError: A storage path that cannot be written.
     """
-    if launch.workers < 0:
-        raise ValueError(f"--workers is {launch.workers}, expected 0 (in this process) or more")
-    _check_room(launch.workers)
+    most = _most_workers(launch)
+    check_room(launch.workers)
     if config.validation.protocol not in PROTOCOLS:
         raise ValueError(
             f"validation.protocol is {config.validation.protocol!r}, expected one of "
@@ -113,9 +117,20 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
         )
     plan = check_usable(config.data, config.generator.feature_dim, config.seed)
     TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
-    plan.share(0, 0, max(1, launch.workers))  # refuses more workers than windows
+    plan.share(0, 0, max(1, most))  # refuses more workers than windows
     storage.check_writable(launch.storage)
     return plan
+
+
+def _most_workers(launch: Launch) -> int:
+    if launch.workers < 0:
+        raise ValueError(f"--workers is {launch.workers}, expected 0 (in this process) or more")
+    most = launch.workers if launch.max_workers is None else launch.max_workers
+    if most < launch.workers or (most and not launch.workers):
+        raise ValueError(
+            f"--workers is {launch.workers}..{most}, expected 1 or more, and no more than the most"
+        )
+    return most
 
 
 def _check_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
@@ -135,116 +150,107 @@ def _check_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
     if changed:
         named = ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changed.items())
         raise ValueError(f"cannot resume {launch.run_dir} with another config: {named}")
-    if before["data_hash"] != plan.data_hash:
+    hashes = before["data_hashes"]
+    other = [name for name, value in plan.manifest_hashes.items() if hashes.get(name) != value]
+    if other:
         raise ValueError(
-            f"cannot resume {launch.run_dir}: the data's manifests have changed since it began"
+            f"cannot resume {launch.run_dir}: the manifests of data.{', data.'.join(other)} have "
+            "changed since it began"
         )
 
 
 def _claim_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
     """Write what the run is, last of all checks, so that a refused run leaves its name free."""
-    facts = {"config": to_dict(config), "data_hash": plan.data_hash}
+    facts = {
+        "config": to_dict(config),
+        "data_hash": plan.data_hash,
+        "data_hashes": plan.manifest_hashes,
+    }
     storage.write_json(storage.join(launch.run_dir, RUN_FILE), facts)
 
 
-def connect(workers: int, device: str) -> None:
-    """Join the cluster that RAY_ADDRESS names, or start one on this machine.
-
-    On one machine a spare logical CPU is declared for the readers beside the workers.
-
-    Raises:
-        ValueError: More workers than the cluster has room for.
-    """
-    _check_room(workers)
-    if not ray.is_initialized():
-        if "RAY_ADDRESS" in os.environ:
-            ray.init(logging_level=logging.WARNING)
-        else:
-            ray.init(
-                num_cpus=_num_cores() + 1,
-                object_store_memory=OBJECT_STORE_BYTES,
-                logging_level=logging.WARNING,
-            )
-    resources = ray.cluster_resources()
-    room = int(resources.get("CPU", 0)) - 1
-    if workers > room:
-        raise ValueError(_too_many(workers, f"the cluster has {room + 1} CPUs, one for readers"))
-    if device == "cuda" and workers > resources.get("GPU", 0):
-        raise ValueError(_too_many(workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
-
-
-def _check_room(workers: int) -> None:
-    """Refuse, before a cluster starts and a run's name is taken, what this machine cannot hold."""
-    if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
-        return
-    if workers > _num_cores():
-        raise ValueError(_too_many(workers, f"this machine has {_num_cores()} CPUs"))
-
-
-def _num_cores() -> int:
-    return os.cpu_count() or 1
-
-
-def _too_many(workers: int, found: str) -> str:
-    return f"--workers is {workers}, but {found}: ask for fewer, or set RAY_ADDRESS to a larger one"
-
-
 def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    def announce(metrics: dict[str, float]) -> None:
+        for observer in launch.observers:
+            observer(metrics)
+
     state = TrainState.create(config, _device(config, torch.cuda.is_available()))
-    log = RunLog(launch.run_dir)
-    if launch.resume and storage.exists(storage.join(launch.run_dir, INDEX_FILE)):
-        with storage.local_copy(find_checkpoint(launch.run_dir, "last")) as directory:
-            state.load(directory)
-
-    def report(metrics: dict[str, float], state: TrainState) -> None:
-        name = checkpoint_name(state.step)
-        with tempfile.TemporaryDirectory() as directory:
-            state.save(Path(directory), manifest(plan, metrics))
-            storage.upload_directory(Path(directory), storage.join(launch.run_dir, name))
-        log.append(metrics)
-        _prune(log, config.checkpoints_kept)
-
+    recorder = RunRecorder(launch.run_dir, launch.cadence, plan.data_hash, announce)
+    recorder.resume(state)
     left = config.num_steps - state.step
-    run_epochs(state, local_step_batches(plan, state.step, left), report)
+    try:
+        run_epochs(state, local_step_batches(plan, state.step, left), recorder)
+    finally:
+        recorder.close()
 
 
-def _prune(log: RunLog, kept: int) -> None:
-    """Delete all checkpoints but the best and the most recent ones."""
-    steps = sorted((int(row["step"]) for row in log.rows), reverse=True)
-    best = int(min(log.rows, key=lambda row: row[SCORE])["step"])
-    keep = {best, *steps[: max(1, kept - 1)]}
-    for step in set(steps) - keep:
-        storage.delete_directory(storage.join(log.run_dir, checkpoint_name(step)))
+def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    """Let Ray Train run the workers; a controller that is lost is replaced by another."""
+    device = _device(config, has_gpus(launch.workers))
+    failures = 0
+    while True:
+        try:
+            _trainer(config, launch, plan, device).fit()
+        except (ControllerError, ray.exceptions.RayActorError) as error:
+            failures += 1
+            if failures > launch.max_failures:
+                raise ChildProcessError(_given_up(launch, error)) from error
+            logger.warning("the run's controller was lost (%s): starting another", _line(error))
+            time.sleep(RESTART_SECONDS)
+            continue
+        except TrainingFailedError as error:
+            raise ChildProcessError(_given_up(launch, error)) from error
+        break
+    failure = read_failure(launch.run_dir)
+    if failure:
+        raise failure
 
 
-def _trainer(config: TrainConfig, launch: Launch, plan: StepPlan) -> ray.train.torch.TorchTrainer:
+def _trainer(
+    config: TrainConfig, launch: Launch, plan: StepPlan, device: torch.device
+) -> ray.train.torch.TorchTrainer:
     filesystem, path = storage.resolve(launch.storage)
-    has_gpus = ray.cluster_resources().get("GPU", 0) >= launch.workers
-    use_gpu = _device(config, has_gpus).type == "cuda"
-    options = ray.data.ExecutionOptions(preserve_order=True)
-    stream = functools.partial(dataset_from_latest, config, launch.run_dir, launch.workers, plan)
+    job = WorkerJob(
+        config=to_dict(config),
+        run_dir=launch.run_dir,
+        plan=plan,
+        cadence=launch.cadence,
+        hang_seconds=60 * launch.hang_minutes,
+    )
+    most = launch.max_workers
     return ray.train.torch.TorchTrainer(
         train_worker,
-        train_loop_config={"config": to_dict(config), "plan": plan},
+        train_loop_config={"job": job},
+        torch_config=ray.train.torch.TorchConfig(timeout_s=round(2 * job.hang_seconds)),
         scaling_config=ScalingConfig(
-            num_workers=launch.workers, use_gpu=use_gpu, resources_per_worker={"CPU": 1}
+            num_workers=(launch.workers, most) if most else launch.workers,
+            use_gpu=device.type == "cuda",
+            resources_per_worker={"CPU": 1},
         ),
         run_config=RunConfig(  # type: ignore[arg-type]  # annotated with the class of Train v1
             name=launch.name,
             storage_path=path,
             storage_filesystem=filesystem,
             failure_config=FailureConfig(max_failures=launch.max_failures),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=config.checkpoints_kept,
-                checkpoint_score_attribute=SCORE,
-                checkpoint_score_order="min",
-            ),
-            callbacks=[RunLogCallback(launch.run_dir), *launch.callbacks],
+            callbacks=list(launch.callbacks),
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
-        datasets={"steps": stream},
-        dataset_config=ray.train.DataConfig(execution_options=options),
+        datasets={STREAM: ray.data.from_items([])},
+        dataset_config=StepData(job),
     )
+
+
+def _given_up(launch: Launch, error: Exception) -> str:
+    return (
+        f"training failed more than {launch.max_failures} times, at last with: {_line(error)}; "
+        f"the last checkpoint in {launch.run_dir} is good, --resume goes on from it"
+    )
+
+
+def _line(error: Exception) -> str:
+    """Return the innermost line of an error that came through several processes."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else repr(error)
 
 
 def _device(config: TrainConfig, has_gpu: bool) -> torch.device:

@@ -1,7 +1,6 @@
-"""The epochs of a run: steps, validation, schedules, reports. The same with Ray and without.
+"""The epochs of a run: steps, validation, schedules, checkpoints. The same with Ray and without.
 
-Ray is not needed here: `launch.py` hands in an iterator of batches and a place to report to,
-either Ray Train's or this process's.
+Ray is not needed here: a worker hands in an iterator of batches and a recorder.
 """
 
 import logging
@@ -27,36 +26,47 @@ SCORE = "val/pa_mpjpe_mm"
 LOG_SECONDS = 10.0
 
 
-class Reporter(Protocol):
-    def __call__(self, metrics: dict[str, float], state: TrainState) -> None:
-        """Take one epoch's metrics and keep a checkpoint of the state."""
+class Recorder(Protocol):
+    """Keeps what a run has reached. Every rank calls it at the same steps."""
+
+    def step(self, state: TrainState) -> None:
+        """Called after a step that ends no epoch; may make a checkpoint."""
+
+    def epoch(self, state: TrainState) -> None:
+        """Called when an epoch's metrics stand last in the state's history; makes a checkpoint."""
 
 
-def run_epochs(state: TrainState, batches: Iterable[StepBatch], report: Reporter) -> None:
+def run_epochs(state: TrainState, batches: Iterable[StepBatch], recorder: Recorder) -> None:
     """Train to the config's last step, from wherever the state stands.
 
     Args:
         state: Changed in place.
         batches: This rank's share of every step from `state.step` on.
-        report: Called by every rank at the end of every epoch.
+        recorder: Told of every step and epoch.
 
     Raises:
         FloatingPointError: A loss term was not finite.
         RuntimeError: The batches ended before the last step.
     """
-    progress = _Progress(state)
+    pace = Pace(state)
     steps = iter(batches)
     while state.step < state.config.num_steps:
+        pace.wait()
         batch = _next(steps, state)
+        pace.begin()
         accumulate(state.meter, adversarial_step(state, batch.to(state.device)), state.step - 1)
-        progress.tick()
+        pace.end()
         if state.step % state.config.steps_per_epoch == 0:
-            finish_epoch(state, report)
+            finish_epoch(state, pace)
+            recorder.epoch(state)
+        else:
+            recorder.step(state)
 
 
-def finish_epoch(state: TrainState, report: Reporter) -> None:
-    """Average the epoch's terms, validate, step the schedules and report."""
-    metrics = reduce_means(state.meter)
+def finish_epoch(state: TrainState, pace: "Pace") -> None:
+    """Average the epoch's terms, validate, step the schedules and note all in the history."""
+    state.check_finite()
+    metrics = reduce_means(state.meter) | pace.metrics()
     metrics |= {f"val/{name}": value for name, value in validate(state).items()}
     for scheduler in state.schedulers:
         scheduler.step(metrics[SCORE])
@@ -67,7 +77,8 @@ def finish_epoch(state: TrainState, report: Reporter) -> None:
         "lr/discriminator": state.discriminator_optimizer.param_groups[0]["lr"],
         "system/peak_memory_mb": peak_memory_mb(),
     }
-    report(metrics, state)
+    state.history.append(metrics)
+    pace.restart()
 
 
 def validate(state: TrainState) -> dict[str, float]:
@@ -99,24 +110,47 @@ def _next(steps: Iterator[StepBatch], state: TrainState) -> StepBatch:
         ) from None
 
 
-class _Progress:
-    """One line every few seconds from rank 0; the values themselves wait for the epoch's end."""
+class Pace:
+    """How fast it goes: a line every few seconds from rank 0, and an epoch's share of waiting."""
 
     def __init__(self, state: TrainState) -> None:
-        self.state = state
-        self.last_step = state.step
-        self.last = time.monotonic()
+        self._state = state
+        self._line = (state.step, time.monotonic())
+        self.restart()
 
-    def tick(self) -> None:
+    def restart(self) -> None:
+        """Begin an epoch."""
+        self._waited, self._first_step = 0.0, self._state.step
+        self._start = self._asked = time.monotonic()
+
+    def wait(self) -> None:
+        """The next batch is asked for."""
+        self._asked = time.monotonic()
+
+    def begin(self) -> None:
+        """It is there."""
+        self._waited += time.monotonic() - self._asked
+
+    def end(self) -> None:
+        """The step is done, or on its way to the device."""
         now = time.monotonic()
-        if self.state.rank != 0 or now - self.last < LOG_SECONDS:
+        state, config = self._state, self._state.config
+        last_step, last_time = self._line
+        if state.rank != 0 or now - last_time < LOG_SECONDS:
             return
-        state, config = self.state, self.state.config
-        rate = (state.step - self.last_step) / (now - self.last)
+        rate = (state.step - last_step) / (now - last_time)
         left = (config.num_steps - state.step) / max(rate, 1e-9)
         logger.info(
             "step %d of %d (epoch %d of %d), %.2f steps/s, %d:%02d left",
             *(state.step, config.num_steps, state.epoch + 1, config.epochs, rate),
             *divmod(int(left), 60),
         )
-        self.last, self.last_step = now, state.step
+        self._line = (state.step, now)
+
+    def metrics(self) -> dict[str, float]:
+        """Return the epoch's speed, and the share of its time spent waiting for data."""
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        return {
+            "system/steps_per_s": (self._state.step - self._first_step) / seconds,
+            "system/data_wait_share": self._waited / seconds,
+        }

@@ -1,70 +1,65 @@
-"""A run's folder: metrics, the index of its checkpoints, and event files for TensorBoard.
+"""A run's folder: metrics and event files for TensorBoard.
 
-    metrics.jsonl      one line an epoch
-    checkpoints.json   names of the last and the best checkpoint
-    tensorboard/       event files (local folders only; the same numbers as metrics.jsonl)
-    step_0001000/      checkpoints, see `state.py`
-
-Written by one process: the driver's or Ray Train's controller, which outlives lost workers.
+run.json           what the run is: config and hash of its data
+metrics.jsonl      one line an epoch
+tensorboard/       event files (local folders only; the same numbers as metrics.jsonl)
+step_0001000/      checkpoints, see `checkpoints.py` and `state.py`
+failure.json       why the run stopped before its end, if it can only fail again
 """
 
 import json
 import logging
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Sequence
 
 from tensorboardX import SummaryWriter
 
 from vibe_ray import storage
-from vibe_ray.pretrained import packaged
 from vibe_ray.training.loop import SCORE
-from vibe_ray.training.state import MANIFEST_FILE
 
 logger = logging.getLogger(__name__)
 
 METRICS_FILE = "metrics.jsonl"
-INDEX_FILE = "checkpoints.json"
+FAILURE_FILE = "failure.json"
 
 
-def checkpoint_name(step: int) -> str:
-    """Name of the checkpoint directory written after `step` updates."""
-    return f"step_{step:07d}"
-
-
-@dataclass
 class RunLog:
-    """Appends epochs to a run's folder; taken up again after a restart, epochs redone replace."""
+    """Writes a run's epochs. They are part of the state: a run taken up again takes them along."""
 
-    run_dir: str
-    rows: list[dict[str, float]] = field(default_factory=list)
+    def __init__(self, run_dir: str) -> None:
+        self.run_dir = run_dir
+        self._events: SummaryWriter | None = None
 
-    def __post_init__(self) -> None:
-        self.rows = read_metrics(self.run_dir)
+    def restart(self, history: Sequence[dict[str, float]]) -> None:
+        """Take back what a run wrote after the checkpoint from which it goes on."""
+        if read_metrics(self.run_dir) != list(history):
+            self._write(history)
 
-    def append(self, metrics: dict[str, float]) -> None:
-        """Write one epoch's row and the index; the checkpoint of its step must be in place."""
-        self.rows = [row for row in self.rows if row["step"] < metrics["step"]] + [metrics]
-        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in self.rows)
+    def append(self, history: Sequence[dict[str, float]]) -> None:
+        """Write the epochs so far, the last of which is new."""
+        self._write(history)
+        self._write_events(history[-1])
+        logger.info("%s", summary(history[-1]))
+
+    def _write(self, history: Sequence[dict[str, float]]) -> None:
+        lines = "".join(json.dumps(row, allow_nan=False) + "\n" for row in history)
         storage.write_bytes_atomic(storage.join(self.run_dir, METRICS_FILE), lines.encode())
-        best = min(self.rows, key=lambda row: row[SCORE])
-        index = {
-            "last": checkpoint_name(int(metrics["step"])),
-            "best": checkpoint_name(int(best["step"])),
-            SCORE: best[SCORE],
-        }
-        storage.write_json(storage.join(self.run_dir, INDEX_FILE), index)
-        self._write_events(metrics)
-        logger.info("%s", summary(metrics))
+
+    def close(self) -> None:
+        """Close the event file."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
 
     def _write_events(self, metrics: dict[str, float]) -> None:
         if storage.is_remote(self.run_dir):
             return
         step = int(metrics["step"])
-        folder = storage.join(self.run_dir, "tensorboard")
-        # Files are named by the second: without the step, a quick epoch would replace the last one.
-        with SummaryWriter(folder, filename_suffix=f".{step}") as writer:
-            for name, value in metrics.items():
-                writer.add_scalar(name, value, step)
+        if self._events is None:  # what an earlier process wrote from this step on is taken back
+            folder = storage.join(self.run_dir, "tensorboard")
+            self._events = SummaryWriter(folder, purge_step=step)
+        for name, value in metrics.items():
+            self._events.add_scalar(name, value, step)
+        self._events.flush()
 
 
 def read_metrics(run_dir: str) -> list[dict[str, float]]:
@@ -73,34 +68,6 @@ def read_metrics(run_dir: str) -> list[dict[str, float]]:
     if not storage.exists(path):
         return []
     return [json.loads(line) for line in storage.read_bytes(path).decode().splitlines()]
-
-
-def find_checkpoint(
-    path: str,
-    which: Literal["best", "last"] = "best",
-    packaged_name: Literal["vibe", "frame_baseline"] = "vibe",
-) -> str:
-    """Return a checkpoint directory's path, given it, the folder of a run, or `open`.
-
-    Args:
-        path: A checkpoint directory, a run's folder, or `open` for packaged weights.
-        which: For a run's folder.
-        packaged_name: For `open`.
-
-    Raises:
-        FileNotFoundError: Neither a checkpoint nor a run with one.
-    """
-    if path == "open":
-        return str(packaged(packaged_name))
-    if storage.exists(storage.join(path, MANIFEST_FILE)):
-        return path
-    index = storage.join(path, INDEX_FILE)
-    if not storage.exists(index):
-        raise FileNotFoundError(
-            f"no checkpoint at {path}: expected a checkpoint directory, or a run's folder with "
-            f"{INDEX_FILE} as `python -m vibe_ray.train` writes it"
-        )
-    return storage.join(path, json.loads(storage.read_bytes(index))[which])
 
 
 def summary(metrics: dict[str, float]) -> str:
@@ -114,3 +81,26 @@ def summary(metrics: dict[str, float]) -> str:
     }
     parts = [f"{text} {metrics[name]:.4g}" for name, text in names.items() if name in metrics]
     return f"epoch {int(metrics['epoch'])} (step {int(metrics['step'])}): " + ", ".join(parts)
+
+
+def write_failure(run_dir: str, error: Exception) -> None:
+    """Note why a run can only fail again: it diverged, or its data are bad."""
+    cause = getattr(error, "cause", error)  # Ray wraps what a reader raised
+    kind = "diverged" if isinstance(cause, FloatingPointError) else "data"
+    failure = {"kind": kind, "message": str(cause)}
+    storage.write_json(storage.join(run_dir, FAILURE_FILE), failure)
+
+
+def read_failure(run_dir: str) -> Exception | None:
+    """Return what `write_failure` noted, None for a run that may go on."""
+    path = storage.join(run_dir, FAILURE_FILE)
+    if not storage.exists(path):
+        return None
+    failure = json.loads(storage.read_bytes(path))
+    kind = FloatingPointError if failure["kind"] == "diverged" else ValueError
+    return kind(failure["message"])
+
+
+def clear_failure(run_dir: str) -> None:
+    """Let a run that failed be tried again."""
+    storage.delete_file(storage.join(run_dir, FAILURE_FILE))

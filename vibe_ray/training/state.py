@@ -5,12 +5,13 @@ A checkpoint is a directory; this module alone knows the names of the files in i
     config.json                 the whole `TrainConfig`
     generator.safetensors       what inference needs
     discriminator.safetensors   absent when the run had none
-    trainer.pt                  optimizers, schedulers, step, meters (tensors and plain values only)
+    trainer.pt                  step, optimizers, schedulers, epochs so far, every rank's meter
+                                (tensors and plain values only)
     manifest.json               code version, data hashes, metrics at the time of writing
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.pretrained import packaged
 from vibe_ray.storage import write_json
+from vibe_ray.training.meter import Meter, check_terms, deal, gather
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
@@ -60,8 +62,11 @@ class TrainState:
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
     step: int = 0
-    meter: dict[str, Tensor] = field(default_factory=dict)
+    meter: Meter = field(default_factory=dict)
     """Sums of this rank's metrics in the epoch so far; empty when an epoch has been reported."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Metrics of every finished epoch. Part of the state, so that a run's log is a function of its
+    checkpoint, whenever which process was killed."""
 
     def __post_init__(self) -> None:
         self.synced_generator = self.generator
@@ -132,32 +137,83 @@ class TrainState:
         """Seed of this rank's random numbers at this step."""
         return ((self.config.seed * 1_000_003 + self.rank) * 1_000_003 + self.step) % 2**63
 
-    def save(self, directory: Path, manifest: dict[str, Any]) -> None:
-        """Write the checkpoint's files into an existing, empty directory."""
+    def check_finite(self) -> None:
+        """Make sure that nothing has diverged; waits for the device, so not at every step.
+
+        Raises:
+            FloatingPointError: Names the loss term and its step, or the network. All ranks raise.
+        """
+        check_terms(self.meter)
+        for name, network in (("G", self.generator), ("D", self.discriminator)):
+            norms = torch._foreach_norm(list(network.parameters()))
+            if not bool(torch.stack(norms).isfinite().all()):
+                raise FloatingPointError(
+                    f"weights of {name} are not finite after step {self.step}: the last checkpoint "
+                    "is good; lower the learning rate, or set optim.gradient_clip"
+                )
+
+    def snapshot(self, manifest: dict[str, Any]) -> "Snapshot":
+        """Copy all that a checkpoint holds, which training then changes no more.
+
+        Every rank calls it; what it returns is the same on all of them.
+        """
         discriminator = self.discriminator.state_dict() if self.config.is_adversarial else None
-        generator = self.generator.state_dict()
-        save_networks(directory, self.config, generator, discriminator, manifest)
         trainer = {
             "step": self.step,
-            "meter": self.meter,
+            "history": self.history,
+            "meter": gather(self.meter),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
         }
-        torch.save(trainer, directory / TRAINER_FILE)
+        return Snapshot(
+            config=self.config,
+            generator=_copied(self.generator.state_dict()),
+            discriminator=_copied(discriminator),
+            trainer=_copied(trainer),
+            manifest=manifest,
+        )
 
     def load(self, directory: Path) -> None:
-        """Continue from a checkpoint of the same config."""
+        """Continue from a checkpoint of the same config, with any number of ranks."""
         self.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
         if self.config.is_adversarial:
             self.discriminator.load_state_dict(load_weights(directory, DISCRIMINATOR_FILE))
-        trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location=self.device)
+        trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
         self.step = trainer["step"]
-        self.meter = trainer["meter"]
+        self.history = trainer["history"]
+        self.meter = deal(trainer["meter"], self.device)
         self.generator_optimizer.load_state_dict(trainer["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
         for scheduler, values in zip(self.schedulers, trainer["schedulers"], strict=True):
             scheduler.load_state_dict(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """A checkpoint in memory, to be written while training goes on."""
+
+    config: TrainConfig
+    generator: Weights
+    discriminator: Weights | None
+    trainer: dict[str, Any]
+    manifest: dict[str, Any]
+
+    @property
+    def step(self) -> int:
+        """Updates done."""
+        return int(self.trainer["step"])
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Metrics of every finished epoch."""
+        return list(self.trainer["history"])
+
+    def write(self, directory: Path) -> None:
+        """Write the checkpoint's files into an existing, empty directory."""
+        torch.save(self.trainer, directory / TRAINER_FILE)
+        networks = (self.generator, self.discriminator)
+        save_networks(directory, self.config, *networks, self.manifest)
 
 
 def save_networks(
@@ -248,3 +304,14 @@ def contiguous(weights: Weights) -> Weights:
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
     """Keep what `weights_only` loading accepts."""
     return {k: v for k, v in values.items() if isinstance(v, int | float | str | bool | list)}
+
+
+def _copied(value: Any) -> Any:
+    """Copy nested values, tensors to the CPU."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, Mapping):
+        return {key: _copied(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copied(item) for item in value]
+    return value

@@ -1,100 +1,105 @@
-"""The part of a run that Ray Train carries elsewhere: its workers, and what its controller calls.
+"""The part of a run that Ray Train carries elsewhere: its workers and their stream of data."""
 
-A dataset given as a function is made anew in the controller at every (re)start of the workers, so
-it begins at the latest checkpoint's step.
-"""
-
+import faulthandler
 import functools
-import json
 import logging
-import shutil
-import tempfile
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import ray.data
 import ray.train
 import ray.train.torch
-from ray.train.v2.api.callback import UserCallback
 
-from vibe_ray import storage
-from vibe_ray.config import TrainConfig, from_dict
+from vibe_ray.config import from_dict
+from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.streams import step_batches, step_dataset
+from vibe_ray.training.checkpoints import Cadence, complete_steps
 from vibe_ray.training.loop import run_epochs
-from vibe_ray.training.reporting import RunLog, checkpoint_name
-from vibe_ray.training.state import MANIFEST_FILE, TrainState
+from vibe_ray.training.recorder import RunRecorder
+from vibe_ray.training.reporting import read_failure, write_failure
+from vibe_ray.training.state import TrainState
+
+STREAM = "steps"
 
 
-def dataset_from_latest(
-    config: TrainConfig, run_dir: str, workers: int, plan: StepPlan
-) -> ray.data.Dataset:
-    """Make the stream that begins where the latest checkpoint stands. Runs in the controller."""
-    filesystem, path = storage.resolve(run_dir)
-    start = 0
-    try:
-        checkpoint = ray.train.Result.from_path(path, storage_filesystem=filesystem).checkpoint
-    except RuntimeError:  # Ray's word for a run that has reported nothing yet
-        checkpoint = None
-    if checkpoint is not None:
-        with checkpoint.as_directory() as directory:
-            start = json.loads((Path(directory) / MANIFEST_FILE).read_text())["step"]
-    return step_dataset(plan, start, config.num_steps - start, workers)
+@dataclass(frozen=True, kw_only=True)
+class WorkerJob:
+    """What every worker is told; pickled on its way."""
+
+    config: dict[str, Any]
+    run_dir: str
+    plan: StepPlan
+    cadence: Cadence
+    hang_seconds: float
 
 
-def train_worker(loop_config: dict[str, Any]) -> None:
+class StepData(ray.train.DataConfig):
+    """Makes the stream that begins where the last checkpoint stands, at every start of the workers.
+
+    A stream of steps depends on how many workers share them, and here alone Ray says how many have
+    come. So the data set that the trainer names holds nothing, and is replaced.
+    """
+
+    def __init__(self, job: WorkerJob) -> None:
+        options = ray.data.ExecutionOptions(preserve_order=True)
+        super().__init__(execution_options=options)
+        self._job = job
+
+    def configure(
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *args: Any, **kwargs: Any
+    ) -> list[dict[str, ray.data.DataIterator]]:
+        """Deal the steps that are left to the workers; called once per start."""
+        start = max(complete_steps(self._job.run_dir), default=0)
+        num_steps = from_dict(self._job.config).num_steps
+        stream = step_dataset(self._job.plan, start, num_steps - start, world_size)
+        return super().configure({STREAM: stream}, world_size, *args, **kwargs)
+
+
+def train_worker(loop_config: dict[str, WorkerJob]) -> None:
     """Body of every Ray Train worker."""
-    _show_progress()
-    config, plan = from_dict(loop_config["config"]), loop_config["plan"]
-    context = ray.train.get_context()
-    rank = context.get_world_rank()
+    job = loop_config["job"]
+    show_progress()
+    if read_failure(job.run_dir):  # Ray Train starts workers again whatever they failed of
+        return
+    try:
+        _train(job)
+    except (FloatingPointError, ValueError) as error:  # these come again: bad data, divergence
+        write_failure(job.run_dir, error)
+        raise
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+def _train(job: WorkerJob) -> None:
+    config = from_dict(job.config)
+    rank = ray.train.get_context().get_world_rank()
     state = TrainState.create(config, ray.train.torch.get_device(), rank)
-    if checkpoint := ray.train.get_checkpoint():
-        with checkpoint.as_directory() as directory:
-            state.load(Path(directory))
+    recorder = RunRecorder(job.run_dir, job.cadence, job.plan.data_hash, announce=ray.train.report)
+    recorder.resume(state)
     state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
-
-    def report(metrics: dict[str, float], state: TrainState) -> None:
-        # A report is a barrier: every rank makes it, only rank 0 brings the files.
-        directory = Path(tempfile.mkdtemp()) if rank == 0 else None
-        saved = None
-        if directory is not None:
-            state.save(directory, manifest(plan, metrics))
-            saved = ray.train.Checkpoint.from_directory(directory)
-        name = checkpoint_name(state.step)
-        ray.train.report(metrics, checkpoint=saved, checkpoint_dir_name=name)
-        if directory is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-
-    stream = ray.train.get_dataset_shard("steps")
-    run_epochs(state, step_batches(stream, state.step, rank), report)
+    stream = ray.train.get_dataset_shard(STREAM)
+    try:
+        run_epochs(state, _watched(step_batches(stream, state.step, rank), job), recorder)
+    finally:
+        recorder.close()
 
 
-class RunLogCallback(UserCallback):
-    """Writes the run's log in the controller, from rank 0's numbers."""
+def _watched(batches: Iterator[StepBatch], job: WorkerJob) -> Iterator[StepBatch]:
+    """End this process if a step takes too long, so that Ray Train starts the workers again.
 
-    def __init__(self, run_dir: str) -> None:
-        self.run_dir = run_dir
-
-    def after_report(
-        self,
-        run_context: Any,
-        metrics: Sequence[dict[str, Any]],
-        checkpoint: ray.train.Checkpoint | None,
-    ) -> None:
-        """Append an epoch's row, now that its checkpoint is in place."""
-        _show_progress()
-        RunLog(self.run_dir).append(dict(metrics[0]))
+    A rank that hangs keeps all others waiting, for ever: each of them ends itself. The watch is a
+    thread below Python, so that it outlives a lock that is never released.
+    """
+    faulthandler.dump_traceback_later(job.hang_seconds, exit=True)
+    for batch in batches:
+        yield batch
+        faulthandler.dump_traceback_later(job.hang_seconds, exit=True)
 
 
-def _show_progress() -> None:
+def show_progress() -> None:
     """Print this process's progress lines, which Ray brings to the driver, and no others."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     logging.getLogger("vibe_ray").setLevel(logging.INFO)
     logging.getLogger("ray.train").setLevel(logging.WARNING)
-
-
-def manifest(plan: StepPlan, metrics: dict[str, float]) -> dict[str, Any]:
-    """What a checkpoint says of itself beside the versions that wrote it."""
-    return {"step": int(metrics["step"]), "data_hash": plan.data_hash, "metrics": metrics}

@@ -22,9 +22,11 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from vibe_ray import storage
 from vibe_ray.config import from_dict, to_dict
-from vibe_ray.training.launch import Launch, check, connect, train
+from vibe_ray.training.checkpoints import find_checkpoint
+from vibe_ray.training.cluster import connect
+from vibe_ray.training.launch import Launch, check, train
 from vibe_ray.training.loop import SCORE
-from vibe_ray.training.reporting import find_checkpoint, read_metrics
+from vibe_ray.training.reporting import read_metrics
 from vibe_ray.tuning import ranking
 from vibe_ray.tuning.progress import Progress
 from vibe_ray.tuning.spaces import Trial

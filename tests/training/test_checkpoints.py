@@ -1,0 +1,145 @@
+"""Checkpoints of a run: found, kept, deleted, and made when they are due."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.training.tiny import largest_difference, random_batch, tiny, tiny_state, weights_of
+from vibe_ray import storage
+from vibe_ray.training import checkpoints
+from vibe_ray.training.checkpoints import (
+    Cadence,
+    Checkpointer,
+    complete_steps,
+    find_checkpoint,
+    last_checkpoint,
+    prune,
+)
+from vibe_ray.training.loop import SCORE
+from vibe_ray.training.reporting import RunLog
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.step import adversarial_step
+
+
+def row(step: int, score: float) -> dict[str, float]:
+    return {"step": step, "epoch": step // 10, SCORE: score}
+
+
+def make(run_dir: str, *steps: int) -> None:
+    for step in steps:
+        storage.write_bytes_atomic(f"{run_dir}/step_{step:07d}/generator.safetensors", b"x")
+        storage.write_bytes_atomic(f"{run_dir}/step_{step:07d}/manifest.json", b"{}")
+
+
+@pytest.fixture(params=["local", "s3"])
+def run_dir(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return (
+        str(tmp_path / "run") if request.param == "local" else f"{request.getfixturevalue('s3')}/r"
+    )
+
+
+def test_the_best_and_the_last_of_a_run(run_dir: str) -> None:
+    make(run_dir, 10, 20, 25)
+    RunLog(run_dir).restart([row(10, 60.0), row(20, 70.0)])
+    assert find_checkpoint(run_dir) == f"{run_dir}/step_0000010"
+    assert find_checkpoint(run_dir + "/", "last").endswith("/step_0000025")
+    assert find_checkpoint(f"{run_dir}/step_0000020") == f"{run_dir}/step_0000020"
+    assert last_checkpoint(run_dir) == f"{run_dir}/step_0000025"
+
+
+def test_the_earlier_of_equals_is_best(run_dir: str) -> None:
+    make(run_dir, 10, 20)
+    RunLog(run_dir).restart([row(10, 60.0), row(20, 60.0)])
+    assert find_checkpoint(run_dir).endswith("step_0000010")
+
+
+def test_a_run_in_its_first_epoch_has_only_a_last_one(run_dir: str) -> None:
+    make(run_dir, 3, 6)
+    assert find_checkpoint(run_dir) == f"{run_dir}/step_0000006"
+
+
+def test_what_is_not_complete_does_not_count(run_dir: str) -> None:
+    make(run_dir, 10)
+    storage.write_bytes_atomic(f"{run_dir}/step_0000020/generator.safetensors", b"x")
+    storage.write_bytes_atomic(f"{run_dir}/other/manifest.json", b"{}")
+    assert complete_steps(run_dir) == [10]
+    RunLog(run_dir).restart([row(10, 60.0), row(20, 50.0)])
+    assert find_checkpoint(run_dir) == find_checkpoint(run_dir, "last")
+
+
+def test_no_checkpoint_says_what_was_expected(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError) as error:
+        find_checkpoint(str(tmp_path / "none"))
+    assert str(error.value) == (
+        f"no checkpoint at {tmp_path}/none: expected a checkpoint directory, or a run's folder as "
+        "`python -m vibe_ray.train` writes it"
+    )
+    assert last_checkpoint(str(tmp_path)) is None
+
+
+def test_the_best_and_the_most_recent_stay(run_dir: str) -> None:
+    make(run_dir, 10, 20, 30, 40, 45)
+    prune(run_dir, [row(10, 60.0), row(20, 50.0), row(30, 70.0), row(40, 70.0)], kept=3)
+    assert complete_steps(run_dir) == [20, 40, 45]
+    prune(run_dir, [row(20, 50.0), row(40, 70.0)], kept=1)
+    assert complete_steps(run_dir) == [20, 45]
+    left = {path.removeprefix(run_dir) for path in storage.list_files(run_dir)}
+    assert {path.split("/")[1] for path in left} == {"step_0000020", "step_0000045"}
+
+
+def train_steps(state: TrainState, checkpointer: Checkpointer, num_steps: int) -> None:
+    for _ in range(num_steps):
+        adversarial_step(state, random_batch(2, 3, 4, seed=state.step))
+        checkpointer.after_step(state)
+    checkpointer.wait()
+
+
+def test_a_checkpoint_at_every_so_many_steps(tmp_path: Path) -> None:
+    state = tiny_state(tiny(checkpoints_kept=9))
+    train_steps(state, Checkpointer(str(tmp_path), Cadence(steps=2), "hash"), 5)
+    assert complete_steps(str(tmp_path)) == [2, 4]
+    again = tiny_state(tiny(checkpoints_kept=9))
+    again.load(tmp_path / "step_0000004")
+    adversarial_step(again, random_batch(2, 3, 4, seed=4))
+    assert largest_difference(weights_of(again), weights_of(state)) == 0
+
+
+def test_a_checkpoint_at_every_so_many_minutes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = tiny_state(tiny(checkpoints_kept=9))
+    # A clock by which each step takes a minute.
+    monkeypatch.setattr(checkpoints.time, "monotonic", lambda: 60.0 * state.step)
+    train_steps(state, Checkpointer(str(tmp_path), Cadence(minutes=10), "hash"), 35)
+    assert complete_steps(str(tmp_path)) == [11, 22, 33]  # counted from the step after the last
+
+
+def test_none_within_an_epoch_if_so_wished(tmp_path: Path) -> None:
+    state = tiny_state(tiny())
+    train_steps(state, Checkpointer(str(tmp_path), Cadence(minutes=0), "hash"), 12)
+    assert complete_steps(str(tmp_path)) == []
+
+
+def test_what_has_diverged_is_not_saved(tmp_path: Path) -> None:
+    state = tiny_state(tiny())
+    checkpointer = Checkpointer(str(tmp_path), Cadence(steps=1), "hash")
+    train_steps(state, checkpointer, 1)
+    with torch.no_grad():
+        state.generator.regressor.fc1.bias.fill_(torch.nan)
+    with pytest.raises(FloatingPointError):
+        train_steps(state, checkpointer, 1)
+    assert complete_steps(str(tmp_path)) == [1]
+
+
+def test_a_checkpoint_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    state = tiny_state(tiny())
+    with pytest.raises(FileExistsError):
+        train_steps(state, Checkpointer(str(tmp_path / "file"), Cadence(steps=1), "hash"), 1)
+
+
+@pytest.mark.parametrize("wrong", [{"steps": -1}, {"minutes": -0.5}])
+def test_a_cadence_that_cannot_be(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected 0 or more"):
+        Cadence(**wrong)  # type: ignore[arg-type]

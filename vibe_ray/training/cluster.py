@@ -1,0 +1,68 @@
+"""Joins or starts the cluster on which workers run, and makes sure that they have room.
+
+One CPU stays free for the readers: workers that take all of them starve the readers, and the run
+hangs for ever.
+"""
+
+import logging
+import os
+
+import ray
+
+OBJECT_STORE_BYTES = 2**30
+"""On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
+
+
+def connect(workers: int, device: str) -> None:
+    """Join the cluster that RAY_ADDRESS names, or start one on this machine.
+
+    On one machine a spare logical CPU is declared for the readers beside the workers.
+
+    Args:
+        workers: The fewest with which the run can begin.
+        device: `auto`, `cpu` or `cuda`.
+
+    Raises:
+        ValueError: More workers than the cluster has room for.
+    """
+    check_room(workers)
+    if not ray.is_initialized():
+        if "RAY_ADDRESS" in os.environ:
+            ray.init(logging_level=logging.WARNING)
+        else:
+            ray.init(
+                num_cpus=_num_cores() + 1,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level=logging.WARNING,
+            )
+    resources = ray.cluster_resources()
+    room = int(resources.get("CPU", 0)) - 1
+    if workers > room:
+        raise ValueError(_too_many(workers, f"the cluster has {room + 1} CPUs, one for readers"))
+    if device == "cuda" and workers > resources.get("GPU", 0):
+        raise ValueError(_too_many(workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
+
+
+def check_room(workers: int) -> None:
+    """Refuse, before a cluster starts and a run's name is taken, what this machine cannot hold.
+
+    Raises:
+        ValueError: More workers than CPUs.
+    """
+    if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
+        return
+    if workers > _num_cores():
+        raise ValueError(_too_many(workers, f"this machine has {_num_cores()} CPUs"))
+
+
+def has_gpus(workers: int) -> bool:
+    """Whether the cluster has a GPU for each worker."""
+    return bool(ray.cluster_resources().get("GPU", 0) >= workers)
+
+
+def _num_cores() -> int:
+    return os.cpu_count() or 1
+
+
+def _too_many(workers: int, found: str) -> str:
+    return f"--workers is {workers}, but {found}: ask for fewer, or set RAY_ADDRESS to a larger one"
