@@ -48,7 +48,7 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         state = tiny_state(config)
         for head in (state.generator.regressor.decpose, state.generator.regressor.decshape):
             torch.nn.init.normal_(head.weight, std=0.1)
-        state.save(folder / str(number), {})
+        state.snapshot({}).write(folder / str(number))
     return [str(folder / str(number)) for number in range(len(configs))]
 
 

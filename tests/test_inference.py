@@ -21,7 +21,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     state = tiny_state(tiny(**DROPOUT, optim__generator_lr=1e-2, optim__regressor_lr_share=1.0))
     for seed in range(3):
         adversarial_step(state, random_batch(2, 3, 4, seed))
-    state.save(folder, {})
+    state.snapshot({}).write(folder)
     return folder
 
 

@@ -20,5 +20,5 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # An untrained regressor barely moves: larger weights make every frame a pose of its own.
     with torch.no_grad():
         state.generator.regressor.decpose.weight.mul_(100)
-    state.save(directory, {"step": 0, "metrics": {"val/pa_mpjpe_mm": 99.0}})
+    state.snapshot({"step": 0, "metrics": {"val/pa_mpjpe_mm": 99.0}}).write(directory)
     return directory
