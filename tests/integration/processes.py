@@ -1,0 +1,106 @@
+"""Processes of a run under test: who descends from it, who is who, and how to end them all.
+
+Only processes that descend from one that a test started are ever looked at or ended.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Process:
+    pid: int
+    started: int
+    """In ticks since boot: tells a process from a later one of the same number."""
+    title: str
+
+    @property
+    def role(self) -> str:
+        """What it is to a run, without numbers that differ from one start to the next."""
+        for name, part in ROLES.items():
+            if part in self.title:
+                return name
+        return self.title.split(" ")[0].rsplit("/", 1)[-1][:40]
+
+    def is_alive(self) -> bool:
+        """Whether it is there, and not only its number."""
+        found = _read(self.pid)
+        return found is not None and found.started == self.started
+
+    def end(self) -> None:
+        """Kill it, without a chance to clean up."""
+        if self.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
+
+
+ROLES = {
+    "worker": "RayTrainWorker",
+    "controller": "TrainController",
+    "driver": "vibe_ray.train",
+    "reader": "ray::MapBatches",
+    "raylet": "raylet/raylet",
+    "gcs": "gcs_server",
+}
+
+
+def descendants(root: int) -> list[Process]:
+    """Return all processes below one, itself included."""
+    found: dict[int, Process] = {}
+    parents: dict[int, int] = {}
+    for entry in PROC.iterdir():
+        if entry.name.isdigit() and (process := _read(int(entry.name))):
+            found[process.pid] = process
+            parents[process.pid] = _parent(process.pid)
+    below = {root}
+    grown = True
+    while grown:
+        more = {pid for pid, parent in parents.items() if parent in below} - below
+        below |= more
+        grown = bool(more)
+    return [found[pid] for pid in sorted(below) if pid in found]
+
+
+@contextmanager
+def started(command: list[str], **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command; at the end of the block it and all it ever started are gone."""
+    known: dict[int, Process] = {}
+    process = subprocess.Popen(command, start_new_session=True, **options)  # type: ignore[call-overload]
+    process.known = known
+    try:
+        yield process
+    finally:
+        known |= {found.pid: found for found in descendants(process.pid)}
+        for found in known.values():
+            found.end()
+        process.wait()
+        while any(found.is_alive() for found in known.values()):
+            time.sleep(0.1)
+
+
+def _read(pid: int) -> Process | None:
+    try:
+        stat = (PROC / str(pid) / "stat").read_text()
+        title = (PROC / str(pid) / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+    except (FileNotFoundError, ProcessLookupError, UnicodeDecodeError):
+        return None
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] == "Z":
+        return None
+    return Process(pid, int(fields[19]), title or stat[stat.index("(") + 1 : stat.rindex(")")])
+
+
+def _parent(pid: int) -> int:
+    try:
+        stat = (PROC / str(pid) / "stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])

@@ -1,0 +1,173 @@
+"""Kills a training again and again, and compares its end with one that was left alone.
+
+    python -m tests.integration.survival --kills 20 --workers 2
+
+Each kill is a SIGKILL at a random moment of a random process: a worker, the controller of Ray
+Train, or the driver, after which the command is given again with `--resume`. The networks of the
+last checkpoint must be equal byte for byte, and so must every metric of every epoch.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from tests.integration.processes import Process, descendants, started
+from vibe_ray.training.checkpoints import find_checkpoint
+from vibe_ray.training.reporting import read_metrics
+
+VICTIMS = ("worker", "controller", "driver")
+NARROW = {
+    "generator.feature_dim": 16,
+    "generator.temporal_encoder.hidden_dim": 8,
+    "generator.regressor.hidden_dim": 8,
+    "generator.regressor.dropout": 0.3,
+    "discriminator.hidden_dim": 8,
+    "initial_regressor": "scratch",
+    "data.window_length": 5,
+}
+
+
+@dataclass(kw_only=True)
+class Trial:
+    """A training that is killed now and then."""
+
+    data: Path
+    storage: Path
+    workers: int
+    epochs: int = 6
+    steps_per_epoch: int = 100
+    checkpoint_steps: int = 7
+    seed: int = 0
+    log: Path = Path(os.devnull)
+    killed: list[tuple[str, float]] = field(default_factory=list)
+
+    def command(self, name: str, *, resume: bool) -> list[str]:
+        """The command line, as a user gives it."""
+        changes = {**NARROW, "epochs": self.epochs, "steps_per_epoch": self.steps_per_epoch}
+        return [
+            *(sys.executable, "-m", "vibe_ray.train", "--recipe", "smoke", "--name", name),
+            *("--data", str(self.data), "--storage", str(self.storage)),
+            *("--workers", str(self.workers), "--checkpoint-steps", str(self.checkpoint_steps)),
+            *(f"--set={path}={value}" for path, value in changes.items()),
+            *(["--resume"] if resume else []),
+        ]
+
+    def run(self, name: str, victims: list[str], pauses: list[float]) -> None:
+        """Train to the end, killing one victim after the other.
+
+        Args:
+            name: Of the run.
+            victims: Roles, in turn.
+            pauses: Seconds from the moment at which the victim is there to its end.
+        """
+        left = list(zip(victims, pauses, strict=True))
+        resume = False
+        while True:
+            with (
+                self.log.open("ab") as log,
+                started(self.command(name, resume=resume), stdout=log, stderr=log) as driver,
+            ):
+                while driver.poll() is None:
+                    if left and self._kill(driver.pid, *left[0], driver.known):
+                        left.pop(0)
+                    time.sleep(0.05)
+            resume = (self.storage / name / "run.json").exists()
+            if driver.returncode == 0:
+                return
+            if driver.returncode > 0:
+                raise RuntimeError(f"training ended with {driver.returncode}: see {self.log}")
+
+    def _kill(self, root: int, role: str, pause: float, known: dict[int, Process]) -> bool:
+        """Kill a process of a role; False when there is none yet."""
+        below = descendants(root)
+        known |= {process.pid: process for process in below}
+        found = [process for process in below if process.role == role]
+        if not found or (self.workers and "worker" not in {process.role for process in below}):
+            return False
+        time.sleep(pause)
+        victim = random.Random(pause).choice(found)
+        if not victim.is_alive():
+            return False
+        victim.end()
+        self.killed.append((role, round(pause, 2)))
+        return True
+
+
+def hashes(run_dir: Path) -> dict[str, str]:
+    """Return the hash of every network of a run's last checkpoint."""
+    folder = Path(find_checkpoint(str(run_dir), "last"))
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.glob("*.safetensors"))
+    }
+
+
+def measured(run_dir: Path) -> list[dict[str, float]]:
+    """Return the metrics of all epochs but those of the machine."""
+    return [
+        {name: value for name, value in row.items() if not name.startswith("system/")}
+        for row in read_metrics(str(run_dir))
+    ]
+
+
+def compare(trial: Trial, num_kills: int) -> dict[str, object]:
+    """Train once undisturbed and once killed; return what was killed and whether all is equal."""
+    chance = random.Random(trial.seed)
+    roles = VICTIMS if trial.workers else ("driver",)
+    victims = [roles[index % len(roles)] for index in range(num_kills)]
+    chance.shuffle(victims)
+    pauses = [chance.uniform(0.0, 12.0) for _ in victims]  # starting takes some of them
+    begun = time.monotonic()
+    trial.run("alone", [], [])
+    alone = time.monotonic()
+    trial.run("killed", victims, pauses)
+    expected, found = (hashes(trial.storage / name) for name in ("alone", "killed"))
+    rows = [measured(trial.storage / name) for name in ("alone", "killed")]
+    return {
+        "trial": {name: str(value) for name, value in asdict(trial).items() if name != "killed"},
+        "kills": dict(Counter(role for role, _ in trial.killed)),
+        "moments": trial.killed,
+        "networks_equal": expected == found,
+        "metrics_equal": rows[0] == rows[1],
+        "epochs": len(rows[1]),
+        "hashes": {"alone": expected, "killed": found},
+        "seconds": {"alone": round(alone - begun), "killed": round(time.monotonic() - alone)},
+    }
+
+
+def main() -> None:
+    """Parse, compare, print; exit with 1 when anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--steps-per-epoch", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, required=True, help="new or empty, for all files")
+    args = parser.parse_args()
+    from tests.data import noise
+
+    args.folder.mkdir(parents=True, exist_ok=True)
+    trial = Trial(
+        data=Path(noise.write_all(str(args.folder / "data"))),
+        storage=args.folder / "runs",
+        workers=args.workers,
+        epochs=args.epochs,
+        steps_per_epoch=args.steps_per_epoch,
+        seed=args.seed,
+        log=args.folder / "log.txt",
+    )
+    result = compare(trial, args.kills)
+    print(json.dumps(result, indent=2))
+    sys.exit(not (result["networks_equal"] and result["metrics_equal"]))
+
+
+if __name__ == "__main__":
+    main()
