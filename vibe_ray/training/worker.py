@@ -100,6 +100,7 @@ def _watched(batches: Iterator[StepBatch], job: WorkerJob) -> Iterator[StepBatch
 
 def show_progress() -> None:
     """Print this process's progress lines, which Ray brings to the driver, and no others."""
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logging.getLogger("vibe_ray").setLevel(logging.INFO)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger().setLevel(logging.WARNING)  # some of Ray's loggers have no other parent
     logging.getLogger("ray.train").setLevel(logging.WARNING)
+    logging.getLogger("vibe_ray").setLevel(logging.INFO)
