@@ -113,7 +113,7 @@ def main() -> None:
         data=Path(noise.write_all(str(args.folder / "data"))),
         storage=args.folder / "runs",
         workers=args.workers,
-        epochs=10**6,
+        epochs=250,
         steps_per_epoch=1000,
         checkpoint_steps=300,
     )
