@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vibe_ray.body.skeletons import SMPL_JOINTS
+from vibe_ray.models.gru import gru_states
 
 BODY_POSE_DIM = 3 * (len(SMPL_JOINTS) - 1)
 
@@ -89,5 +90,5 @@ class MotionDiscriminator(nn.Module):
 
     def forward(self, body_pose: Tensor) -> Tensor:
         """Score body pose (B, T, P), one number per window (B,)."""
-        frames, _ = self.gru(body_pose)  # (B, T, H)
+        frames = gru_states(self.gru, body_pose)  # (B, T, H)
         return self.fc(self.attention(frames)).squeeze(-1)

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vibe_ray.models.gru import gru_states
+
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalEncoderConfig:
@@ -79,7 +81,7 @@ class TemporalEncoder(nn.Module):
         """Encode features (B, T, F) as features of the same shape that know their neighbors."""
         if self.gru is None:
             return features
-        encoded, _ = self.gru(features)  # (B, T, H), or (B, T, 2H) in both directions
+        encoded = gru_states(self.gru, features)  # (B, T, H), or (B, T, 2H) in both directions
         if self.linear is not None:
             encoded = self.linear(encoded.relu())  # (B, T, F)
         if not self.config.residual:

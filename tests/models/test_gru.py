@@ -1,0 +1,124 @@
+"""Our GRU against PyTorch's own, in every precision."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vibe_ray.models import gru as ours
+from vibe_ray.models.gru import gru_layer, gru_states
+
+SHAPES = [(1, 1), (1, 7), (3, 1), (5, 6)]
+"""Windows and frames."""
+
+
+def build(dtype: torch.dtype, *, num_layers: int = 2, bidirectional: bool = False) -> nn.GRU:
+    torch.manual_seed(0)
+    network = nn.GRU(11, 8, num_layers, batch_first=True, bidirectional=bidirectional)
+    return network.to(dtype)
+
+
+def random_inputs(B: int, T: int, dtype: torch.dtype, width: int = 11) -> Tensor:
+    made = torch.Generator().manual_seed(1)
+    return torch.randn(B, T, width, generator=made).to(dtype).requires_grad_()
+
+
+def gradients(states: Tensor, network: nn.GRU, inputs: Tensor) -> list[Tensor]:
+    made = torch.Generator().manual_seed(2)
+    scale = torch.randn(states.shape, generator=made)
+    wanted = [inputs, *network.parameters()]
+    return list(torch.autograd.grad((states.float() * scale).sum(), wanted))
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float(((found - expected).norm() / expected.norm()).detach())
+
+
+@pytest.mark.parametrize(("num_layers", "bidirectional"), [(1, True), (2, False), (3, True)])
+@pytest.mark.parametrize(("B", "T"), SHAPES)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["f64", "f32"])
+def test_agrees_with_pytorchs(
+    dtype: torch.dtype, B: int, T: int, num_layers: int, bidirectional: bool
+) -> None:
+    of_values, of_gradients = (1e-12, 1e-12) if dtype == torch.float64 else (1e-6, 1e-5)
+    network = build(dtype, num_layers=num_layers, bidirectional=bidirectional)
+    inputs = random_inputs(B, T, dtype)
+    expected, found = network(inputs)[0], gru_states(network, inputs)
+    assert found.dtype == expected.dtype
+    torch.testing.assert_close(found, expected, rtol=0, atol=of_values)
+    want = gradients(expected, network, inputs)
+    for got, of in zip(gradients(found, network, inputs), want, strict=True):
+        # In a window of one frame no state is fed back: its weights' gradient is zero.
+        assert torch.equal(got, of) or relative(got, of) < of_gradients
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_agrees_at_widths_that_are_packed(packing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And with plain products in their place."""
+    monkeypatch.setattr(ours, "PACKING", packing and ours.PACKING)
+    torch.manual_seed(0)
+    network = nn.GRU(69, 512, 1, batch_first=True)
+    inputs = random_inputs(8, 16, torch.float32, width=69)
+    expected, found = network(inputs)[0], gru_states(network, inputs)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    want = gradients(expected, network, inputs)
+    for got, of in zip(gradients(found, network, inputs), want, strict=True):
+        assert relative(got, of) < 1e-5
+
+
+@pytest.mark.parametrize("packing", [True, False])
+@pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
+def test_half_precision_products_keep_the_state_in_float32(
+    packing: bool, bidirectional: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ours, "PACKING", packing and ours.PACKING)
+    network = build(torch.float32, bidirectional=bidirectional)
+    inputs = random_inputs(5, 6, torch.float32)
+    expected = network(inputs)[0]
+    with torch.autocast("cpu", torch.bfloat16):
+        found = gru_states(network, inputs)
+    assert found.dtype == torch.float32
+    assert 0 < relative(found, expected) < 5e-3
+    want = gradients(expected, network, inputs)
+    for got, of in zip(gradients(found, network, inputs), want, strict=True):
+        assert got.dtype == torch.float32
+        assert relative(got, of) < 1e-2
+
+
+def test_gradients_are_the_slopes_of_the_states() -> None:
+    network = build(torch.float64, num_layers=1)
+    inputs = random_inputs(2, 4, torch.float64)
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    weights = [getattr(network, name) for name in names]
+    for reverse in (False, True):
+
+        def states(x: Tensor, *given: Tensor, reverse: bool = reverse) -> Tensor:
+            return gru_layer(x.transpose(0, 1).contiguous(), *given, reverse)[0]
+
+        assert torch.autograd.gradcheck(states, (inputs, *weights))
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_the_operator_keeps_the_rules_of_operators(reverse: bool) -> None:
+    network = build(torch.float32, num_layers=1)
+    x = random_inputs(6, 5, torch.float32).detach().requires_grad_()
+    torch.library.opcheck(gru_layer, (x, *(p.detach() for p in network.parameters()), reverse))
+
+
+def test_inputs_that_need_no_gradient_cost_none() -> None:
+    network = build(torch.float32)
+    inputs = random_inputs(5, 6, torch.float32).detach()
+    gru_states(network, inputs).sum().backward()
+    found = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    network.zero_grad()
+    network(inputs)[0].sum().backward()
+    for got, parameter in zip(found, network.parameters(), strict=True):
+        assert relative(got, parameter.grad) < 1e-5
+
+
+def test_runs_again_give_the_same_bits() -> None:
+    network = build(torch.float32, bidirectional=True)
+    inputs = random_inputs(5, 6, torch.float32)
+    twice = [gru_states(network, inputs) for _ in range(2)]
+    assert torch.equal(*twice)
+    of_first, of_second = (gradients(states, network, inputs) for states in twice)
+    assert all(torch.equal(a, b) for a, b in zip(of_first, of_second, strict=True))

@@ -1,0 +1,221 @@
+"""How does a GRU run as fast as the machine multiplies?
+
+cuDNN knows on a GPU; on a CPU PyTorch's own GRU multiplies a layer's weights frame by frame, T
+small weight gradients included. Here a layer is two operators, forward and backward: one product
+for the inputs of all frames, one per frame for the state, and in the backward pass one product of
+T x B rows for each weight's gradient. As operators they are to the autograd engine, to
+`torch.compile` and to a count of launches what cuDNN's are: one call.
+
+Under `torch.autocast` products are taken in its type; states, gates and sums stay in float32.
+
+Shapes: B windows, T frames, I inputs, H hidden units. Inside, time comes first: (T, B, ...). Gates
+lie side by side as `nn.GRU` has them: reset r, update z, new n.
+"""
+
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+PACKING = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
+"""Whether oneDNN can lay out a matrix for many products with few rows: a third faster than MKL."""
+PACKED_TYPES = (torch.float32, torch.bfloat16)
+WORTH_PACKING = 4
+"""Fewest rows, and fewest products, for which the new layout pays."""
+
+
+def gru_states(gru: nn.GRU, inputs: Tensor) -> Tensor:
+    """Run a GRU from a state of zero.
+
+    Args:
+        gru: Batch first, without dropout; holds the weights.
+        inputs: (B, T, I).
+
+    Returns:
+        The last layer's states (B, T, H), in both directions (B, T, 2H), as `gru` gives them.
+    """
+    if inputs.device.type != "cpu":
+        states: Tensor = gru(inputs)[0]
+        return states
+    states = inputs.transpose(0, 1)
+    for layer in range(gru.num_layers):
+        directions = [_direction(gru, f"l{layer}", states, reverse=False)]
+        if gru.bidirectional:
+            directions.append(_direction(gru, f"l{layer}_reverse", states, reverse=True))
+        states = torch.cat(directions, dim=-1) if gru.bidirectional else directions[0]
+    return states.transpose(0, 1)
+
+
+def _direction(gru: nn.GRU, name: str, inputs: Tensor, *, reverse: bool) -> Tensor:
+    """Run one layer in one direction: (T, B, I) -> (T, B, H)."""
+    w_ih, w_hh, b_ih, b_hh = (
+        getattr(gru, f"{kind}_{name}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    )
+    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else w_ih.dtype
+    x = inputs.to(dtype).contiguous()
+    states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse)[0]
+    return states
+
+
+@torch.library.custom_op("vibe_ray::gru_layer", mutates_args=())
+def gru_layer(
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one layer in one direction.
+
+    Args:
+        x: Inputs (T, B, I), contiguous.
+        w_ih: (3H, I), of the type of `x`, in which products are taken.
+        w_hh: (3H, H), likewise.
+        b_ih: (3H,), of the type of the results.
+        b_hh: (3H,), likewise.
+        reverse: Whether time runs backwards.
+
+    Returns:
+        States (T, B, H), and for the backward pass the gates (T, B, 3H) and the state's part of the
+        new gate before it is reset (T, B, H).
+    """
+    T, B, _ = x.shape
+    H = w_hh.shape[1]
+    gates = _affine(x.view(T * B, -1), w_ih, b_ih).view(T, B, 3 * H)
+    recur = _repeated_affine(w_hh, b_hh, rows=B, times=T)
+    states, hidden = gates.new_empty(T, B, H), gates.new_empty(T, B, H)
+    h: Tensor | None = None
+    for t in _order(T, reverse):
+        from_state = b_hh.expand(B, -1) if h is None else recur(h)
+        reset_update, n = gates[t].split([2 * H, H], dim=1)
+        r, z = reset_update.add_(from_state[:, : 2 * H]).sigmoid_().chunk(2, dim=1)
+        n.addcmul_(r, hidden[t].copy_(from_state[:, 2 * H :])).tanh_()
+        if h is None:
+            h = torch.addcmul(n, z, n, value=-1, out=states[t])
+        else:
+            h = torch.lerp(n, h, z, out=states[t])  # n + z (h - n)
+    return states, gates, hidden
+
+
+@torch.library.custom_op("vibe_ray::gru_layer_backward", mutates_args=())
+def gru_layer_backward(
+    grad: Tensor, saved: Sequence[Tensor], reverse: bool, needs_x: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Differentiate `gru_layer`.
+
+    Args:
+        grad: Of the states (T, B, H).
+        saved: `x`, `w_ih` and `w_hh` as given to the forward pass, and all that it returned.
+        reverse: Whether time ran backwards.
+        needs_x: Whether the inputs' gradient is asked for; it is empty otherwise.
+
+    Returns:
+        Gradients of `x`, `w_ih`, `w_hh`, `b_ih` and `b_hh`, in their types.
+    """
+    x, w_ih, w_hh, states, gates, hidden = saved
+    T, B, H = states.shape
+    before, after = (slice(1, None), slice(-1)) if reverse else (slice(-1), slice(1, None))
+    d_gates, d_new = _slopes(states, gates, hidden, before, after)
+    z = gates[..., H : 2 * H]
+    d_h = torch.empty(0)
+    for i, t in enumerate(_order(T, not reverse)):
+        d_h = grad[t] if i == 0 else d_h.add_(grad[t])
+        d_gates[t].unflatten(1, (3, H)).mul_(d_h.unsqueeze(1))
+        d_new[t].mul_(d_h)
+        if i < T - 1:
+            d_h = _add_product(d_h * z[t], d_gates[t].to(w_hh.dtype), w_hh)
+
+    dtype = x.dtype
+    from_state = d_gates.to(dtype)
+    d_w_hh = from_state[after].flatten(0, 1).T @ states[before].flatten(0, 1).to(dtype)
+    d_b_hh = d_gates.sum(dim=(0, 1))
+    d_gates[..., 2 * H :] = d_new  # the inputs' part of the new gate is not reset
+    d_inputs = d_gates.to(dtype).view(T * B, 3 * H)
+    d_w_ih = d_inputs.T @ x.view(T * B, -1)
+    d_x = (d_inputs @ w_ih).view_as(x) if needs_x else x.new_empty(0)
+    return d_x, d_w_ih, d_w_hh, d_gates.sum(dim=(0, 1)), d_b_hh
+
+
+def _slopes(
+    states: Tensor, gates: Tensor, hidden: Tensor, before: slice, after: slice
+) -> tuple[Tensor, Tensor]:
+    """Return by what a state's gradient is multiplied to give its gates', for all frames at once.
+
+    Returns:
+        For the gates as the state feeds them (T, B, 3H), and for the new gate as the inputs feed it
+        (T, B, H).
+    """
+    H = states.shape[-1]
+    r, z, n = gates.split(H, dim=-1)
+    slopes = torch.empty_like(gates)
+    of_r, of_z, of_n = slopes.split(H, dim=-1)
+    new = torch.addcmul(1 - z, 1 - z, n * n, value=-1)  # (1 - z) (1 - n^2)
+    torch.mul(new, r, out=of_n)
+    torch.mul(of_n, 1 - r, out=of_r).mul_(hidden)
+    torch.neg(n, out=of_z)  # the state before, less n; it is zero before the first frame
+    of_z[after].add_(states[before])
+    of_z.mul_(z).mul_(1 - z)
+    return slopes, new
+
+
+def _order(num_frames: int, reverse: bool) -> Iterator[int]:
+    return iter(range(num_frames - 1, -1, -1) if reverse else range(num_frames))
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Multiply in the weight's type, add and return in the bias's."""
+    if weight.dtype == bias.dtype:
+        return F.linear(x, weight, bias)
+    return F.linear(x.to(weight.dtype), weight) + bias
+
+
+def _repeated_affine(
+    weight: Tensor, bias: Tensor, *, rows: int, times: int
+) -> Callable[[Tensor], Tensor]:
+    """Prepare `_affine` for many products of few rows with one matrix."""
+    worthwhile = min(rows, times) >= WORTH_PACKING and weight.dtype in PACKED_TYPES
+    if not (PACKING and worthwhile):
+        return lambda x: _affine(x, weight, bias)
+    packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    product = torch.ops.mkldnn._linear_pointwise
+    if weight.dtype == bias.dtype:
+        return lambda x: product(x, packed, bias, "none", [], "")
+    return lambda x: product(x.to(weight.dtype), packed, None, "none", [], "") + bias
+
+
+def _add_product(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Add x @ weight, taken in their type, to `total` in place."""
+    if total.dtype == weight.dtype:
+        return total.addmm_(x, weight)
+    return total.add_(x @ weight)
+
+
+@gru_layer.register_fake
+def _(
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, reverse: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    states = b_hh.new_empty(*x.shape[:2], w_hh.shape[1])
+    return states, b_hh.new_empty(*x.shape[:2], len(w_hh)), torch.empty_like(states)
+
+
+@gru_layer_backward.register_fake
+def _(
+    grad: Tensor, saved: Sequence[Tensor], reverse: bool, needs_x: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    x, w_ih, w_hh, _, gates, _ = saved
+    d_x = torch.empty_like(x) if needs_x else x.new_empty(0)
+    bias = gates.new_empty(len(w_hh))
+    return d_x, torch.empty_like(w_ih), torch.empty_like(w_hh), bias, torch.empty_like(bias)
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    x, w_ih, w_hh, _, _, ctx.reverse = inputs
+    ctx.save_for_backward(x, w_ih, w_hh, *output)
+
+
+def _differentiate(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    needs_x = ctx.needs_input_grad[0]
+    gradients = gru_layer_backward(grad, ctx.saved_tensors, ctx.reverse, needs_x)
+    return gradients[0] if needs_x else None, *gradients[1:], None
+
+
+gru_layer.register_autograd(_differentiate, setup_context=_save)
