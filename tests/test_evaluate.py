@@ -167,6 +167,18 @@ def test_features_of_another_width(
     )
 
 
+def test_features_of_another_frame_encoder(
+    checkpoints: list[str], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(checkpoints[0], other)
+    (other / "manifest.json").write_text('{"encoder_id": "resnet"}')
+    assert refusal(capsys, str(other), "--data", str(data)) == (
+        f"python -m vibe_ray.evaluate: {data}/open_3d/test has features of frame encoder 'noise', "
+        f"{other} was trained on those of 'resnet': evaluate on data of the same one\n"
+    )
+
+
 def test_nan_in_features(
     checkpoints: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

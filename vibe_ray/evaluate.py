@@ -117,6 +117,11 @@ def _measure(checkpoint: str, predictor: "Predictor", data: str, protocol: str) 
             f"{data} has features of width {manifest.feature_dim}, {checkpoint} was trained on "
             f"{config.generator.feature_dim}: evaluate on data of the same frame encoder"
         )
+    if predictor.encoder_id not in ("", manifest.encoder_id):
+        raise ValueError(
+            f"{data} has features of frame encoder {manifest.encoder_id!r}, {checkpoint} was "
+            f"trained on those of {predictor.encoder_id!r}: evaluate on data of the same one"
+        )
     evaluator = Evaluator(predictor.body, PROTOCOLS[protocol], config.data.window_length)
     sequences = track(
         read_pose_sequences(data), f"evaluating {checkpoint}", total=None, disable=not _is_tty()

@@ -17,7 +17,7 @@ from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.evaluator import predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
-from vibe_ray.training.state import load_generator
+from vibe_ray.training.state import load_generator, load_manifest
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,8 @@ class Predictor:
     generator: FoldedGenerator
     body: BodyArrays
     device: torch.device
+    encoder_id: str = ""
+    """Frame encoder whose features it was trained on; empty where the checkpoint does not say."""
 
     @classmethod
     def from_checkpoint(cls, path: str, device: str = "cpu") -> "Predictor":
@@ -39,8 +41,9 @@ class Predictor:
         """
         with storage.local_copy(path) as directory:
             config, generator = load_generator(directory)
+            encoder_id = load_manifest(directory).get("encoder_id", "")
         folded = generator.folded().to(device)
-        return cls(config, folded, load_body(config.body), torch.device(device))
+        return cls(config, folded, load_body(config.body), torch.device(device), encoder_id)
 
     @torch.no_grad()
     def predict(

@@ -21,6 +21,8 @@ from vibe_ray.training.reporting import RunLog
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
+ABOUT = {"data_hash": "abc"}
+
 
 def row(step: int, score: float) -> dict[str, float]:
     return {"step": step, "epoch": step // 10, SCORE: score}
@@ -97,7 +99,7 @@ def train_steps(state: TrainState, checkpointer: Checkpointer, num_steps: int) -
 
 def test_a_checkpoint_at_every_so_many_steps(tmp_path: Path) -> None:
     state = tiny_state(tiny(checkpoints_kept=9))
-    train_steps(state, Checkpointer(str(tmp_path), Cadence(steps=2), "hash"), 5)
+    train_steps(state, Checkpointer(str(tmp_path), Cadence(steps=2), ABOUT), 5)
     assert complete_steps(str(tmp_path)) == [2, 4]
     again = tiny_state(tiny(checkpoints_kept=9))
     again.load(tmp_path / "step_0000004")
@@ -111,19 +113,19 @@ def test_a_checkpoint_at_every_so_many_minutes(
     state = tiny_state(tiny(checkpoints_kept=9))
     # A clock by which each step takes a minute.
     monkeypatch.setattr(checkpoints.time, "monotonic", lambda: 60.0 * state.step)
-    train_steps(state, Checkpointer(str(tmp_path), Cadence(minutes=10), "hash"), 35)
+    train_steps(state, Checkpointer(str(tmp_path), Cadence(minutes=10), ABOUT), 35)
     assert complete_steps(str(tmp_path)) == [11, 22, 33]  # counted from the step after the last
 
 
 def test_none_within_an_epoch_if_so_wished(tmp_path: Path) -> None:
     state = tiny_state(tiny())
-    train_steps(state, Checkpointer(str(tmp_path), Cadence(minutes=0), "hash"), 12)
+    train_steps(state, Checkpointer(str(tmp_path), Cadence(minutes=0), ABOUT), 12)
     assert complete_steps(str(tmp_path)) == []
 
 
 def test_what_has_diverged_is_not_saved(tmp_path: Path) -> None:
     state = tiny_state(tiny())
-    checkpointer = Checkpointer(str(tmp_path), Cadence(steps=1), "hash")
+    checkpointer = Checkpointer(str(tmp_path), Cadence(steps=1), ABOUT)
     train_steps(state, checkpointer, 1)
     with torch.no_grad():
         state.generator.regressor.fc1.bias.fill_(torch.nan)
@@ -136,7 +138,7 @@ def test_a_checkpoint_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     state = tiny_state(tiny())
     with pytest.raises(FileExistsError):
-        train_steps(state, Checkpointer(str(tmp_path / "file"), Cadence(steps=1), "hash"), 1)
+        train_steps(state, Checkpointer(str(tmp_path / "file"), Cadence(steps=1), ABOUT), 1)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"minutes": -0.5}])

@@ -115,6 +115,11 @@ class StepPlan:
         return hashlib.sha256("".join(self.manifest_hashes.values()).encode()).hexdigest()
 
     @property
+    def encoder_id(self) -> str:
+        """Which frame encoder made the features; `check_usable` sees to it that all agree."""
+        return (*self.pose_2d.manifests, *self.pose_3d.manifests)[0].encoder_id
+
+    @property
     def feature_dim(self) -> int:
         """F, width of the features; `validate.check_usable` sees to it that all agree."""
         return (*self.pose_2d.manifests, *self.pose_3d.manifests)[0].feature_dim

@@ -3,6 +3,9 @@
 Shapes: N frames, F features, K = 49 key-points.
 """
 
+import dataclasses
+import hashlib
+import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -103,7 +106,7 @@ def write_open_world(
         ValueError: No motion is left for one of the splits.
     """
     splits = split_motion(motion, config)
-    source = f"{len(motion)} motion clips of {', '.join(sorted({c.dataset for c in motion}))}"
+    source = _source(motion, config)
     for split in MOTION_SPLITS:
         with ShardWriter(
             join(out, f"motion/{split}"), _header("motion", split, source, config)
@@ -127,6 +130,15 @@ def write_open_world(
             ):
                 writer.write(sequence)
         logger.info("%s: %d frames", stream, writer.manifest.num_frames)
+
+
+def _source(motion: Sequence[MotionSequence], config: OpenCapturesConfig) -> str:
+    """Say what the data are of, so that a run cut off is not taken up with other settings."""
+    settings = json.dumps(dataclasses.asdict(config), sort_keys=True)
+    clips = sorted((clip.name, len(clip.pose), clip.fps) for clip in motion)
+    digest = hashlib.sha256(f"{settings}{clips}".encode()).hexdigest()[:12]
+    datasets = ", ".join(sorted({clip.dataset for clip in motion}))
+    return f"{len(motion)} motion clips of {datasets}; settings {digest}"
 
 
 def _header(dataset: str, split: str, source: str, config: OpenCapturesConfig) -> Manifest:

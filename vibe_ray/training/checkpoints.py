@@ -10,7 +10,7 @@ folder serves all: a run may start on a laptop and go on with any number of work
 import math
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,10 +120,17 @@ class Checkpointer:
     them wait for one another.
     """
 
-    def __init__(self, run_dir: str, cadence: Cadence, data_hash: str) -> None:
+    def __init__(self, run_dir: str, cadence: Cadence, about: Mapping[str, str]) -> None:
+        """Set up; writes nothing yet.
+
+        Args:
+            run_dir: Folder of the run.
+            cadence: When checkpoints are made within an epoch.
+            about: What every checkpoint's manifest says beside its step and metrics.
+        """
         self.run_dir = run_dir
         self.cadence = cadence
-        self.data_hash = data_hash
+        self.about = about
         self._writer = ThreadPoolExecutor(1, "checkpoints")
         self._writing: Future[None] | None = None
         self._since: tuple[int, float] | None = None
@@ -144,8 +151,8 @@ class Checkpointer:
         """
         state.check_finite()
         ended = [row for row in state.history if row["step"] == state.step]
-        about = {"step": state.step, "data_hash": self.data_hash}
-        snapshot = state.snapshot({**about, "metrics": ended[0] if ended else {}})
+        metrics = ended[0] if ended else {}
+        snapshot = state.snapshot({"step": state.step, **self.about, "metrics": metrics})
         self.wait()
         if state.rank == 0:
             self._writing = self._writer.submit(self._write, snapshot)

@@ -175,7 +175,7 @@ def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> No
             observer(metrics)
 
     state = TrainState.create(config, _device(config, torch.cuda.is_available()))
-    recorder = RunRecorder(launch.run_dir, launch.cadence, plan.data_hash, announce)
+    recorder = RunRecorder(launch.run_dir, launch.cadence, plan, announce)
     recorder.resume(state)
     left = config.num_steps - state.step
     try:

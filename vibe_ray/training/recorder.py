@@ -6,6 +6,7 @@ The same in this process and in every worker of Ray Train; rank 0 writes.
 from collections.abc import Callable
 
 from vibe_ray import storage
+from vibe_ray.data.mixing import StepPlan
 from vibe_ray.training.checkpoints import Cadence, Checkpointer, last_checkpoint
 from vibe_ray.training.reporting import RunLog
 from vibe_ray.training.state import TrainState
@@ -20,18 +21,19 @@ class RunRecorder:
     killed in between goes on from the checkpoint before, and takes the log back to there.
     """
 
-    def __init__(self, run_dir: str, cadence: Cadence, data_hash: str, announce: Announce) -> None:
+    def __init__(self, run_dir: str, cadence: Cadence, plan: StepPlan, announce: Announce) -> None:
         """Set up; writes nothing yet.
 
         Args:
             run_dir: Folder of the run.
             cadence: When checkpoints are made within an epoch.
-            data_hash: Of the data that the run is trained on.
+            plan: Names the data that the run is trained on.
             announce: Called with every epoch's metrics, by every rank.
         """
         self._run_dir = run_dir
         self._announce = announce
-        self._checkpoints = Checkpointer(run_dir, cadence, data_hash)
+        about = {"data_hash": plan.data_hash, "encoder_id": plan.encoder_id}
+        self._checkpoints = Checkpointer(run_dir, cadence, about)
         self._log = RunLog(run_dir)
 
     def resume(self, state: TrainState) -> None:

@@ -255,6 +255,12 @@ def load_config(directory: Path) -> TrainConfig:
     return from_dict(json.loads(path.read_text()))
 
 
+def load_manifest(directory: Path) -> dict[str, Any]:
+    """Read what a checkpoint says of itself: versions, data, frame encoder, step and metrics."""
+    manifest: dict[str, Any] = json.loads((directory / MANIFEST_FILE).read_text())
+    return manifest
+
+
 def load_weights(directory: Path, name: str) -> Weights:
     """Read one network's weights in float32 (packaged ones are stored in half precision)."""
     path = directory / name

@@ -76,7 +76,7 @@ def _train(job: WorkerJob) -> None:
     config = from_dict(job.config)
     rank = ray.train.get_context().get_world_rank()
     state = TrainState.create(config, ray.train.torch.get_device(), rank)
-    recorder = RunRecorder(job.run_dir, job.cadence, job.plan.data_hash, announce=ray.train.report)
+    recorder = RunRecorder(job.run_dir, job.cadence, job.plan, announce=ray.train.report)
     recorder.resume(state)
     state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
     stream = ray.train.get_dataset_shard(STREAM)
