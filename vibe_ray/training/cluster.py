@@ -13,7 +13,7 @@ OBJECT_STORE_BYTES = 2**30
 """On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
 
 
-def connect(workers: int, device: str) -> None:
+def connect(workers: int, device: str) -> bool:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine.
 
     On one machine a spare logical CPU is declared for the readers beside the workers.
@@ -22,25 +22,30 @@ def connect(workers: int, device: str) -> None:
         workers: The fewest with which the run can begin.
         device: `auto`, `cpu` or `cuda`.
 
+    Returns:
+        Whether a cluster was started, which then is this process's alone.
+
     Raises:
         ValueError: More workers than the cluster has room for.
     """
     check_room(workers)
-    if not ray.is_initialized():
-        if "RAY_ADDRESS" in os.environ:
-            ray.init(logging_level=logging.WARNING)
-        else:
-            ray.init(
-                num_cpus=_num_cores() + 1,
-                object_store_memory=OBJECT_STORE_BYTES,
-                logging_level=logging.WARNING,
-            )
+    is_own = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
+    if is_own:
+        ray.init(
+            address="local",
+            num_cpus=_num_cores() + 1,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+        )
+    elif not ray.is_initialized():
+        ray.init(logging_level=logging.WARNING)
     resources = ray.cluster_resources()
     room = int(resources.get("CPU", 0)) - 1
     if workers > room:
         raise ValueError(_too_many(workers, f"the cluster has {room + 1} CPUs, one for readers"))
     if device == "cuda" and workers > resources.get("GPU", 0):
         raise ValueError(_too_many(workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
+    return is_own
 
 
 def check_room(workers: int) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import ray
 import ray.data
 import ray.exceptions
 import ray.train
@@ -87,12 +88,11 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
     """
     plan = check(config, launch)
     _check_name(config, launch, plan)
-    if launch.workers:
-        connect(launch.workers, config.device)
+    is_own = connect(launch.workers, config.device) if launch.workers else False
     _claim_name(config, launch, plan)
     clear_failure(launch.run_dir)
     if launch.workers:
-        _train_on_ray(config, launch, plan)
+        _train_on_ray(config, launch, plan, is_own)
     else:
         _train_in_process(config, launch, plan)
     best = find_checkpoint(launch.run_dir, "best")
@@ -184,8 +184,11 @@ def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> No
         recorder.close()
 
 
-def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
-    """Let Ray Train run the workers; a controller that is lost is replaced by another."""
+def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: bool) -> None:
+    """Let Ray Train run the workers; a controller that is lost is replaced by another.
+
+    What a lost controller held may stay taken, for ever: a cluster of our own is replaced too.
+    """
     device = _device(config, has_gpus(launch.workers))
     failures = 0
     while True:
@@ -196,6 +199,9 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
             if failures > launch.max_failures:
                 raise ChildProcessError(_given_up(launch, error)) from error
             logger.warning("the run's controller was lost (%s): starting another", _line(error))
+            if is_own:
+                ray.shutdown()
+                connect(launch.workers, config.device)
             time.sleep(RESTART_SECONDS)
             continue
         except TrainingFailedError as error:
