@@ -13,7 +13,7 @@ OBJECT_STORE_BYTES = 2**30
 """On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
 
 
-def connect(workers: int, device: str) -> bool:
+def connect(workers: int, device: str, flag: str = "--workers") -> bool:
     """Join the cluster that RAY_ADDRESS names, or start one on this machine.
 
     On one machine a spare logical CPU is declared for the readers beside the workers.
@@ -21,6 +21,7 @@ def connect(workers: int, device: str) -> bool:
     Args:
         workers: The fewest with which the run can begin.
         device: `auto`, `cpu` or `cuda`.
+        flag: By which the user asked for the workers.
 
     Returns:
         Whether a cluster was started, which then is this process's alone.
@@ -28,7 +29,7 @@ def connect(workers: int, device: str) -> bool:
     Raises:
         ValueError: More workers than the cluster has room for.
     """
-    check_room(workers)
+    check_room(workers, flag)
     is_own = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
     if is_own:
         ray.init(
@@ -42,13 +43,15 @@ def connect(workers: int, device: str) -> bool:
     resources = ray.cluster_resources()
     room = int(resources.get("CPU", 0)) - 1
     if workers > room:
-        raise ValueError(_too_many(workers, f"the cluster has {room + 1} CPUs, one for readers"))
+        raise ValueError(
+            _too_many(flag, workers, f"the cluster has {room + 1} CPUs, one for readers")
+        )
     if device == "cuda" and workers > resources.get("GPU", 0):
-        raise ValueError(_too_many(workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
+        raise ValueError(_too_many(flag, workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
     return is_own
 
 
-def check_room(workers: int) -> None:
+def check_room(workers: int, flag: str = "--workers") -> None:
     """Refuse, before a cluster starts and a run's name is taken, what this machine cannot hold.
 
     Raises:
@@ -57,7 +60,7 @@ def check_room(workers: int) -> None:
     if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
         return
     if workers > _num_cores():
-        raise ValueError(_too_many(workers, f"this machine has {_num_cores()} CPUs"))
+        raise ValueError(_too_many(flag, workers, f"this machine has {_num_cores()} CPUs"))
 
 
 def has_gpus(workers: int) -> bool:
@@ -69,5 +72,5 @@ def _num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def _too_many(workers: int, found: str) -> str:
-    return f"--workers is {workers}, but {found}: ask for fewer, or set RAY_ADDRESS to a larger one"
+def _too_many(flag: str, workers: int, found: str) -> str:
+    return f"{flag} is {workers}, but {found}: ask for fewer, or set RAY_ADDRESS to a larger one"
