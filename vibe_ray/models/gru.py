@@ -6,12 +6,14 @@ for the inputs of all frames, one per frame for the state, and in the backward p
 T x B rows for each weight's gradient. As operators they are to the autograd engine, to
 `torch.compile` and to a count of launches what cuDNN's are: one call.
 
-Under `torch.autocast` products are taken in its type; states, gates and sums stay in float32.
+Under `torch.autocast` products are taken in its type; on the CPU states, gates and sums stay in
+float32, on a GPU they are as cuDNN has them.
 
 Shapes: B windows, T frames, I inputs, H hidden units. Inside, time comes first: (T, B, ...). Gates
 lie side by side as `nn.GRU` has them: reset r, update z, new n.
 """
 
+import math
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.flop_counter import register_flop_formula
 
 PACKING = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
 """Whether oneDNN can lay out a matrix for many products with few rows: a third faster than MKL."""
@@ -38,15 +41,15 @@ def gru_states(gru: nn.GRU, inputs: Tensor) -> Tensor:
         The last layer's states (B, T, H), in both directions (B, T, 2H), as `gru` gives them.
     """
     if inputs.device.type != "cpu":
-        states: Tensor = gru(inputs)[0]
-        return states
+        of_device: Tensor = gru(inputs)[0]
+        return of_device.type_as(gru.get_parameter("bias_ih_l0"))
     states = inputs.transpose(0, 1)
     for layer in range(gru.num_layers):
         directions = [_direction(gru, f"l{layer}", states, reverse=False)]
         if gru.bidirectional:
             directions.append(_direction(gru, f"l{layer}_reverse", states, reverse=True))
         states = torch.cat(directions, dim=-1) if gru.bidirectional else directions[0]
-    return states.transpose(0, 1)
+    return states.transpose(0, 1).contiguous()
 
 
 def _direction(gru: nn.GRU, name: str, inputs: Tensor, *, reverse: bool) -> Tensor:
@@ -219,3 +222,21 @@ def _differentiate(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, .
 
 
 gru_layer.register_autograd(_differentiate, setup_context=_save)
+
+
+@register_flop_formula(torch.ops.vibe_ray.gru_layer)
+def _flops(x: Sequence[int], w_ih: Sequence[int], w_hh: Sequence[int], *_: Any, **__: Any) -> int:
+    T, B, _inputs = x
+    return 2 * B * (T * math.prod(w_ih) + (T - 1) * math.prod(w_hh))
+
+
+@register_flop_formula(torch.ops.vibe_ray.gru_layer_backward)
+def _flops_backward(
+    grad: Sequence[int],
+    saved: Sequence[Sequence[int]],
+    reverse: bool,
+    needs_x: bool,
+    **_: Any,
+) -> int:
+    (T, B, _inputs), w_ih, w_hh = saved[:3]
+    return 2 * B * ((1 + needs_x) * T * math.prod(w_ih) + 2 * (T - 1) * math.prod(w_hh))

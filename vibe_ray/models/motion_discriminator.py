@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vibe_ray.body.skeletons import SMPL_JOINTS
+from vibe_ray.models.dropout import Dropout
 from vibe_ray.models.gru import gru_states
 
 BODY_POSE_DIM = 3 * (len(SMPL_JOINTS) - 1)
@@ -54,12 +55,13 @@ class AttentionPool(nn.Module):
             linear = nn.Linear(hidden_dim, width)
             nn.init.uniform_(linear.weight, -0.1, 0.1)
             nn.init.constant_(linear.bias, 0.01)
-            layers += [linear, nn.Tanh(), nn.Dropout(dropout)]
+            layers += [linear, nn.Tanh(), Dropout(dropout)]
         self.attention = nn.Sequential(*layers)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Pool frames (B, T, H) into one vector per window (B, H)."""
-        weights = self.attention(frames).softmax(dim=1)  # (B, T, 1), sums to one over T
+        raw = self.attention(frames).to(frames.dtype)
+        weights = raw.softmax(dim=1)  # (B, T, 1), sums to one over T
         return (weights * frames).sum(dim=1)
 
 
@@ -73,7 +75,11 @@ class ConcatPool(nn.Module):
 
 
 class MotionDiscriminator(nn.Module):
-    """Scores windows of motion; the names of the weights are VIBE's."""
+    """Scores windows of motion; the names of the weights are VIBE's.
+
+    Under `torch.autocast` pooling and score stay in float32: players are told apart by small
+    differences of scores.
+    """
 
     def __init__(self, config: MotionDiscriminatorConfig) -> None:
         super().__init__()
@@ -91,4 +97,6 @@ class MotionDiscriminator(nn.Module):
     def forward(self, body_pose: Tensor) -> Tensor:
         """Score body pose (B, T, P), one number per window (B,)."""
         frames = gru_states(self.gru, body_pose)  # (B, T, H)
-        return self.fc(self.attention(frames)).squeeze(-1)
+        pooled = self.attention(frames)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return self.fc(pooled).squeeze(-1)

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from vibe_ray.body.params import NUM_CAM, SmplParams
 from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS
 from vibe_ray.geometry.rotations import rot6d_to_rotmat
+from vibe_ray.models.dropout import Dropout
 
 ROT6D_SHAPE = (len(SMPL_JOINTS), 6)
 ESTIMATE_SIZES = (len(SMPL_JOINTS) * 6, NUM_BETAS, NUM_CAM)
@@ -58,8 +59,8 @@ class SmplRegressor(nn.Module):
         self.feature_dim = feature_dim
         self.fc1 = nn.Linear(feature_dim + sum(ESTIMATE_SIZES), config.hidden_dim)
         self.fc2 = nn.Linear(config.hidden_dim, config.hidden_dim)
-        self.drop1 = nn.Dropout(config.dropout)
-        self.drop2 = nn.Dropout(config.dropout)
+        self.drop1 = Dropout(config.dropout)
+        self.drop2 = Dropout(config.dropout)
         self.decpose, self.decshape, self.deccam = (
             nn.Linear(config.hidden_dim, size) for size in ESTIMATE_SIZES
         )
@@ -78,8 +79,10 @@ class SmplRegressor(nn.Module):
 
     def _iterate(self, features: Tensor) -> Tensor:
         """Estimate (..., S) layer by layer, as dropout between the layers demands."""
-        feature_part = F.linear(features, self.fc1.weight[:, : self.feature_dim], self.fc1.bias)
-        estimate_weight = self.fc1.weight[:, self.feature_dim :]  # (H, S)
+        feature_weight, estimate_weight = self.fc1.weight.split(
+            [self.feature_dim, sum(ESTIMATE_SIZES)], dim=1
+        )
+        feature_part = F.linear(features, feature_weight, self.fc1.bias)  # (..., H)
         head_weight, head_bias = self._heads()
         estimate = self._mean()  # (1, S); one row serves the whole first iteration
         for _ in range(self.config.num_iterations):

@@ -83,7 +83,7 @@ class TemporalEncoder(nn.Module):
             return features
         encoded = gru_states(self.gru, features)  # (B, T, H), or (B, T, 2H) in both directions
         if self.linear is not None:
-            encoded = self.linear(encoded.relu())  # (B, T, F)
+            encoded = self.linear(encoded.relu()).to(features.dtype)  # (B, T, F)
         if not self.config.residual:
             return encoded
         return encoded + (features if self.average is None else self.average(features))
@@ -93,6 +93,7 @@ class FrameAverage(nn.Module):
     """Weighted average over neighboring frames, its weights learned feature by feature.
 
     Starts as a triangle that sums to one; at a window's ends the outermost frames are repeated.
+    Stays in the features' precision under `torch.autocast`.
     """
 
     def __init__(self, feature_dim: int, num_frames: int) -> None:
@@ -106,4 +107,5 @@ class FrameAverage(nn.Module):
         """Average features (B, T, F) over time, same shape."""
         half = self.weight.shape[-1] // 2
         padded = F.pad(features.mT, (half, half), mode="replicate")  # (B, F, T + 2 half)
-        return F.conv1d(padded, self.weight, groups=len(self.weight)).mT
+        with torch.autocast(features.device.type, enabled=False):
+            return F.conv1d(padded, self.weight, groups=len(self.weight)).mT
