@@ -1,7 +1,7 @@
 """Joins or starts the cluster on which workers run, and makes sure that they have room.
 
-One CPU stays free for the readers: workers that take all of them starve the readers, and the run
-hangs for ever.
+Workers that take all CPUs starve the readers of their data, and the run hangs for ever: one CPU
+stays free, and a worker leaves a part of its own, for runs that grow to what a cluster has.
 """
 
 import logging
@@ -9,6 +9,8 @@ import os
 
 import ray
 
+WORKER_CPUS = 0.75
+"""What a worker takes of the CPU that it has; the rest holds a reader (`data/streams.py`)."""
 OBJECT_STORE_BYTES = 2**30
 """On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
 

@@ -27,7 +27,7 @@ from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.training.checkpoints import Cadence, find_checkpoint
-from vibe_ray.training.cluster import check_room, connect, has_gpus
+from vibe_ray.training.cluster import WORKER_CPUS, check_room, connect, has_gpus
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
 from vibe_ray.training.reporting import clear_failure, read_failure, read_metrics
@@ -231,7 +231,7 @@ def _trainer(
         scaling_config=ScalingConfig(
             num_workers=(launch.workers, most) if most else launch.workers,
             use_gpu=device.type == "cuda",
-            resources_per_worker={"CPU": 1},
+            resources_per_worker={"CPU": WORKER_CPUS},
         ),
         run_config=RunConfig(  # type: ignore[arg-type]  # annotated with the class of Train v1
             name=launch.name,

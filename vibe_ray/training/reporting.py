@@ -87,7 +87,8 @@ def write_failure(run_dir: str, error: Exception) -> None:
     """Note why a run can only fail again: it diverged, or its data are bad."""
     cause = getattr(error, "cause", error)  # Ray wraps what a reader raised
     kind = "diverged" if isinstance(cause, FloatingPointError) else "data"
-    failure = {"kind": kind, "message": str(cause)}
+    # Ray adds lines of its own; ours are one line.
+    failure = {"kind": kind, "message": str(cause).splitlines()[0]}
     storage.write_json(storage.join(run_dir, FAILURE_FILE), failure)
 
 

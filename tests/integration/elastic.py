@@ -1,0 +1,108 @@
+"""Takes a node from a running training, gives another, and looks whether it computed the same.
+
+    python -m tests.integration.elastic --folder elastic
+
+Three nodes are simulated on this machine. A run with 1 to 2 workers loses a node and goes on with
+one worker; when another node joins, it grows again. Windows are a function of the global step
+alone and losses are divided by global counts, so without dropout its metrics must agree with
+those of a run in one process, up to the order of sums.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+from tests.data import noise
+from tests.training.tiny import NO_DROPOUT, tiny
+
+os.environ |= {
+    "GLOO_SOCKET_IFNAME": "lo",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "20",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_failure_threshold": "5",
+}  # read when Ray is imported
+
+
+def main() -> None:
+    """Parse, train, print; exit with 1 when metrics differ."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="new or empty, for all files")
+    parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--steps-per-epoch", type=int, default=400)
+    args = parser.parse_args()
+    result = run(args.folder, args.epochs, args.steps_per_epoch)
+    print(json.dumps(result, indent=2))
+    sys.exit(not result["agrees"])
+
+
+def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
+    """Train with nodes that go and come, and in this process."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    from vibe_ray.training.checkpoints import Cadence, complete_steps
+    from vibe_ray.training.launch import Launch, RunResult, train
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data = noise.write_all(str(folder / "data"))
+    config = tiny(data__root=data, epochs=epochs, steps_per_epoch=steps_per_epoch, **NO_DROPOUT)
+    node = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
+    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": True})
+    first, second = cluster.add_node(**node), cluster.add_node(**node)
+    ray.init(address=cluster.address, log_to_driver=True, logging_level="ERROR")
+    launch = Launch(
+        name="elastic",
+        storage=str(folder / "runs"),
+        workers=1,
+        max_workers=2,
+        cadence=Cadence(steps=20),
+    )
+    results: list[RunResult] = []
+    events: list[tuple[float, str]] = []
+    begun = time.monotonic()
+
+    def note(text: str) -> None:
+        events.append((round(time.monotonic() - begun, 1), text))
+
+    thread = threading.Thread(target=lambda: results.append(train(config, launch)))
+    thread.start()  # nodes come and go in the main thread alone
+    wait_for_step(launch.run_dir, 100, thread)
+    note("a node is lost")
+    cluster.remove_node(second, allow_graceful=False)
+    lost_at = max(complete_steps(launch.run_dir))
+    wait_for_step(launch.run_dir, lost_at + 200, thread)
+    note("a node joins")
+    cluster.add_node(**node)
+    thread.join()
+    note("the end")
+    ray.shutdown()
+    cluster.shutdown()
+    del first
+    here = train(config, Launch(name="here", storage=str(folder / "runs"), workers=0))
+    worst = max(
+        abs(found[name] - value) / max(abs(value), 1e-9)
+        for found, expected in zip(results[0].metrics, here.metrics, strict=True)
+        for name, value in expected.items()
+        if not name.startswith("system/")
+    )
+    return {"events": events, "largest_relative_difference": worst, "agrees": worst < 1e-3}
+
+
+def wait_for_step(run_dir: str, step: int, thread: threading.Thread) -> None:
+    """Wait until a checkpoint of at least this step is there."""
+    from vibe_ray.training.checkpoints import complete_steps
+
+    while max(complete_steps(run_dir), default=0) < step:
+        if not thread.is_alive():
+            raise RuntimeError(f"training ended before step {step}")
+        time.sleep(0.2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""What can go wrong in a run on Ray, short of being killed: divergence, bad data, a hung worker.
+
+The messages are those that a run in this process gives.
+"""
+
+import os
+import shutil
+import signal
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.data import noise
+from tests.integration.processes import descendants
+from tests.training.tiny import tiny
+from vibe_ray.data.shards import ShardWriter
+from vibe_ray.training.checkpoints import Cadence, complete_steps
+from vibe_ray.training.launch import Launch, train
+from vibe_ray.training.reporting import read_failure, read_metrics
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture
+def where(tmp_path: Path, ray_cluster: None) -> Launch:
+    return Launch(name="run", storage=str(tmp_path), workers=2, cadence=Cadence(steps=2))
+
+
+def test_a_run_that_diverges_stops_and_names_the_step(where: Launch, shards: str) -> None:
+    config = tiny(data__root=shards, optim__generator_lr=1e30, epochs=1, steps_per_epoch=30)
+    with pytest.raises(FloatingPointError) as on_ray:
+        train(config, where)
+    with pytest.raises(FloatingPointError) as here:
+        train(config, replace(where, workers=0, name="here"))
+    assert str(on_ray.value) == str(here.value)
+    assert "not finite" in str(here.value)
+    assert isinstance(read_failure(where.run_dir), FloatingPointError)
+    assert complete_steps(where.run_dir) == complete_steps(replace(where, name="here").run_dir)
+
+
+def test_bad_data_end_the_run_at_once(where: Launch, shards: str, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(shards, data)
+    shutil.rmtree(data / "open_3d/train")
+    features = np.full((70, noise.F), np.nan, np.float16)
+    with ShardWriter(str(data / "open_3d/train"), noise.header("open_3d/train")) as writer:
+        writer.write(noise.pose_sequence("a", 70, features=features))
+    with pytest.raises(ValueError, match="features of sequence 'a' hold NaN or infinity") as error:
+        train(tiny(data__root=str(data)), where)
+    assert "\n" not in str(error.value)
+
+
+def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
+    config = tiny(data__root=shards, epochs=2, steps_per_epoch=1000)
+    stopped: list[int] = []
+
+    def stop_one() -> None:
+        while not complete_steps(where.run_dir):
+            time.sleep(0.1)
+        workers = [p for p in descendants(os.getpid()) if p.role == "worker"]
+        os.kill(workers[0].pid, signal.SIGSTOP)
+        stopped.append(workers[0].pid)
+
+    thread = threading.Thread(target=stop_one)
+    thread.start()
+    result = train(config, replace(where, hang_minutes=0.2))
+    thread.join()
+    assert stopped
+    assert [row["epoch"] for row in result.metrics] == [1, 2]
+    alone = train(config, replace(where, name="alone"))
+    keys = [name for name in alone.metrics[0] if not name.startswith("system/")]
+    for found, expected in zip(read_metrics(where.run_dir), alone.metrics, strict=True):
+        assert {name: found[name] for name in keys} == {name: expected[name] for name in keys}
