@@ -1,5 +1,5 @@
 from vibe_ray.evaluation.protocols import METRICS
-from vibe_ray.evaluation.published import ANCHOR, PUBLISHED
+from vibe_ray.evaluation.published import ANCHOR, PAPER_TABLES, PUBLISHED
 
 
 def test_the_anchor_is_the_released_checkpoint_without_3dpw() -> None:
@@ -14,6 +14,15 @@ def test_all_that_trained_on_3dpw_is_withdrawn_and_nothing_else() -> None:
 
 
 def test_each_number_has_a_known_metric_and_a_source() -> None:
-    for result in PUBLISHED:
+    for result in (*PUBLISHED, *(row for rows in PAPER_TABLES.values() for row in rows)):
         assert set(result.metrics) <= set(METRICS)
         assert result.source
+
+
+def test_the_papers_ablations_are_withdrawn_and_followed_by_what_is_not() -> None:
+    for name, rows in PAPER_TABLES.items():
+        withdrawn = [row.withdrawn for row in rows]
+        assert withdrawn == sorted(withdrawn, reverse=True), name
+        assert rows[-1] == ANCHOR
+    best = [min(rows, key=lambda row: row.metrics["pa_mpjpe_mm"]) for rows in PAPER_TABLES.values()]
+    assert {row.metrics["pa_mpjpe_mm"] for row in best} == {51.9}, "the same run, in both tables"
