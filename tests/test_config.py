@@ -80,3 +80,12 @@ def test_every_setting_name_can_be_overridden_with_its_own_value() -> None:
         for part in name.split("."):
             value = getattr(value, part)
         assert override(config, {name: value}) == config
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("accumulate", 0), ("gradient_clip", -1.0), ("average_decay", 1.0), ("average_decay", -0.1)],
+)
+def test_senseless_optimizers_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"optim.{name} is {value}"):
+        override(TrainConfig(), {f"optim.{name}": value})

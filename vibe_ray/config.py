@@ -35,6 +35,18 @@ class OptimConfig:
     discriminator_weight_decay: float = 1e-4
     discriminator_every: int = 1
     """The discriminator is updated at every so many steps of the generator."""
+    one_pass: bool = True
+    """Run the discriminator once a step over generated and captured motion together and take both
+    players' gradients from one backward pass; without, each player has its own pass, with dropout
+    masks of its own, as released."""
+    gradient_clip: float = 0.0
+    """Largest norm of a network's gradient, each network by itself; 0 sets no bound."""
+    accumulate: int = 1
+    """Parts in which a rank computes its share of a step, one after the other: the same windows
+    and the same gradient in less memory."""
+    average_decay: float = 0.0
+    """Share that a moving average of the generator's weights keeps per step, less in the first
+    steps. Above 0 the average is what is validated and what `generator.safetensors` holds."""
     lr_factor: float = 0.1
     lr_patience: int = 5
     """Epochs without a better validation PA-MPJPE before both rates are cut by the factor."""
@@ -43,6 +55,14 @@ class OptimConfig:
         if self.discriminator_every < 1:
             raise ValueError(
                 f"optim.discriminator_every is {self.discriminator_every}, must be >= 1"
+            )
+        if self.accumulate < 1:
+            raise ValueError(f"optim.accumulate is {self.accumulate}, must be >= 1")
+        if not self.gradient_clip >= 0:
+            raise ValueError(f"optim.gradient_clip is {self.gradient_clip}, must be >= 0")
+        if not 0 <= self.average_decay < 1:
+            raise ValueError(
+                f"optim.average_decay is {self.average_decay}, expected 0 <= decay < 1"
             )
 
 
@@ -62,6 +82,12 @@ class TrainConfig:
     epochs: int = 30
     steps_per_epoch: int = 500
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """In which the networks' matrix products are taken. `tf32` is for NVIDIA GPUs; `bf16` pays on
+    devices that multiply it faster. Weights, bodies, losses and optimizers stay in float32."""
+    compile: bool = False
+    """Compile the networks and the losses with `torch.compile` when the run starts; on the CPU it
+    needs a C++ compiler."""
     initial_regressor: str = "scratch"
     """`scratch`, `open` (the packaged frame baseline's) or a checkpoint directory's path."""
     checkpoints_kept: int = 2

@@ -37,4 +37,15 @@ def masked_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Ma
     # Masking the difference, not its square: the gradient of a masked NaN is then an exact zero.
     difference = torch.where(spread, prediction - target, 0.0)
     per_item = difference.square().flatten(kept.ndim).mean(dim=-1)
-    return MaskedTerm(total=per_item.sum(), count=kept.to(prediction.dtype).sum())
+    return MaskedTerm(total=per_item.sum(), count=num_known(mask))
+
+
+def num_known(mask: Tensor) -> Tensor:
+    """Count the items that a mask keeps, in its type if that is floating, else in float32."""
+    kept = mask.bool()
+    return kept.to(mask.dtype if mask.is_floating_point() else torch.float32).sum()
+
+
+def num_items(items: Tensor) -> Tensor:
+    """Count all items (...) where nothing is masked, as a scalar beside them."""
+    return items.new_full((), items.numel())

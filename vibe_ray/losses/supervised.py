@@ -12,7 +12,7 @@ from torch import Tensor
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.batches import PoseBatch
-from vibe_ray.losses.masked import MaskedTerm, masked_squared_error
+from vibe_ray.losses.masked import MaskedTerm, masked_squared_error, num_items, num_known
 
 _COMMON = indices(COMMON_14, KEYPOINTS)
 _COMMON_BLOCK = slice(_COMMON[0], _COMMON[-1] + 1)
@@ -40,6 +40,17 @@ def supervised_terms(
     }
 
 
+def supervised_counts(batch: PoseBatch) -> dict[str, Tensor]:
+    """Return the counts of `supervised_terms`, which do not depend on any estimate."""
+    has_smpl = num_known(batch.has_smpl)
+    return {
+        "kp_2d": num_items(batch.has_smpl),
+        "kp_3d": num_known(batch.has_kp_3d),
+        "pose": has_smpl,
+        "betas": has_smpl,
+    }
+
+
 def kp_2d_term(kp_2d: Tensor, target: Tensor, conf: Tensor) -> MaskedTerm:
     """Squared reprojection error (L_2D), each key-point weighted by its confidence.
 
@@ -54,7 +65,7 @@ def kp_2d_term(kp_2d: Tensor, target: Tensor, conf: Tensor) -> MaskedTerm:
     # Where nothing is known a target may be NaN: mask the difference, a zero times NaN is NaN.
     difference = torch.where(conf.unsqueeze(-1) > 0, kp_2d - target, 0.0)
     per_frame = (conf.unsqueeze(-1) * difference.square()).mean(dim=(-2, -1))  # (B, T)
-    return MaskedTerm(total=per_frame.sum(), count=per_frame.new_full((), per_frame.numel()))
+    return MaskedTerm(total=per_frame.sum(), count=num_items(per_frame))
 
 
 def kp_3d_term(kp_3d: Tensor, target: Tensor, has_kp_3d: Tensor) -> MaskedTerm:

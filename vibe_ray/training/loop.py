@@ -90,7 +90,7 @@ def validate(state: TrainState) -> dict[str, float]:
     )
     limit = config.validation.max_sequences
     sequences = read_pose_sequences(join(config.data.root, config.data.validation))
-    predict = state.generator.folded()
+    predict = state.best_generator.folded()
     for index, sequence in enumerate(sequences):
         if limit and index >= limit:
             break

@@ -3,15 +3,17 @@
 A checkpoint is a directory; this module alone knows the names of the files in it:
 
     config.json                 the whole `TrainConfig`
-    generator.safetensors       what inference needs
+    generator.safetensors       what inference needs: the moving average, where there is one
     discriminator.safetensors   absent when the run had none
-    trainer.pt                  step, optimizers, schedulers, epochs so far, every rank's meter
-                                (tensors and plain values only)
+    trainer.pt                  step, optimizers, schedulers, epochs so far, every rank's meter,
+                                beside an average the generator itself (tensors and plain values
+                                only)
     manifest.json               code version, data hashes, metrics at the time of writing
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import vibe_ray
@@ -30,6 +33,14 @@ from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.pretrained import packaged
 from vibe_ray.storage import write_json
 from vibe_ray.training.meter import Meter, check_terms, deal, gather
+from vibe_ray.training.optimizers import (
+    descend,
+    discriminator_adam,
+    generator_adam,
+    start_average,
+    update_average,
+)
+from vibe_ray.training.precision import products, set_float32_products
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
@@ -45,8 +56,8 @@ Weights = dict[str, Tensor]
 class TrainState:
     """Networks, optimizers, schedules and counters of one rank.
 
-    Raw and DDP-wrapped networks stand side by side: saving, evaluating and the generator's
-    adversarial term use the raw ones, the two backward passes go through the wrapped ones.
+    Raw and DDP-wrapped networks stand side by side: saving, evaluating and a discriminator that is
+    only asked for its opinion use the raw ones, what is learned goes through the wrapped ones.
     """
 
     config: TrainConfig
@@ -59,6 +70,8 @@ class TrainState:
     generator_optimizer: torch.optim.Optimizer
     discriminator_optimizer: torch.optim.Optimizer
     schedulers: list[ReduceLROnPlateau]
+    average: Generator | None = None
+    """Moving average of the generator, where the config asks for one."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
     step: int = 0
@@ -87,25 +100,14 @@ class TrainState:
         if config.initial_regressor != "scratch":
             load_regressor(generator, config.initial_regressor)
         generator, discriminator = generator.to(device), discriminator.to(device)
+        keypoints = BodyJoints.keypoints(body).to(device)
+        set_float32_products(config.precision)
         optim = config.optim
-        generator_groups = [
-            {"params": list(generator.encoder.parameters()), "lr": optim.generator_lr},
-            {
-                "params": list(generator.regressor.parameters()),
-                "lr": optim.generator_lr * optim.regressor_lr_share,
-            },
-        ]
-        generator_optimizer = torch.optim.Adam(
-            [group for group in generator_groups if group["params"]],
-            weight_decay=optim.generator_weight_decay,
-            fused=True,
-        )
-        discriminator_optimizer = torch.optim.Adam(
-            discriminator.parameters(),
-            lr=optim.discriminator_lr,
-            weight_decay=optim.discriminator_weight_decay,
-            fused=True,
-        )
+        average = start_average(generator) if optim.average_decay else None
+        if config.compile:
+            for network in (generator, discriminator, keypoints):
+                network.compile(dynamic=False)
+        optimizers = generator_adam(generator, optim), discriminator_adam(discriminator, optim)
         return cls(
             config=config,
             device=device,
@@ -113,13 +115,14 @@ class TrainState:
             body=body,
             generator=generator,
             discriminator=discriminator,
-            keypoints=BodyJoints.keypoints(body).to(device),
-            generator_optimizer=generator_optimizer,
-            discriminator_optimizer=discriminator_optimizer,
+            keypoints=keypoints,
+            generator_optimizer=optimizers[0],
+            discriminator_optimizer=optimizers[1],
             schedulers=[
                 ReduceLROnPlateau(o, factor=optim.lr_factor, patience=optim.lr_patience)
-                for o in (generator_optimizer, discriminator_optimizer)
+                for o in optimizers
             ],
+            average=average,
         )
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
@@ -133,9 +136,48 @@ class TrainState:
         """Finished epochs."""
         return self.step // self.config.steps_per_epoch
 
+    @property
+    def discriminator_learns(self) -> bool:
+        """Whether this step updates the discriminator."""
+        every = self.config.optim.discriminator_every
+        return self.config.is_adversarial and self.step % every == 0
+
+    @property
+    def best_generator(self) -> Generator:
+        """What is validated and used for inference: the average, where there is one."""
+        return self.generator if self.average is None else self.average
+
     def dropout_seed(self) -> int:
         """Seed of this rank's random numbers at this step."""
         return ((self.config.seed * 1_000_003 + self.rank) * 1_000_003 + self.step) % 2**63
+
+    def products(self) -> AbstractContextManager[object]:
+        """Return the context in which the networks are called."""
+        return products(self.config.precision, self.device)
+
+    def zero_grad(self) -> None:
+        """Forget both networks' gradients."""
+        self.generator.zero_grad()
+        self.discriminator.zero_grad()
+
+    @contextmanager
+    def sharing_gradients(self, share: bool) -> Iterator[None]:
+        """Let backward passes share their gradients with the other ranks, or keep them for now."""
+        with ExitStack() as stack:
+            for network in (self.synced_generator, self.synced_discriminator):
+                if isinstance(network, DistributedDataParallel) and not share:
+                    stack.enter_context(network.no_sync())
+            yield
+
+    def update(self) -> None:
+        """End a step: descend the networks that have learned."""
+        optim = self.config.optim
+        descend(self.generator, self.generator_optimizer, optim)
+        if self.discriminator_learns:
+            descend(self.discriminator, self.discriminator_optimizer, optim)
+        self.step += 1
+        if self.average is not None:
+            update_average(self.average, self.generator, optim.average_decay, self.step)
 
     def check_finite(self) -> None:
         """Make sure that nothing has diverged; waits for the device, so not at every step.
@@ -166,9 +208,11 @@ class TrainState:
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
         }
+        if self.average is not None:
+            trainer["generator"] = self.generator.state_dict()
         return Snapshot(
             config=self.config,
-            generator=_copied(self.generator.state_dict()),
+            generator=_copied(self.best_generator.state_dict()),
             discriminator=_copied(discriminator),
             trainer=_copied(trainer),
             manifest=manifest,
@@ -176,10 +220,12 @@ class TrainState:
 
     def load(self, directory: Path) -> None:
         """Continue from a checkpoint of the same config, with any number of ranks."""
-        self.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
+        self.best_generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
         if self.config.is_adversarial:
             self.discriminator.load_state_dict(load_weights(directory, DISCRIMINATOR_FILE))
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
+        if self.average is not None:
+            self.generator.load_state_dict(trainer["generator"])
         self.step = trainer["step"]
         self.history = trainer["history"]
         self.meter = deal(trainer["meter"], self.device)
