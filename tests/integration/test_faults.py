@@ -16,11 +16,11 @@ import pytest
 
 from tests.data import noise
 from tests.integration.processes import descendants
-from tests.training.tiny import tiny
+from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.training.checkpoints import Cadence, complete_steps
 from vibe_ray.training.launch import Launch, train
-from vibe_ray.training.reporting import read_failure, read_metrics
+from vibe_ray.training.reporting import read_failure
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -31,7 +31,7 @@ def where(tmp_path: Path, ray_cluster: None) -> Launch:
 
 
 def test_a_run_that_diverges_stops_and_names_the_step(where: Launch, shards: str) -> None:
-    config = tiny(data__root=shards, optim__generator_lr=1e30, epochs=1, steps_per_epoch=30)
+    config = tiny(data__root=shards, optim__generator_lr=1e30, epochs=1, steps_per_epoch=10)
     with pytest.raises(FloatingPointError) as on_ray:
         train(config, where)
     with pytest.raises(FloatingPointError) as here:
@@ -55,7 +55,7 @@ def test_bad_data_end_the_run_at_once(where: Launch, shards: str, tmp_path: Path
 
 
 def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
-    config = tiny(data__root=shards, epochs=2, steps_per_epoch=1000)
+    config = tiny(data__root=shards, epochs=2, steps_per_epoch=200, **NO_DROPOUT)
     stopped: list[int] = []
 
     def stop_one() -> None:
@@ -67,11 +67,10 @@ def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
 
     thread = threading.Thread(target=stop_one)
     thread.start()
-    result = train(config, replace(where, hang_minutes=0.2))
+    result = train(config, replace(where, cadence=Cadence(steps=50), hang_minutes=0.2))
     thread.join()
     assert stopped
-    assert [row["epoch"] for row in result.metrics] == [1, 2]
-    alone = train(config, replace(where, name="alone"))
-    keys = [name for name in alone.metrics[0] if not name.startswith("system/")]
-    for found, expected in zip(read_metrics(where.run_dir), alone.metrics, strict=True):
-        assert {name: found[name] for name in keys} == {name: expected[name] for name in keys}
+    here = train(config, replace(where, workers=0, name="here"))
+    for found, expected in zip(result.metrics, here.metrics, strict=True):
+        names = [name for name in expected if not name.startswith("system/")]
+        assert {n: found[n] for n in names} == pytest.approx({n: expected[n] for n in names}, 1e-4)
