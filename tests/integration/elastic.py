@@ -91,7 +91,13 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
         for name, value in expected.items()
         if not name.startswith("system/")
     )
-    return {"events": events, "largest_relative_difference": worst, "agrees": worst < 1e-3}
+    workers = [row["system/num_workers"] for row in results[0].metrics]
+    return {
+        "events": events,
+        "workers_at_the_end_of_each_epoch": workers,
+        "largest_relative_difference": worst,
+        "agrees": worst < 1e-3 and min(workers) == 1 and max(workers) == 2,
+    }
 
 
 def wait_for_step(run_dir: str, step: int, thread: threading.Thread) -> None:

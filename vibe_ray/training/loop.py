@@ -15,7 +15,7 @@ from vibe_ray.data.shards import read_pose_sequences
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.storage import join
-from vibe_ray.training.meter import accumulate, peak_memory_mb, reduce_means
+from vibe_ray.training.meter import accumulate, peak_memory_mb, rank_and_world_size, reduce_means
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
@@ -76,6 +76,7 @@ def finish_epoch(state: TrainState, pace: "Pace") -> None:
         "lr/generator": state.generator_optimizer.param_groups[0]["lr"],
         "lr/discriminator": state.discriminator_optimizer.param_groups[0]["lr"],
         "system/peak_memory_mb": peak_memory_mb(),
+        "system/num_workers": rank_and_world_size()[1],
     }
     state.history.append(metrics)
     pace.restart()
@@ -84,7 +85,7 @@ def finish_epoch(state: TrainState, pace: "Pace") -> None:
 def validate(state: TrainState) -> dict[str, float]:
     """Evaluate the generator on the validation split, each rank on its share of the sequences."""
     config = state.config
-    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world_size = rank_and_world_size()
     evaluator = Evaluator(
         state.body, PROTOCOLS[config.validation.protocol], config.data.window_length, state.device
     )

@@ -72,7 +72,7 @@ def gather(meter: Meter) -> dict[str, Any]:
 
 def deal(saved: dict[str, Any], device: torch.device) -> Meter:
     """Return this rank's part of what `gather` gave, dealt in turn to today's ranks."""
-    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    rank, world_size = rank_and_world_size()
     own = saved["ranks"][rank::world_size].to(device)  # (some ranks, terms, 3)
     if not len(own):  # more ranks than before: nothing measured yet, at as many steps
         own = torch.zeros_like(saved["ranks"][:1]).to(device)
@@ -81,6 +81,11 @@ def deal(saved: dict[str, Any], device: torch.device) -> Meter:
     first = own[:, :, 2].amin(dim=0)
     table = torch.stack([own[:, :, 0].sum(dim=0), own[0, :, 1], first], dim=1)
     return dict(zip(saved["names"], table.unbind(), strict=True))
+
+
+def rank_and_world_size() -> tuple[int, int]:
+    """Return this process's number and how many there are; without a process group, one."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def _table(meter: Meter) -> tuple[list[str], Tensor]:
