@@ -14,7 +14,7 @@ ARGS ?=
 MOTION ?=
 ENCODER ?= runs/encoder
 PIP_TORCH_FLAGS ?=
-EXTRAS := serve,video,motion,dev
+EXTRAS := serve,search,video,motion,dev
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed

@@ -1,20 +1,22 @@
 """Paper, Table 3: how the motion discriminator pools its frames.
 
-Concatenation of mean and maximum, or attention with 2 or 3 layers of 512 or 1024 units. A key that
-is a tuple of names moves its settings together, here because layers mean nothing to concatenation.
-The attention is as wide as the discriminator's hidden state.
+Concatenation of mean and maximum, or attention with 2 or 3 layers of 512 or 1024 units. The sizes
+are the paper's and replace the recipe's. The attention is as wide as the discriminator's hidden
+state, so that one moves along; layers mean nothing to concatenation.
 """
+
+PAPER = "Table 3"
 
 SPACE = {
     (
         "discriminator.pool",
         "discriminator.attention_layers",
         "discriminator.hidden_dim",
-    ): [
-        ("concat", 2, 1024),
-        ("attention", 2, 512),
-        ("attention", 2, 1024),
-        ("attention", 3, 512),
-        ("attention", 3, 1024),
-    ],
+    ): {
+        "concatenation": ("concat", 2, 1024),
+        "attention, 2 layers of 512": ("attention", 2, 512),
+        "attention, 2 layers of 1024": ("attention", 2, 1024),
+        "attention, 3 layers of 512": ("attention", 3, 512),
+        "attention, 3 layers of 1024": ("attention", 3, 1024),
+    },
 }

@@ -1,98 +1,204 @@
-"""What a search found: candidates ranked by their median over seeds, with the spread. No Ray.
+"""What a search found: candidates ranked by their median over seeds, each against the baseline.
 
 The discriminator's effect is about one millimetre and seeds alone differ by two, so a candidate is
-never judged by one run: the table shows median, lowest and highest score and the number of seeds.
+never judged by one run: the table shows median, lowest and highest score, the number of seeds, and
+whether the difference from the baseline is more than seeds make. No Ray.
 """
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
-from vibe_ray.tuning.spaces import Settings
+from rich.table import Table
+
+from vibe_ray.evaluation.comparison import NOT_MEASURED
+from vibe_ray.tuning.candidates import Candidate, Trial
+from vibe_ray.tuning.noise import RULE, Paired, Verdict, compare
+
+State = Literal["finished", "stopped", "failed", "unfinished"]
+COLORS: dict[Verdict, str] = {"better": "green", "worse": "red"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How one trial ended."""
 
-    name: str
-    candidate: int
-    settings: Settings
-    seed: int
-    score: float | None
-    """Validation score of its best epoch, lower is better; None when the trial failed."""
-    checkpoint: str | None
-    """Path of that epoch's checkpoint."""
-    error: str | None
+    trial: Trial
+    state: State
+    """`stopped`: by the scheduler, before its last epoch."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Of the best of its epochs, the score among them; empty when it ended none."""
+    score: float | None = None
+    """Lower is better; None when it ended no epoch, or failed."""
+    num_epochs: int = 0
+    checkpoint: str | None = None
+    """Path of the best epoch's checkpoint."""
+    error: str | None = None
     """Why it failed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranked:
-    """One candidate over its seeds. Scores are None when every seed failed."""
+    """One candidate over its seeds. Scores are None when no seed finished."""
 
-    settings: Settings
+    candidate: Candidate
     median: float | None
     lowest: float | None
     highest: float | None
-    num_seeds: int
-    num_failed: int
-    checkpoint: str | None
-    """The checkpoint of its best seed."""
-    trials: tuple[Outcome, ...]
+    paired: Paired
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def finished(self) -> list[Outcome]:
+        """Its trials that count, best first."""
+        done = [item for item in self.outcomes if item.state == "finished"]
+        return sorted(done, key=lambda item: (item.score, item.trial.seed))
+
+    @property
+    def num_seeds(self) -> int:
+        """Seeds that count."""
+        return len(self.finished)
+
+    @property
+    def num_failed(self) -> int:
+        """Trials that ended in an error."""
+        return sum(item.state == "failed" for item in self.outcomes)
+
+    @property
+    def best(self) -> Outcome | None:
+        """Its best seed."""
+        return self.finished[0] if self.finished else None
+
+    @property
+    def state(self) -> str:
+        """What to say of a candidate besides its scores."""
+        stopped = [item for item in self.outcomes if item.state == "stopped"]
+        if stopped and not self.finished:
+            return f"stopped at epoch {stopped[0].num_epochs}"
+        return f"{self.num_failed} failed" if self.num_failed else ""
 
 
-def rank(outcomes: Sequence[Outcome]) -> list[Ranked]:
-    """Group trials by candidate and sort by median score, candidates that failed last."""
-    groups: dict[int, list[Outcome]] = {}
+def rank(outcomes: Sequence[Outcome], baseline: Candidate) -> list[Ranked]:
+    """Group trials by candidate and sort by median, then those that never finished.
+
+    Only trials that ran to their last epoch count: one stopped early was stopped for its score.
+    """
+    groups: dict[int, list[Outcome]] = {baseline.number: []}
     for outcome in outcomes:
-        groups.setdefault(outcome.candidate, []).append(outcome)
-    ranked = [_summarize(group) for group in groups.values()]
-    return sorted(ranked, key=lambda row: (row.median is None, row.median or 0.0))
+        groups.setdefault(outcome.trial.candidate.number, []).append(outcome)
+    scores = [
+        {o.trial.seed: o.score for o in group if o.state == "finished" and o.score is not None}
+        for group in groups.values()
+    ]
+    candidates = {o.trial.candidate.number: o.trial.candidate for o in outcomes}
+    candidates[baseline.number] = baseline
+    ranked = [
+        _summarize(candidates[number], group, list(values.values()), paired)
+        for (number, group), values, paired in zip(
+            groups.items(), scores, compare(scores), strict=True
+        )
+    ]
+    return sorted(ranked, key=_order)
 
 
-def _summarize(group: list[Outcome]) -> Ranked:
-    done = sorted((o.score, o.seed, o) for o in group if o.score is not None)
-    scores = [score for score, _, _ in done]
+def _summarize(
+    candidate: Candidate, group: Sequence[Outcome], scores: Sequence[float], paired: Paired
+) -> Ranked:
     return Ranked(
-        settings=group[0].settings,
+        candidate=candidate,
         median=statistics.median(scores) if scores else None,
-        lowest=scores[0] if scores else None,
-        highest=scores[-1] if scores else None,
-        num_seeds=len(scores),
-        num_failed=len(group) - len(scores),
-        checkpoint=done[0][2].checkpoint if done else None,
-        trials=tuple(group),
+        lowest=min(scores, default=None),
+        highest=max(scores, default=None),
+        paired=paired,
+        outcomes=tuple(sorted(group, key=lambda item: item.trial.seed)),
     )
+
+
+def _order(row: Ranked) -> tuple[bool, float, int, int]:
+    if row.median is not None:
+        return False, row.median, 0, row.candidate.number
+    return True, 0.0, -max((o.num_epochs for o in row.outcomes), default=0), row.candidate.number
+
+
+def median_metrics(row: Ranked) -> dict[str, float]:
+    """Return the medians over seeds of all metrics of the best epochs."""
+    names = row.finished[0].metrics if row.finished else {}
+    return {name: statistics.median(o.metrics[name] for o in row.finished) for name in names}
 
 
 def to_dict(ranked: Sequence[Ranked], score_name: str) -> dict[str, Any]:
-    """Return the ranking as plain JSON values; `best` is null when every trial failed."""
-    best = ranked[0] if ranked and ranked[0].median is not None else None
+    """Return the ranking as plain JSON values; `best` is null when no trial finished."""
+    best = ranked[0].best if ranked else None
     return {
         "score": score_name,
-        "best": best and {"settings": best.settings, "checkpoint": best.checkpoint},
-        "candidates": [asdict(row) for row in ranked],
+        "rule": RULE,
+        "best": best and {**asdict(best.trial.candidate), **_plain(best)},
+        "candidates": [
+            {
+                "rank": position,
+                **asdict(row.candidate),
+                "median": row.median,
+                "lowest": row.lowest,
+                "highest": row.highest,
+                "num_seeds": row.num_seeds,
+                "num_failed": row.num_failed,
+                "against_baseline": asdict(row.paired),
+                "median_metrics": median_metrics(row),
+                "trials": [_plain(outcome) for outcome in row.outcomes],
+            }
+            for position, row in enumerate(ranked, start=1)
+        ],
     }
 
 
-def format_table(ranked: Sequence[Ranked], score_name: str) -> str:
-    """Return the ranking as a text table, best candidate first, then why trials failed."""
-    names = list(ranked[0].settings)
-    lines = [[*names, score_name, "lowest", "highest", "seeds", "failed"]]
-    for row in ranked:
-        scores = [_number(value) for value in (row.median, row.lowest, row.highest)]
-        counts = [str(row.num_seeds), str(row.num_failed)]
-        lines.append([*(str(row.settings[name]) for name in names), *scores, *counts])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    table = "\n".join(
-        "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True))
-        for line in lines
-    )
-    failures = [o for row in ranked for o in row.trials if o.error is not None]
-    return table + "".join(f"\n{o.name} failed: {o.error}" for o in failures)
+def _plain(outcome: Outcome) -> dict[str, Any]:
+    plain = asdict(outcome)
+    del plain["trial"]
+    return {"name": outcome.trial.name, "seed": outcome.trial.seed, **plain}
 
 
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
+def rich_table(ranked: Sequence[Ranked], score_title: str) -> Table:
+    """The ranking for the console."""
+    table = Table(title="Candidates, best first", caption=RULE)
+    for index, title in enumerate(titles(score_title)):
+        table.add_column(title, justify="left" if index in (1, 6) else "right")
+    for position, row in enumerate(ranked, start=1):
+        table.add_row(*cells(position, row), style=COLORS.get(row.paired.verdict, ""))
+    return table
+
+
+def titles(score_title: str) -> list[str]:
+    """Column titles of `cells`."""
+    return ["#", "Candidate", score_title, "Range", "Seeds", "Against baseline", "Verdict"]
+
+
+def cells(position: int, row: Ranked) -> list[str]:
+    """One candidate for people to read."""
+    return [
+        str(position),
+        row.candidate.label,
+        number(row.median),
+        f"{number(row.lowest)} to {number(row.highest)}" if row.num_seeds > 1 else NOT_MEASURED,
+        str(row.num_seeds),
+        NOT_MEASURED if row.paired.difference is None else f"{row.paired.difference:+.2f}",
+        ", ".join(part for part in (verdict_text(row), row.state) if part),
+    ]
+
+
+def verdict_text(row: Ranked) -> str:
+    """The verdict; nothing where `state` says why there is none."""
+    if row.paired.verdict == "one seed":
+        return "one seed: chance not known"
+    return "" if row.paired.verdict == "not measured" and row.state else row.paired.verdict
+
+
+def number(value: float | None) -> str:
+    """A score for people to read."""
+    return NOT_MEASURED if value is None else f"{value:.2f}"
+
+
+def failures(ranked: Sequence[Ranked]) -> list[str]:
+    """One line for each trial that failed, with its reason."""
+    failed = [o for row in ranked for o in row.outcomes if o.state == "failed"]
+    return [f"{o.trial.name} ({o.trial.candidate.label}): {o.error}" for o in failed]

@@ -1,7 +1,10 @@
 """Runs the trials of a search: Ray Tune on the outside, `training.launch.train` inside.
 
-A search's folder holds one run per trial, `trials/NAME`, as `python -m vibe_ray.train` writes it,
-Tune's own state in `tune/`, and the ranking in `search.json`.
+What a search's folder holds, and how a killed one goes on, is in `records.py`.
+
+Where some candidates are dropped on the way (ASHA) or come from the scores of others (Optuna), all
+are tried with the first seed, then those that got to the end with the other seeds, which nothing
+stops: else a candidate's seeds would be chosen by their luck, and the spread over them would lie.
 
 Ray's traps that shaped this file: a trial's own process is a second claim on the cluster beside its
 workers, so trials are counted, never left to queue for what they hold; Tune moves into a folder of
@@ -11,98 +14,100 @@ trial's workers are gone, so it needs `ray[default]`.
 
 import dataclasses
 import functools
+import json
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import ray
 from ray import tune
 from ray.tune.integration.ray_train import TuneReportCallback
+from rich.console import Console
 
 from vibe_ray import storage
-from vibe_ray.config import from_dict, to_dict
-from vibe_ray.training.checkpoints import find_checkpoint
-from vibe_ray.training.cluster import connect
-from vibe_ray.training.launch import Launch, check, train
+from vibe_ray.config import TrainConfig, from_dict, override, to_dict
+from vibe_ray.training.cluster import check_room, connect
+from vibe_ray.training.launch import RUN_FILE, Launch, check, train
 from vibe_ray.training.loop import SCORE
-from vibe_ray.training.reporting import read_metrics
-from vibe_ray.tuning import ranking
-from vibe_ray.tuning.progress import Progress
-from vibe_ray.tuning.spaces import Trial
+from vibe_ray.training.reporting import read_metrics, write_failure
+from vibe_ray.tuning import records
+from vibe_ray.tuning.board import Board
+from vibe_ray.tuning.candidates import Candidate, Trial, baseline, plan_trials
+from vibe_ray.tuning.plan import DEFAULT_DRAWS, WORKERS_FLAG, Search, first_candidates
+from vibe_ray.tuning.progress import Progress, shown
+from vibe_ray.tuning.proposals import Proposals
+from vibe_ray.tuning.ranking import Outcome, Ranked, rank
+from vibe_ray.tuning.sampler import Sampler, check_installed
+from vibe_ray.tuning.schedule import Asha
+from vibe_ray.tuning.spaces import Space
 
-RANKING_FILE = "search.json"
-WAITING: dict[str, float] = {"CPU": 0, "memory": 1}
-"""What a trial whose work is done by workers takes itself: one byte, since Tune refuses nothing.
-The CPUs are all for workers and readers."""
-TRAINING: dict[str, float] = {"CPU": 1}
-"""What a trial takes that trains in its own process."""
+logger = logging.getLogger(__name__)
+
+TUNE_ENVIRONMENT = {
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Tune would go on as if all trials had ended
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # runs write their own metrics
+    "RAY_AIR_NEW_OUTPUT": "0",
+}
+TUNE_FOLDER = "tune"
+ROUNDS = 3
+"""How often trials whose processes were lost are tried in one go."""
+SCORE_TITLE = "PA-MPJPE, validation (mm)"
 READER_CPUS = 0.5
 """What stays free for the readers of each running trial; of all together, at least one CPU."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Search:
-    """Where a search computes and writes."""
-
-    name: str
-    storage: str = "runs"
-    workers_per_trial: int = 1
-    """Ray Train workers of each trial; 0 trains in the trial's own process."""
-
-    @property
-    def directory(self) -> str:
-        """The search's folder."""
-        return storage.join(self.storage, self.name)
-
-
 @dataclass(frozen=True)
 class SearchResult:
-    path: str
-    """Of the ranking as JSON."""
-    ranked: list[ranking.Ranked]
+    ranked: list[Ranked]
+    subject: records.Subject
 
 
-def run_search(trials: Sequence[Trial], search: Search) -> SearchResult:
+def run_search(base: TrainConfig, space: Space, search: Search) -> SearchResult:
     """Run all trials, as many at once as the cluster has room for, and rank their candidates.
 
     Raises:
-        ValueError, FileNotFoundError, PermissionError: Something a user can mend, found before any
-            cluster starts.
+        ValueError, FileNotFoundError, PermissionError, ImportError: Something a user can mend,
+            found before any cluster starts.
     """
-    check_search(trials, search)
-    os.environ["RAY_CHDIR_TO_TRIAL_DIR"] = "0"
-    device = trials[0].config.device
-    connect(search.workers_per_trial, device)
-    resources = ray.cluster_resources()
-    gpus = 0.0 if device == "cpu" else resources.get("GPU", 0.0)
-    room = num_concurrent(resources.get("CPU", 0.0), gpus, search.workers_per_trial)
-    errors = _tune(trials, search, room)
-    outcomes = [_outcome(trial, search, errors.get(trial.name)) for trial in trials]
-    ranked = ranking.rank(outcomes)
-    path = storage.join(search.directory, RANKING_FILE)
-    storage.write_json(path, ranking.to_dict(ranked, SCORE))
-    return SearchResult(path, ranked)
+    runner = prepare_search(base, space, search)
+    os.environ |= TUNE_ENVIRONMENT
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    connect(search.workers_per_trial, base.device, WORKERS_FLAG)
+    with shown(runner.board, Console(stderr=True)) as is_live:
+        outcomes = runner.run(is_live)
+    return SearchResult(rank(outcomes, baseline(base, runner.candidates)), runner.subject)
 
 
-def check_search(trials: Sequence[Trial], search: Search) -> None:
-    """Find in the driver what would fail every trial.
+def prepare_search(base: TrainConfig, space: Space, search: Search) -> "Runner":
+    """Find in the driver what would fail every trial, then claim the search's folder.
 
     Raises:
         ValueError: A folder in use, or data that does not fit a candidate.
         FileNotFoundError: A data set that is not there.
         PermissionError: A storage path that cannot be written.
+        ImportError: Optuna is asked for and not installed.
     """
-    if search.workers_per_trial < 0:
-        raise ValueError(
-            f"--workers-per-trial is {search.workers_per_trial}, expected 0 (in the trial's own "
-            "process) or more"
-        )
-    if storage.exists(search.directory):
-        raise ValueError(f"{search.directory} exists already: --name NAME starts another search")
-    for trial in trials:
-        if trial.seed == trials[0].seed:
-            check(trial.config, _launch(trial.name, search))
+    check_room(search.workers_per_trial, WORKERS_FLAG)
+    if search.search == "optuna":
+        check_installed()
+    candidates = first_candidates(base, space, search)
+    subject = records.Subject(
+        base=base,
+        space=space,
+        scheduler=search.scheduler,
+        search=search.search,
+        data_hashes=records.hash_data(base),
+    )
+    before = records.check_directory(search.directory, subject, search.resume)
+    launch = Launch(name=search.name, storage=search.storage, workers=search.workers_per_trial)
+    for candidate in candidates:
+        check(override(base, candidate.settings), launch)
+    if search.search == "optuna" and before:
+        candidates = before
+    records.write_search(search.directory, subject, candidates)
+    return Runner(subject, search, candidates)
 
 
 def num_concurrent(cpus: float, gpus: float, workers: int) -> int:
@@ -113,81 +118,190 @@ def num_concurrent(cpus: float, gpus: float, workers: int) -> int:
         gpus: Of the whole cluster; 0 when trials use none.
         workers: Per trial; 0 when each trial trains in its own process, on one CPU.
     """
-    if not workers:
-        return max(int(cpus) - 1, 1)
-    trials = min((cpus - 1) // workers, cpus // (workers + READER_CPUS))
-    if gpus >= workers:
-        trials = min(trials, gpus // workers)
+    trials = cpus - 1
+    if workers:
+        trials = min(trials // workers, cpus // (workers + READER_CPUS))
+    if gpus >= max(workers, 1):
+        trials = min(trials, gpus // max(workers, 1))
     return max(int(trials), 1)
 
 
-def _tune(trials: Sequence[Trial], search: Search, room: int) -> dict[str, str]:
-    """Run the trials under Ray Tune and return, by trial name, why some failed."""
-    filesystem, path = storage.resolve(search.directory)
-    plain = {trial.name: to_dict(trial.config) for trial in trials}
-    takes = WAITING if search.workers_per_trial else TRAINING
-    results = tune.Tuner(
-        tune.with_resources(functools.partial(_run_trial, plain, search), takes),
-        param_space={"trial": tune.grid_search(list(plain))},
-        tune_config=tune.TuneConfig(
-            max_concurrent_trials=room,
-            trial_name_creator=lambda trial: str(trial.config["trial"]),
-            trial_dirname_creator=lambda trial: str(trial.config["trial"]),
-        ),
-        run_config=tune.RunConfig(
-            name="tune",
-            storage_path=path,
-            storage_filesystem=filesystem,
-            verbose=0,
-            callbacks=[Progress(len(trials))],
-        ),
-    ).fit()
-    ended = (results[index] for index in range(len(results)))
-    return {
-        str((result.config or {})["trial"]): _reason(result.error)
-        for result in ended
-        if result.error is not None
-    }
+class Runner:
+    """A search under way: its candidates so far, and what has become of their trials."""
+
+    def __init__(
+        self, subject: records.Subject, search: Search, candidates: Sequence[Candidate]
+    ) -> None:
+        self.subject = subject
+        self.candidates = list(candidates)
+        self.board = Board(subject.base.epochs, SCORE_TITLE)
+        self._search = search
+        self._trials: dict[str, Trial] = {}
+        self._is_live = False
+
+    def run(self, is_live: bool) -> list[Outcome]:
+        """Bring all trials to their end and return how each ended."""
+        self._is_live = is_live
+        if not self._search.is_screening:
+            return self._finish(plan_trials(self.subject.base, self.candidates, self._num_seeds))
+        first = self._screen()
+        survivors = [item.trial.candidate for item in first if item.state == "finished"]
+        trials = plan_trials(self.subject.base, survivors, self._num_seeds)
+        return first + self._finish(trials[len(survivors) :])
+
+    @property
+    def _num_seeds(self) -> int:
+        return self._search.num_seeds
+
+    def _screen(self) -> list[Outcome]:
+        """Try all candidates with the first seed; some are stopped, some only now proposed."""
+        if self._search.search == "optuna":
+            self._propose()
+        return self._finish(plan_trials(self.subject.base, self.candidates, 1), is_screening=True)
+
+    def _propose(self) -> None:
+        """Run trials that Optuna proposes, after those that it had proposed before."""
+        wanted = (self._search.num_trials or DEFAULT_DRAWS) - len(self.candidates)
+        sampler = Sampler(self.subject.base, self.subject.space, len(self.candidates))
+        known = plan_trials(self.subject.base, self.candidates, 1)
+        self._meet(known)
+        for outcome in self._outcomes(known):
+            if outcome.state != "unfinished":
+                sampler.tell(outcome.trial.candidate, outcome.score)
+
+        def ask() -> Trial | None:
+            candidate = sampler.ask(len(self.candidates))
+            if candidate is None:
+                return None
+            self.candidates.append(candidate)
+            records.write_search(self._search.directory, self.subject, self.candidates)
+            trial = Trial(candidate=candidate, seed=self.subject.base.seed)
+            self._meet([trial])
+            return trial
+
+        def tell(name: str) -> None:
+            trial = self._trials[name]
+            rows = read_metrics(records.run_dir(self._search.directory, trial))
+            has_failed = self._outcomes([trial])[0].state == "failed"
+            scores = [] if has_failed else [row[SCORE] for row in rows]
+            sampler.tell(trial.candidate, min(scores, default=None))
+
+        left = self._unfinished(known)
+        self._fit(Proposals(left, self._params, wanted, ask, tell), is_screening=True)
+
+    def _finish(self, trials: Sequence[Trial], is_screening: bool = False) -> list[Outcome]:
+        """Run what has not ended yet, some rounds if processes are lost."""
+        self._meet(trials)
+        for _ in range(ROUNDS):
+            left = self._unfinished(trials)
+            if not left:
+                break
+            self._fit(Proposals(left, self._params), is_screening)
+        return [_given_up(outcome) for outcome in self._outcomes(trials)]
+
+    def _meet(self, trials: Sequence[Trial]) -> None:
+        self._trials |= {trial.name: trial for trial in trials}
+        self.board.add(trials)
+        for outcome in self._outcomes(trials):
+            self.board.settle(outcome)
+
+    def _outcomes(self, trials: Sequence[Trial]) -> list[Outcome]:
+        directory, base = self._search.directory, self.subject.base
+        return [records.read_outcome(directory, trial, trial.config(base)) for trial in trials]
+
+    def _unfinished(self, trials: Sequence[Trial]) -> list[Trial]:
+        return [item.trial for item in self._outcomes(trials) if item.state == "unfinished"]
+
+    def _params(self, trial: Trial) -> dict[str, str]:
+        """Return what Tune hands a trial's process."""
+        config = json.dumps(to_dict(trial.config(self.subject.base)))
+        return {"trial": trial.name, "config": config}
+
+    def _fit(self, proposals: Proposals, is_screening: bool) -> None:
+        """Run proposed trials under Ray Tune."""
+        search, device = self._search, self.subject.base.device
+        cluster = ray.cluster_resources()
+        gpus = 0.0 if device == "cpu" else cluster.get("GPU", 0.0)
+        filesystem, path = storage.resolve(search.directory)
+        tune.Tuner(
+            tune.with_resources(
+                functools.partial(_run_trial, search), _takes(search.workers_per_trial, gpus)
+            ),
+            tune_config=tune.TuneConfig(
+                search_alg=proposals,
+                scheduler=self._scheduler() if is_screening else None,
+                num_samples=proposals.num_trials,
+                max_concurrent_trials=num_concurrent(
+                    cluster.get("CPU", 0.0), gpus, search.workers_per_trial
+                ),
+                trial_name_creator=lambda trial: str(trial.config["trial"]),
+                trial_dirname_creator=lambda trial: str(trial.config["trial"]),
+            ),
+            run_config=tune.RunConfig(
+                name=TUNE_FOLDER,
+                storage_path=path,
+                storage_filesystem=filesystem,
+                verbose=0,
+                callbacks=[Progress(self.board, self._settle, self._is_live)],
+            ),
+        ).fit()
+        storage.delete_directory(storage.join(search.directory, TUNE_FOLDER))
+
+    def _scheduler(self) -> Asha | None:
+        if self._search.scheduler == "none":
+            return None
+        base = self.subject.base
+        trials = plan_trials(base, self.candidates, 1)
+        spared = Trial(candidate=baseline(base, self.candidates), seed=base.seed)
+        rows = {t.name: read_metrics(records.run_dir(self._search.directory, t)) for t in trials}
+        return Asha(base.epochs, {spared.name}, rows)
+
+    def _settle(self, name: str, epochs: int, error: str | None) -> Outcome:
+        """Note how a trial ended, where its own folder does not say so."""
+        trial, directory = self._trials[name], self._search.directory
+        outcome = self._outcomes([trial])[0]
+        if outcome.state == "unfinished":
+            if error is None:
+                records.write_stopped(directory, trial, epochs)
+            else:
+                records.write_lost(directory, trial, error)
+            outcome = self._outcomes([trial])[0]
+        return outcome
 
 
-def _run_trial(
-    plain: dict[str, dict[str, Any]], search: Search, params: dict[str, Any]
-) -> dict[str, float]:
-    """Body of every trial: train as the command does.
+def _given_up(outcome: Outcome) -> Outcome:
+    """Count a trial whose process was lost again and again as failed, for now."""
+    if outcome.state != "unfinished":
+        return outcome
+    reason = outcome.error or "its process was lost"
+    return Outcome(trial=outcome.trial, state="failed", error=f"{reason} (--resume tries it again)")
 
-    Ray Train's workers tell Tune of every epoch; without them Tune hears of the last one only.
+
+def _takes(workers: int, gpus: float) -> dict[str, float]:
+    """Return what a trial's own process claims.
+
+    Beside workers that is one byte, since Tune refuses nothing: the CPUs are all for workers and
+    readers.
     """
-    workers = search.workers_per_trial
-    launch = dataclasses.replace(
-        _launch(params["trial"], search), callbacks=(TuneReportCallback(),) if workers else ()
-    )
-    result = train(from_dict(plain[params["trial"]]), launch)
-    return {} if workers else result.metrics[-1]
+    if workers:
+        return {"CPU": 0, "memory": 1}
+    return {"CPU": 1, "GPU": 1} if gpus >= 1 else {"CPU": 1}
 
 
-def _launch(trial: str, search: Search) -> Launch:
-    return Launch(
-        name=trial,
+def _run_trial(search: Search, params: dict[str, str]) -> None:
+    """Body of every trial: train as the command does, from where the trial stands.
+
+    A run that can only fail again leaves word of that, and ends in peace.
+    """
+    launch = Launch(
+        name=params["trial"],
         storage=storage.join(search.directory, "trials"),
         workers=search.workers_per_trial,
+        callbacks=(TuneReportCallback(),) if search.workers_per_trial else (),
+        observers=() if search.workers_per_trial else (tune.report,),
     )
-
-
-def _outcome(trial: Trial, search: Search, error: str | None) -> ranking.Outcome:
-    run_dir = storage.join(search.directory, "trials", trial.name)
-    scores = [row[SCORE] for row in read_metrics(run_dir)] if error is None else []
-    return ranking.Outcome(
-        name=trial.name,
-        candidate=trial.candidate,
-        settings=trial.settings,
-        seed=trial.seed,
-        score=min(scores) if scores else None,
-        checkpoint=find_checkpoint(run_dir) if scores else None,
-        error=error,
-    )
-
-
-def _reason(error: Exception) -> str:
-    """Return the innermost line of an error that came through several processes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)
+    is_begun = storage.exists(storage.join(launch.run_dir, RUN_FILE))
+    try:
+        train(from_dict(json.loads(params["config"])), dataclasses.replace(launch, resume=is_begun))
+    except (FloatingPointError, ValueError) as error:
+        write_failure(launch.run_dir, error)

@@ -1,15 +1,24 @@
-"""A search space: which settings are tried, and the trials that follow. No Ray.
+"""A search space: which settings are tried. No Ray.
 
-A space is a Python file with a dict `SPACE`: dotted setting names to lists of values. Every
-combination of all lists is one candidate. A key that is a tuple of names moves these together:
+A space is a Python file with a dict `SPACE`: dotted setting names to what is tried of them. Every
+combination of all entries is one candidate:
+
+    from vibe_ray.tuning.spaces import log_uniform
 
     SPACE = {
         "losses.adversarial": [0.0, 0.5, 2.0],
-        ("data.window_length", "data.window_stride"): [(16, 16), (32, 32)],
+        "optim.generator_lr": log_uniform(1e-4, 1e-2),
+        ("data.window_length", "data.window_stride"): {"short": (16, 16), "long": (32, 32)},
     }
+
+A list holds values. A dict holds values, too, under the names that tables give them. A range is
+drawn from, so a space with one cannot be tried whole. A key that is a tuple of names moves its
+settings together. A file may also say `PAPER = "Table 3"`, the table of VIBE's paper whose
+published rows belong beside its results.
 """
 
-import itertools
+import json
+import math
 import random
 import runpy
 from collections.abc import Mapping, Sequence
@@ -17,100 +26,188 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.evaluation.published import PAPER_TABLES
 
-Space = Mapping[str | tuple[str, ...], Sequence[Any]]
+SHIPPED = Path(__file__).parents[2] / "tune_spaces"
+"""The spaces that come with the package; a command names them without folder and ending."""
+
 Settings = dict[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Trial:
-    """One training run of a search."""
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, each as likely, or each ratio of them as likely."""
 
-    candidate: int
-    """Number of the combination of settings; trials of one candidate differ in seed alone."""
+    low: float
+    high: float
+    is_log: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.low < self.high or not math.isfinite(self.high - self.low):
+            raise ValueError(f"a range from {self.low} to {self.high}: expected low < high")
+        if self.is_log and self.low <= 0:
+            raise ValueError(f"a logarithmic range from {self.low}: expected one above 0")
+
+    def draw(self, generator: random.Random) -> float:
+        """Draw a number."""
+        if not self.is_log:
+            return rounded(generator.uniform(self.low, self.high))
+        return rounded(math.exp(generator.uniform(math.log(self.low), math.log(self.high))))
+
+
+def uniform(low: float, high: float) -> Range:
+    """Numbers from `low` to `high`, each as likely."""
+    return Range(low, high)
+
+
+def log_uniform(low: float, high: float) -> Range:
+    """Numbers from `low` to `high`, as likely to be below as above their geometric mean."""
+    return Range(low, high, is_log=True)
+
+
+def rounded(number: float) -> float:
+    """Cut a drawn number to what people can read and type again."""
+    return float(f"{number:.4g}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of the alternatives of an entry."""
+
+    label: str
     settings: Settings
-    seed: int
-    config: TrainConfig
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A setting, or several that move together, and what is tried of them."""
+
+    names: tuple[str, ...]
+    choices: tuple[Choice, ...] = ()
+    range: Range | None = None
+    """Instead of choices, for a single setting."""
 
     @property
-    def name(self) -> str:
-        """Name of the trial's run, the same whenever the same search is planned."""
-        return f"candidate_{self.candidate:03d}_seed_{self.seed}"
+    def key(self) -> str:
+        """The setting's name, or all of them."""
+        return ", ".join(self.names)
+
+    def at(self, value: float) -> Choice:
+        """Return the choice of a number of the range."""
+        return Choice(_label(self.names[0], value), {self.names[0]: value})
+
+    def draw(self, generator: random.Random) -> Choice:
+        """Draw one alternative."""
+        if self.range is not None:
+            return self.at(self.range.draw(generator))
+        return generator.choice(self.choices)
+
+
+@dataclass(frozen=True)
+class Space:
+    entries: tuple[Entry, ...]
+    paper: str = ""
+    """Name of a table in `published.PAPER_TABLES`."""
+
+    @property
+    def has_ranges(self) -> bool:
+        """Whether it cannot be tried whole."""
+        return any(entry.range is not None for entry in self.entries)
+
+    @property
+    def names(self) -> list[str]:
+        """All settings, in order."""
+        return [name for entry in self.entries for name in entry.names]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what is tried as plain JSON values, entry by entry."""
+        return json.loads(json.dumps({entry.key: _plain(entry) for entry in self.entries}))
 
 
 def load_space(path: str) -> Space:
-    """Run a space file and return its `SPACE`.
+    """Run a space file and return what is in it.
+
+    Args:
+        path: Of a file, or the name of one that comes with the package.
 
     Raises:
         FileNotFoundError: No such file.
         ValueError: No `SPACE` in it, an empty one, or one of another form.
     """
-    if not Path(path).is_file():
+    file = Path(path) if Path(path).is_file() else SHIPPED / f"{path}.py"
+    if not file.is_file():
+        names = ", ".join(sorted(item.stem for item in SHIPPED.glob("*.py")))
         raise FileNotFoundError(
-            f"no search space {path}: expected a Python file with SPACE = {{...}}"
+            f"no search space {path}: expected a Python file with SPACE = {{...}}, or one of the "
+            f"package's: {names}"
         )
-    space = runpy.run_path(path).get("SPACE")
-    if not isinstance(space, Mapping) or not space:
-        raise ValueError(f"{path}: SPACE is {space!r}, expected a dict of setting names to lists")
-    for key, values in space.items():
-        _check_entry(path, key, values)
-    return space
+    content = runpy.run_path(str(file))
+    paper = content.get("PAPER", "")
+    if paper and paper not in PAPER_TABLES:
+        raise ValueError(f"{path}: PAPER is {paper!r}, expected one of {', '.join(PAPER_TABLES)}")
+    try:
+        return make_space(content.get("SPACE"), paper)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
-def _check_entry(path: str, key: Any, values: Any) -> None:
-    names = key if isinstance(key, tuple) else (key,)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"{path}: key {key!r}, expected a setting's name or a tuple of names")
-    if "seed" in names:
-        raise ValueError(f"{path}: 'seed' is no setting to search over: --seeds repeats over seeds")
-    if not isinstance(values, list) or not values:
-        raise ValueError(f"{path}: {key!r} is {values!r}, expected a list with at least one value")
-    if isinstance(key, tuple):
-        for value in values:
-            if not isinstance(value, tuple | list) or len(value) != len(key):
-                raise ValueError(f"{path}: {value!r} under {key!r}, expected {len(key)} values")
-
-
-def candidates(space: Space) -> list[Settings]:
-    """Return every combination of the space's values, the last key's changing fastest."""
-    return [
-        {name: value for part in parts for name, value in part.items()}
-        for parts in itertools.product(*(_alternatives(*entry) for entry in space.items()))
-    ]
-
-
-def _alternatives(key: str | tuple[str, ...], values: Sequence[Any]) -> list[Settings]:
-    if isinstance(key, tuple):
-        return [dict(zip(key, value, strict=True)) for value in values]
-    return [{key: value} for value in values]
-
-
-def plan_trials(config: TrainConfig, space: Space, num_seeds: int, limit: int = 0) -> list[Trial]:
-    """Return the trials of a grid search, seed by seed, so that early ones cover all candidates.
-
-    Args:
-        config: What the settings are changes of; its seed is the first one.
-        space: See the module's docstring.
-        num_seeds: Repetitions of every candidate.
-        limit: Try this many candidates, drawn without replacement; 0 means all of them. The draw
-            is the same every time.
+def make_space(space: Any, paper: str = "") -> Space:
+    """Check a space's form; what its settings are and may be is `candidates`' to check.
 
     Raises:
-        ValueError: An unknown setting (with the nearest one), or a value of a wrong type.
+        ValueError: Empty, or of another form than the module's docstring shows.
     """
-    if num_seeds < 1 or limit < 0:
-        raise ValueError(f"--seeds is {num_seeds} and --trials {limit}, expected at least 1 and 0")
-    numbered = list(enumerate(candidates(space)))
-    if 0 < limit < len(numbered):
-        numbered = sorted(random.Random(0).sample(numbered, limit), key=lambda item: item[0])
-    return [
-        Trial(
-            candidate=number,
-            settings=settings,
-            seed=config.seed + offset,
-            config=override(config, {**settings, "seed": config.seed + offset}),
+    if not isinstance(space, Mapping) or not space:
+        raise ValueError(f"SPACE is {space!r}, expected a dict of setting names to lists")
+    entries = tuple(_entry(key, values) for key, values in space.items())
+    names = [name for entry in entries for name in entry.names]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands in several entries, expected once")
+    return Space(entries, paper)
+
+
+def _entry(key: Any, values: Any) -> Entry:
+    names = key if isinstance(key, tuple) else (key,)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"key {key!r}, expected a setting's name or a tuple of names")
+    if "seed" in names:
+        raise ValueError("'seed' is no setting to search over: --seeds repeats over seeds")
+    if isinstance(values, Range) and len(names) == 1:
+        return Entry(names, range=values)
+    if not isinstance(values, list | dict) or not values:
+        raise ValueError(
+            f"{key!r} is {values!r}, expected a list with at least one value, a dict of names to "
+            "values, or uniform or log_uniform for a single setting"
         )
-        for offset in range(num_seeds)
-        for number, settings in numbered
-    ]
+    labels = values if isinstance(values, dict) else [None] * len(values)
+    listed = list(values.values() if isinstance(values, dict) else values)
+    if isinstance(key, tuple):
+        for value in listed:
+            if not isinstance(value, tuple | list) or len(value) != len(key):
+                raise ValueError(f"{value!r} under {key!r}, expected {len(key)} values")
+    else:
+        listed = [(value,) for value in listed]
+    settings = [dict(zip(names, value, strict=True)) for value in listed]
+    return Entry(names, tuple(map(_choice, labels, settings)))
+
+
+def _choice(label: str | None, settings: Settings) -> Choice:
+    return Choice(label or ", ".join(_label(*item) for item in settings.items()), settings)
+
+
+def _label(name: str, value: Any) -> str:
+    """Name a setting by its last two parts: short, and still told from its like elsewhere."""
+    return f"{'.'.join(name.split('.')[-2:])}={value}"
+
+
+def _plain(entry: Entry) -> Any:
+    if entry.range is not None:
+        kind = "log_uniform" if entry.range.is_log else "uniform"
+        return {kind: [entry.range.low, entry.range.high]}
+    return {choice.label: list(choice.settings.values()) for choice in entry.choices}
+
+
+def choice_labels(choices: Sequence[Choice]) -> str:
+    """Name a combination."""
+    return ", ".join(choice.label for choice in choices)

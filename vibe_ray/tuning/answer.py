@@ -1,0 +1,44 @@
+"""Writes what a search found: ranking.json, report.html, best/, and a table for the console.
+
+No Ray.
+"""
+
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from vibe_ray import storage
+from vibe_ray.training.loop import SCORE
+from vibe_ray.tuning.ranking import Outcome, Ranked, failures, rich_table, to_dict
+from vibe_ray.tuning.records import BEST, RANKING_FILE, Subject
+
+SCORE_TITLE = "PA-MPJPE, validation (mm)"
+
+
+def write_answer(directory: str, ranked: Sequence[Ranked], subject: Subject, command: str) -> None:
+    """Write the answer of a search into its folder and print it.
+
+    Raises:
+        ValueError: No trial finished, so there is no best one; the rest is written.
+    """
+    path = storage.join(directory, RANKING_FILE)
+    about = {"command": command, "data_hashes": subject.data_hashes}
+    storage.write_json(path, {**about, **to_dict(ranked, SCORE)})
+    console = Console()
+    console.print(rich_table(ranked, SCORE_TITLE))
+    for line in failures(ranked):
+        console.print(f"failed: {line}", style="red", markup=False, highlight=False)
+    best = ranked[0].best
+    if best is None:
+        raise ValueError(f"no trial finished; {path} says why")
+    copy_best(directory, best)
+
+
+def copy_best(directory: str, best: Outcome) -> str:
+    """Copy the best trial's best checkpoint to where it is easily found."""
+    target = storage.join(directory, BEST)
+    if best.checkpoint is None:
+        raise FileNotFoundError(f"{best.trial.name} has no checkpoint")
+    with storage.local_copy(best.checkpoint) as source:
+        storage.upload_directory(source, target)
+    return target
