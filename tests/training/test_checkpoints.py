@@ -47,7 +47,15 @@ def test_the_best_and_the_last_of_a_run(run_dir: str) -> None:
     assert find_checkpoint(run_dir) == f"{run_dir}/step_0000010"
     assert find_checkpoint(run_dir + "/", "last").endswith("/step_0000025")
     assert find_checkpoint(f"{run_dir}/step_0000020") == f"{run_dir}/step_0000020"
+    assert find_checkpoint(f"{run_dir}/best") == f"{run_dir}/step_0000010"
+    assert find_checkpoint(f"{run_dir}/last/") == f"{run_dir}/step_0000025"
     assert last_checkpoint(run_dir) == f"{run_dir}/step_0000025"
+
+
+def test_the_best_of_a_search(run_dir: str) -> None:
+    make(f"{run_dir}/trials/candidate_000_seed_0", 10, 20)
+    storage.write_bytes_atomic(f"{run_dir}/best/manifest.json", b"{}")
+    assert find_checkpoint(run_dir) == find_checkpoint(f"{run_dir}/best") == f"{run_dir}/best"
 
 
 def test_the_earlier_of_equals_is_best(run_dir: str) -> None:

@@ -53,10 +53,11 @@ def find_checkpoint(
     which: Literal["best", "last"] = "best",
     packaged_name: Literal["vibe", "frame_baseline"] = "vibe",
 ) -> str:
-    """Return a checkpoint directory's path, given it, the folder of a run, or `open`.
+    """Return a checkpoint directory's path, given it, the folder of a run or search, or `open`.
 
     Args:
-        path: A checkpoint directory, a run's folder, or `open` for packaged weights.
+        path: A checkpoint directory, a run's folder, that with `/best` or `/last` behind it, a
+            search's folder, or `open` for packaged weights.
         which: For a run's folder. A run that has not ended an epoch yet has only a last one.
         packaged_name: For `open`.
 
@@ -67,6 +68,11 @@ def find_checkpoint(
         return str(packaged(packaged_name))
     if storage.exists(storage.join(path, MANIFEST_FILE)):
         return path
+    if storage.exists(storage.join(path, "best", MANIFEST_FILE)):  # of a search
+        return storage.join(path, "best")
+    run_dir, _, name = path.rstrip("/").rpartition("/")
+    if name in ("best", "last") and complete_steps(run_dir):
+        return find_checkpoint(run_dir, "best" if name == "best" else "last")
     steps = complete_steps(path)
     if not steps:
         raise FileNotFoundError(
