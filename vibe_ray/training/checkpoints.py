@@ -71,7 +71,7 @@ def find_checkpoint(
     if storage.exists(storage.join(path, "best", MANIFEST_FILE)):  # of a search
         return storage.join(path, "best")
     run_dir, _, name = path.rstrip("/").rpartition("/")
-    if name in ("best", "last") and complete_steps(run_dir):
+    if run_dir and name in ("best", "last") and complete_steps(run_dir):
         return find_checkpoint(run_dir, "best" if name == "best" else "last")
     steps = complete_steps(path)
     if not steps:
