@@ -15,7 +15,7 @@ lie side by side as `nn.GRU` has them: reset r, update z, new n.
 
 import math
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -116,20 +116,21 @@ def gru_layer_backward(
     """
     x, w_ih, w_hh, states, gates, hidden = saved
     T, B, H = states.shape
-    before, after = (slice(1, None), slice(-1)) if reverse else (slice(-1), slice(1, None))
-    d_gates, d_new = _slopes(states, gates, hidden, before, after)
-    z = gates[..., H : 2 * H]
-    d_h = torch.empty(0)
-    for i, t in enumerate(_order(T, not reverse)):
-        d_h = grad[t] if i == 0 else d_h.add_(grad[t])
-        d_gates[t].unflatten(1, (3, H)).mul_(d_h.unsqueeze(1))
-        d_new[t].mul_(d_h)
-        if i < T - 1:
-            d_h = _add_product(d_h * z[t], d_gates[t].to(w_hh.dtype), w_hh)
+    d_gates, d_new = torch.empty_like(gates), torch.empty_like(states)
+    d_h = torch.zeros_like(states[0])
+    order = _order(T, not reverse)
+    for t, previous in zip(order, [*order[1:], None], strict=True):
+        d_h.add_(grad[t])
+        came_from = None if previous is None else states[previous]
+        _gate_gradients((d_h, came_from, gates[t], hidden[t]), d_gates[t], d_new[t])
+        if previous is not None:
+            d_h.mul_(gates[t, :, H : 2 * H])
+            _add_product(d_h, d_gates[t].to(w_hh.dtype), w_hh)
 
     dtype = x.dtype
-    from_state = d_gates.to(dtype)
-    d_w_hh = from_state[after].flatten(0, 1).T @ states[before].flatten(0, 1).to(dtype)
+    before, after = (slice(1, None), slice(-1)) if reverse else (slice(-1), slice(1, None))
+    d_state = d_gates.to(dtype)
+    d_w_hh = d_state[after].flatten(0, 1).T @ states[before].flatten(0, 1).to(dtype)
     d_b_hh = d_gates.sum(dim=(0, 1))
     d_gates[..., 2 * H :] = d_new  # the inputs' part of the new gate is not reset
     d_inputs = d_gates.to(dtype).view(T * B, 3 * H)
@@ -138,30 +139,33 @@ def gru_layer_backward(
     return d_x, d_w_ih, d_w_hh, d_gates.sum(dim=(0, 1)), d_b_hh
 
 
-def _slopes(
-    states: Tensor, gates: Tensor, hidden: Tensor, before: slice, after: slice
-) -> tuple[Tensor, Tensor]:
-    """Return by what a state's gradient is multiplied to give its gates', for all frames at once.
+def _gate_gradients(
+    given: tuple[Tensor, Tensor | None, Tensor, Tensor], d_gates: Tensor, d_new: Tensor
+) -> None:
+    """Differentiate one frame's gates, in small pieces that stay in the processor's cache.
 
-    Returns:
-        For the gates as the state feeds them (T, B, 3H), and for the new gate as the inputs feed it
-        (T, B, H).
+    Args:
+        given: The gradient of the frame's state (B, H), the state that it came from if any, the
+            gates (B, 3H) and the new gate's hidden part (B, H).
+        d_gates: Written: gradients of the gates as the state feeds them (B, 3H).
+        d_new: Written: gradient of the new gate as the inputs feed it (B, H).
     """
-    H = states.shape[-1]
-    r, z, n = gates.split(H, dim=-1)
-    slopes = torch.empty_like(gates)
-    of_r, of_z, of_n = slopes.split(H, dim=-1)
-    new = torch.addcmul(1 - z, 1 - z, n * n, value=-1)  # (1 - z) (1 - n^2)
-    torch.mul(new, r, out=of_n)
-    torch.mul(of_n, 1 - r, out=of_r).mul_(hidden)
-    torch.neg(n, out=of_z)  # the state before, less n; it is zero before the first frame
-    of_z[after].add_(states[before])
-    of_z.mul_(z).mul_(1 - z)
-    return slopes, new
+    d_h, came_from, gates, hidden = given
+    r, z, n = gates.chunk(3, dim=1)
+    d_r, d_z, d_n = d_gates.chunk(3, dim=1)
+    through_new = d_h * (1 - z)
+    torch.addcmul(through_new, through_new, n * n, value=-1, out=d_new)  # d_h (1 - z) (1 - n^2)
+    torch.mul(d_new, r, out=d_n)
+    torch.mul(d_n, 1 - r, out=d_r).mul_(hidden)
+    if came_from is None:
+        torch.neg(n, out=d_z)
+    else:
+        torch.sub(came_from, n, out=d_z)
+    d_z.mul_(z).mul_(through_new)
 
 
-def _order(num_frames: int, reverse: bool) -> Iterator[int]:
-    return iter(range(num_frames - 1, -1, -1) if reverse else range(num_frames))
+def _order(num_frames: int, reverse: bool) -> list[int]:
+    return list(range(num_frames))[:: -1 if reverse else 1]
 
 
 def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -212,10 +216,13 @@ def _(
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     x, w_ih, w_hh, _, _, ctx.reverse = inputs
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, w_ih, w_hh, *output)
 
 
-def _differentiate(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+def _differentiate(ctx: Any, grad: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
+    if grad is None:  # nobody made use of the states
+        return (None,) * 6
     needs_x = ctx.needs_input_grad[0]
     gradients = gru_layer_backward(grad, ctx.saved_tensors, ctx.reverse, needs_x)
     return gradients[0] if needs_x else None, *gradients[1:], None
