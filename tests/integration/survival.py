@@ -3,7 +3,8 @@
     python -m tests.integration.survival --kills 20 --workers 2
 
 Each kill is a SIGKILL at a random moment of a random process: a worker, the controller of Ray
-Train, or the driver, after which the command is given again with `--resume`. The networks of the
+Train, or the driver, after which the command is given again with `--resume`. Most moments are
+counted from a new checkpoint on, so that training goes on between them; some from the start. The networks of the
 last checkpoint must be equal byte for byte, and so must every metric of every epoch.
 """
 
@@ -15,11 +16,12 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.integration.processes import Process, descendants, started
-from vibe_ray.training.checkpoints import find_checkpoint
+from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
 from vibe_ray.training.reporting import read_metrics
 
 VICTIMS = ("worker", "controller", "driver")
@@ -34,6 +36,15 @@ NARROW = {
 }
 
 
+@dataclass(frozen=True)
+class Kill:
+    role: str
+    pause: float
+    """Seconds from the moment at which the victim may be killed to its end."""
+    early: bool
+    """Whether it may be killed before the run has made a new checkpoint."""
+
+
 @dataclass(kw_only=True)
 class Trial:
     """A training that is killed now and then."""
@@ -46,7 +57,8 @@ class Trial:
     checkpoint_steps: int = 7
     seed: int = 0
     log: Path = Path(os.devnull)
-    killed: list[tuple[str, float]] = field(default_factory=list)
+    killed: list[tuple[str, float, int]] = field(default_factory=list)
+    """Role, seconds after it could be killed, and the last checkpoint's step at that moment."""
 
     def command(self, name: str, *, resume: bool) -> list[str]:
         """The command line, as a user gives it."""
@@ -59,44 +71,43 @@ class Trial:
             *(["--resume"] if resume else []),
         ]
 
-    def run(self, name: str, victims: list[str], pauses: list[float]) -> None:
-        """Train to the end, killing one victim after the other.
-
-        Args:
-            name: Of the run.
-            victims: Roles, in turn.
-            pauses: Seconds from the moment at which the victim is there to its end.
-        """
-        left = list(zip(victims, pauses, strict=True))
-        resume = False
+    def run(self, name: str, kills: Sequence[Kill]) -> None:
+        """Train to the end, killing one victim after the other."""
+        left = list(kills)
+        run_dir = self.storage / name
+        resume, seen = False, 0
         while True:
             with (
                 self.log.open("ab") as log,
                 started(self.command(name, resume=resume), stdout=log, stderr=log) as driver,
             ):
                 while driver.poll() is None:
-                    if left and self._kill(driver.pid, *left[0], driver.known):
+                    step = max(complete_steps(str(run_dir)), default=0)
+                    ready = left and (left[0].early or step > seen)
+                    if ready and self._kill(driver.pid, left[0], driver.known):
                         left.pop(0)
+                        seen = max(complete_steps(str(run_dir)), default=0)
                     time.sleep(0.05)
-            resume = (self.storage / name / "run.json").exists()
+            resume = (run_dir / "run.json").exists()
             if driver.returncode == 0:
                 return
             if driver.returncode > 0:
                 raise RuntimeError(f"training ended with {driver.returncode}: see {self.log}")
 
-    def _kill(self, root: int, role: str, pause: float, known: dict[int, Process]) -> bool:
+    def _kill(self, root: int, kill: Kill, known: dict[int, Process]) -> bool:
         """Kill a process of a role; False when there is none yet."""
         below = descendants(root)
         known |= {process.pid: process for process in below}
-        found = [process for process in below if process.role == role]
+        found = [process for process in below if process.role == kill.role]
         if not found or (self.workers and "worker" not in {process.role for process in below}):
             return False
-        time.sleep(pause)
-        victim = random.Random(pause).choice(found)
+        time.sleep(kill.pause)
+        victim = random.Random(kill.pause).choice(found)
         if not victim.is_alive():
             return False
         victim.end()
-        self.killed.append((role, round(pause, 2)))
+        step = max(complete_steps(str(self.storage / "killed")), default=0)
+        self.killed.append((kill.role, round(kill.pause, 2), step))
         return True
 
 
@@ -123,16 +134,16 @@ def compare(trial: Trial, num_kills: int) -> dict[str, object]:
     roles = VICTIMS if trial.workers else ("driver",)
     victims = [roles[index % len(roles)] for index in range(num_kills)]
     chance.shuffle(victims)
-    pauses = [chance.uniform(0.0, 12.0) for _ in victims]  # starting takes some of them
+    kills = [Kill(role, chance.uniform(0.0, 4.0), chance.random() < 0.25) for role in victims]
     begun = time.monotonic()
-    trial.run("alone", [], [])
+    trial.run("alone", [])
     alone = time.monotonic()
-    trial.run("killed", victims, pauses)
+    trial.run("killed", kills)
     expected, found = (hashes(trial.storage / name) for name in ("alone", "killed"))
     rows = [measured(trial.storage / name) for name in ("alone", "killed")]
     return {
         "trial": {name: str(value) for name, value in asdict(trial).items() if name != "killed"},
-        "kills": dict(Counter(role for role, _ in trial.killed)),
+        "kills": dict(Counter(role for role, _, _ in trial.killed)),
         "moments": trial.killed,
         "networks_equal": expected == found,
         "metrics_equal": rows[0] == rows[1],
