@@ -4,8 +4,9 @@
 
 Each kill is a SIGKILL at a random moment of a random process: a worker, the controller of Ray
 Train, or the driver, after which the command is given again with `--resume`. Most moments are
-counted from a new checkpoint on, so that training goes on between them; some from the start. The networks of the
-last checkpoint must be equal byte for byte, and so must every metric of every epoch.
+counted from a new checkpoint on, so that training goes on between them; some from the start.
+The networks of the last checkpoint must be equal byte for byte, and so must every metric of every
+epoch.
 """
 
 import argparse
