@@ -2,6 +2,7 @@
 #
 #     make demo    prepare the open world, train, evaluate, write runs/demo/report.html
 #     make test    all tests
+#     make bench   the benchmarks, ours against plain PyTorch: ten minutes
 #
 # Variables: PYTHON (interpreter that makes .venv), SIZE=smoke (a demo of two minutes),
 # ARGS (handed to pytest), MOTION (folders of more motion for the encoder), PIP_TORCH_FLAGS (see
@@ -14,6 +15,7 @@ ARGS ?=
 MOTION ?=
 ENCODER ?= runs/encoder
 PIP_TORCH_FLAGS ?=
+BENCH ?=
 EXTRAS := serve,search,video,motion,dev
 
 PY := $(VENV)/bin/python
@@ -32,10 +34,10 @@ else
 endif
 RUN := runs/$(DEMO)
 
-.PHONY: help install demo test check format encoder clean-demo
+.PHONY: help install demo test bench check format encoder clean-demo
 
 help:
-	@echo "make demo | test | check | format | encoder | install   (see CONTRIBUTING.md)"
+	@echo "make demo | test | bench | check | format | encoder | install   (see CONTRIBUTING.md)"
 
 install: $(STAMP)
 
@@ -62,6 +64,10 @@ clean-demo:
 
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+
+# BENCH names some of them: make bench BENCH="--only step inference"
+bench: $(STAMP)
+	$(PY) -m tests.benchmarks.run $(BENCH)
 
 check: $(STAMP)
 	$(PY) -m ruff format --check .

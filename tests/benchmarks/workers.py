@@ -1,0 +1,324 @@
+"""What a second worker brings, and what Ray costs.
+
+Scaling, three ways: (A) one worker alone, (B) two that know nothing of each other, at the same
+time, (C) two that train one model. B against C is the price of communication; A against B is what
+they take from each other by sharing the machine, which is not ours to mend.
+
+Ray: the same loop over the same steps, in a bare process that reads its own data and as the one
+worker of a `TorchTrainer`, fed by Ray Data.
+"""
+
+import json
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from tests.benchmarks.measuring import Goal, Options, Report, Row, over
+from tests.benchmarks.processes import cpu_seconds, descendants
+from tests.benchmarks.setting import config_with, new_state, step_batch, write_shards
+from vibe_ray.config import TrainConfig, from_dict, to_dict
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.data.mixing import make_plan
+from vibe_ray.data.streams import local_step_batches
+from vibe_ray.training.meter import accumulate
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.step import adversarial_step
+
+Seconds = tuple[float, float]
+"""Wall clock and CPU time."""
+NUM_RANKS = 2
+TURN_STEPS = 2
+
+
+def scaling(folder: Path, options: Options) -> Report:
+    """From one worker to two, one thread each, 32 windows each."""
+    report = Report(title="From 1 to 2 workers, one thread and 32 windows each, gloo")
+    apart = [_Rank(folder, rank, together=False) for rank in range(NUM_RANKS)]
+    joined = [_Rank(folder, rank, together=True) for rank in range(NUM_RANKS)]
+    groups = {"A": apart[:1], "B": apart, "C": joined}
+    for ranks in (apart, joined):
+        _run(ranks, TURN_STEPS)
+    turns: dict[str, list[Seconds]] = {name: [] for name in groups}
+    for _ in range(options.repetitions):
+        for name, ranks in groups.items():
+            turns[name].append(_run(ranks, TURN_STEPS))
+    for rank in (*apart, *joined):
+        rank.end()
+    titles = {"A": "one alone", "B": "two without each other", "C": "two with one model"}
+    for name, title in titles.items():
+        for kind, unit in enumerate(("ms", "CPU ms")):
+            values = [1e3 * turn[kind] for turn in turns[name]]
+            report.rows.append(Row(name=f"{name}: {title}, a step", unit=unit, values=values))
+    goal = Goal(least=80, shown="88")
+    for kind, clock in enumerate(("wall clock", "CPU time")):
+        a, b, c = ([turn[kind] for turn in turns[name]] for name in groups)
+        efficiency = [100 * x for x in over(b, c)]
+        report.rows.append(
+            Row(name=f"efficiency B/C, {clock}", unit="%", values=efficiency, goal=goal)
+        )
+        shared = [100 * x for x in over(a, b)]
+        report.rows.append(Row(name=f"shared machine A/B, {clock}", unit="%", values=shared))
+    return report
+
+
+class _Rank:
+    """A process that trains when told to."""
+
+    def __init__(self, folder: Path, rank: int, *, together: bool) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ours, theirs = context.Pipe()
+        self._process = context.Process(
+            target=_serve_steps, args=(folder, rank, together, theirs), daemon=True
+        )
+        self._process.start()
+
+    def begin(self, num_steps: int) -> None:
+        self._ours.send(num_steps)
+
+    def result(self) -> Seconds:
+        return self._ours.recv()
+
+    def end(self) -> None:
+        self.begin(0)
+        self._process.join()
+
+
+def _run(ranks: Sequence[_Rank], num_steps: int) -> Seconds:
+    """Train at the same time; the slowest rank's wall clock and the ranks' mean CPU time."""
+    for rank in ranks:
+        rank.begin(num_steps)
+    walls, cpus = zip(*(rank.result() for rank in ranks), strict=True)
+    return max(walls), statistics.mean(cpus)
+
+
+def _serve_steps(folder: Path, rank: int, together: bool, connection: Connection) -> None:
+    torch.set_num_threads(1)
+    if together:
+        store = f"file://{folder / 'rendezvous'}"
+        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=NUM_RANKS)
+    config = config_with(folder)
+    state, batch = new_state(config, rank=rank), step_batch(config, seed=rank)
+    if together:
+        state.parallelize(DistributedDataParallel)
+    while num_steps := connection.recv():
+        start = time.perf_counter(), time.process_time()
+        for _ in range(num_steps):
+            adversarial_step(state, batch)
+        end = time.perf_counter(), time.process_time()
+        connection.send(tuple((b - a) / num_steps for a, b in zip(start, end, strict=True)))
+    if together:
+        dist.destroy_process_group()
+
+
+LOOP_STEPS, LOOP_WARM_UP = 30, 10
+LOOP_ROUNDS = 3
+QUIET = 0.8
+"""Load average below which the wall clock of one thread on two cores can be believed."""
+LOOP_SIZES = {
+    "generator.temporal_encoder.hidden_dim": 256,
+    "discriminator.hidden_dim": 256,
+    "epochs": 1,
+    "steps_per_epoch": LOOP_STEPS,
+}
+"""Networks of the open world's size: a step of some tenths of a second."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoopJob:
+    """What either loop is told."""
+
+    config: dict[str, Any]
+    out: str
+    driver: int = 0
+    """Process whose descendants are Ray's; 0 in a bare loop."""
+
+
+def ray_overhead(folder: Path, options: Options) -> Report:
+    """The training loop with Ray and without, by turns."""
+    report = Report(title="Ray: the training loop in a TorchTrainer and in a bare process")
+    changes = {name.replace(".", "__"): value for name, value in LOOP_SIZES.items()}
+    config = config_with(folder, **changes)
+    write_shards(folder / "data")
+    load = os.getloadavg()[0]
+    began = time.perf_counter()
+    _start_ray()
+    cluster = time.perf_counter() - began
+    is_quiet = load < QUIET
+    loops: dict[str, list[dict[str, float]]] = {"bare": [], "Ray": []}
+    for turn in range(LOOP_ROUNDS):
+        for name, run in (("bare", _run_bare), ("Ray", _run_on_ray)):
+            loops[name].append(run(config, folder / f"{name}_{turn}.json"))
+    report.rows = [
+        *_loop_rows(loops, is_quiet),
+        Row(name="start-up, bare: process to first step", unit="s", values=_of(loops, "bare")),
+        Row(name="start-up, Ray: fit() to first step", unit="s", values=_of(loops, "Ray")),
+        Row(name="start-up of the cluster itself", unit="s", values=[cluster]),
+    ]
+    report.notes.append(
+        f"{LOOP_STEPS - LOOP_WARM_UP} steps after {LOOP_WARM_UP} to warm up, {LOOP_ROUNDS} times; "
+        "times of a step are medians over the steps, data included."
+    )
+    if not is_quiet:
+        report.notes.append(
+            "Others were using the machine, so the wall clock says nothing about Ray and is not "
+            "held against its goal."
+        )
+    return report
+
+
+def _of(loops: dict[str, list[dict[str, float]]], name: str, key: str = "first") -> list[float]:
+    return [loop[key] for loop in loops[name]]
+
+
+def _loop_rows(loops: dict[str, list[dict[str, float]]], is_quiet: bool) -> list[Row]:
+    def more(key: str) -> list[float]:
+        ratios = over(_of(loops, "Ray", key), _of(loops, "bare", key))
+        return [100 * (ratio - 1) for ratio in ratios]
+
+    def milliseconds(name: str, key: str) -> list[float]:
+        return [1e3 * value for value in _of(loops, name, key)]
+
+    goal = Goal(most=3, shown="1")
+    waits = [100 * value for value in _of(loops, "Ray", "wait_share")]
+    return [
+        Row(name="a step, bare", unit="ms", values=milliseconds("bare", "wall")),
+        Row(name="a step, Ray", unit="ms", values=milliseconds("Ray", "wall")),
+        Row(name="a step, bare", unit="CPU ms", values=milliseconds("bare", "cpu")),
+        Row(name="a step, Ray's worker", unit="CPU ms", values=milliseconds("Ray", "cpu")),
+        Row(
+            name="per step, Ray's other processes",
+            unit="CPU ms",
+            values=milliseconds("Ray", "others"),
+            note="readers of data included",
+        ),
+        Row(
+            name="Ray's share of a step, wall clock",
+            unit="%",
+            values=more("wall"),
+            goal=goal if is_quiet else None,
+        ),
+        Row(name="Ray's share of a step, worker's CPU", unit="%", values=more("cpu"), goal=goal),
+        Row(name="share of time waiting for data, Ray", unit="%", values=waits, goal=Goal(most=3)),
+    ]
+
+
+def _start_ray() -> None:
+    from vibe_ray.training.cluster import connect
+
+    connect(1, "cpu")
+
+
+def _run_bare(config: TrainConfig, out: Path) -> dict[str, float]:
+    began = time.time()
+    job = json.dumps({"config": to_dict(config), "out": str(out)})
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.workers", job], check=True)
+    return _with_start(out, began)
+
+
+def _run_on_ray(config: TrainConfig, out: Path) -> dict[str, float]:
+    import ray.data
+    import ray.train
+    import ray.train.torch
+
+    from vibe_ray.training.checkpoints import Cadence
+    from vibe_ray.training.worker import STREAM, StepData, WorkerJob
+
+    plan = make_plan(config.data, config.seed)
+    began = time.time()
+    job = WorkerJob(
+        config=to_dict(config),
+        run_dir=str(out.with_suffix("")),
+        plan=plan,
+        cadence=Cadence(),
+        hang_seconds=600,
+    )
+    trainer = ray.train.torch.TorchTrainer(
+        ray_loop,
+        train_loop_config={
+            "job": LoopJob(config=to_dict(config), out=str(out), driver=os.getpid())
+        },
+        scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
+        run_config=ray.train.RunConfig(storage_path=str(out.parent / "ray"), name=out.stem),
+        datasets={STREAM: ray.data.from_items([])},
+        dataset_config=StepData(job),
+    )
+    trainer.fit()
+    return _with_start(out, began)
+
+
+def _with_start(out: Path, began: float) -> dict[str, float]:
+    found: dict[str, float] = json.loads(out.read_text())
+    found["first"] -= began
+    return found
+
+
+def ray_loop(loop_config: dict[str, LoopJob]) -> None:
+    """Body of Ray's worker."""
+    import functools
+
+    import ray.train
+    import ray.train.torch
+
+    from vibe_ray.data.streams import step_batches
+    from vibe_ray.training.worker import STREAM
+
+    job = loop_config["job"]
+    state = TrainState.create(from_dict(job.config), torch.device("cpu"))
+    state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
+    _loop(state, step_batches(ray.train.get_dataset_shard(STREAM), 0, 0), job)
+
+
+def bare_loop(job: LoopJob) -> None:
+    """The same without Ray."""
+    config = from_dict(job.config)
+    state = TrainState.create(config, torch.device("cpu"))
+    plan = make_plan(config.data, config.seed)
+    _loop(state, local_step_batches(plan, 0, config.num_steps), job)
+
+
+def _loop(state: TrainState, batches: Iterator[StepBatch], job: LoopJob) -> None:
+    """Train as `training.loop.run_epochs` does, and write down what each step took."""
+    torch.set_num_threads(1)
+    first, others = 0.0, 0.0
+    steps: list[tuple[float, float, float]] = []
+    for step in range(state.config.num_steps):
+        if step == LOOP_WARM_UP:
+            others = _others(job)
+        start, cpu = time.perf_counter(), time.process_time()
+        batch = next(batches)
+        waited = time.perf_counter() - start
+        accumulate(state.meter, adversarial_step(state, batch.to(state.device)), step)
+        steps.append((time.perf_counter() - start, time.process_time() - cpu, waited))
+        first = first or time.time()
+    walls, cpus, waits = zip(*steps[LOOP_WARM_UP:], strict=True)
+    found = {
+        "first": first,
+        "wall": statistics.median(walls),
+        "cpu": statistics.median(cpus),
+        "wait_share": sum(waits) / sum(walls),
+        "others": (_others(job) - others) / len(walls),
+    }
+    Path(job.out).write_text(json.dumps(found))
+
+
+def _others(job: LoopJob) -> float:
+    """CPU time of Ray's processes so far, without this one and without the driver."""
+    if not job.driver:
+        return 0.0
+    return sum(cpu_seconds(pid) for pid in descendants(job.driver) - {os.getpid()})
+
+
+if __name__ == "__main__":
+    bare_loop(LoopJob(**json.loads(sys.argv[1])))
