@@ -32,9 +32,10 @@ from vibe_ray.body.skeletons import (
 OPEN_BODY = Path(__file__).parent / "open_body" / "open_body.npz"
 NUM_JOINTS = len(SMPL_JOINTS)
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
-# Bodies skinned at a time. Their per-vertex transforms, 0.3 MB each, should stay in a CPU's cache;
-# an accelerator rather wants few launches.
-SKIN_CHUNK = {"cpu": 16}
+# Bodies skinned at a time. A CPU wants enough of them for its matrix products to run well (16 take
+# half as long again) and no more, since their per-vertex transforms are 0.3 MB each; an accelerator
+# rather wants few launches.
+SKIN_CHUNK = {"cpu": 64}
 SKIN_CHUNK_ACCELERATOR = 512
 
 _SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
