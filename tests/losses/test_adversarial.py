@@ -5,6 +5,7 @@ from vibe_ray.losses.adversarial import (
     discriminator_fake_term,
     discriminator_real_term,
     generator_term,
+    turn_gradient,
 )
 
 
@@ -35,3 +36,34 @@ def test_nobody_descends_once_the_goal_is_reached() -> None:
         fn(score).total.backward()
         assert score.grad is not None
         assert torch.equal(score.grad, torch.zeros(3))
+
+
+def naive_scores(motion: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return (motion @ weight).tanh().sum(dim=1)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1.0, -3.0, 1e6])
+def test_one_backward_pass_serves_both_players(offset: float) -> None:
+    torch.manual_seed(0)
+    motion = torch.randn(5, 4, 3, dtype=torch.float64, requires_grad=True)
+    weight = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    (of_motion,) = torch.autograd.grad(
+        generator_term(naive_scores(motion, weight) + offset).total, motion
+    )
+    (of_weight,) = torch.autograd.grad(
+        discriminator_fake_term(naive_scores(motion.detach(), weight) + offset).total, weight
+    )
+    made = motion * 1.0  # what a generator makes is no leaf
+    score = turn_gradient(made, naive_scores(made, weight) + offset)
+    discriminator_fake_term(score).total.backward()
+    torch.testing.assert_close(motion.grad, of_motion, rtol=1e-12, atol=0)
+    torch.testing.assert_close(weight.grad, of_weight, rtol=1e-12, atol=0)
+
+
+def test_a_score_of_nothing_still_draws_the_generator_on() -> None:
+    motion = torch.zeros(2, 4, requires_grad=True)
+    made = motion * 1.0
+    score = turn_gradient(made, made.sum(dim=1))
+    assert (score.detach().abs() < 1e-11).all()
+    discriminator_fake_term(score).total.backward()
+    torch.testing.assert_close(motion.grad, torch.full((2, 4), -2.0), rtol=1e-6, atol=0)

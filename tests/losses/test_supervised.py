@@ -8,7 +8,7 @@ from torch import Tensor
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.batches import PoseBatch
 from vibe_ray.losses.masked import MaskedTerm
-from vibe_ray.losses.supervised import supervised_terms
+from vibe_ray.losses.supervised import supervised_counts, supervised_terms
 
 B, T = 4, 3
 
@@ -73,6 +73,12 @@ def naive_terms(output: Output, batch: PoseBatch) -> dict[str, Tensor]:
 
 def mean(term: MaskedTerm) -> Tensor:
     return term.total / term.count.clamp(min=1)
+
+
+def test_counts_are_known_without_an_estimate() -> None:
+    batch = made_up_batch()
+    counts = supervised_counts(batch)
+    assert counts == {name: term.count for name, term in made_up_output().terms(batch).items()}
 
 
 @pytest.mark.parametrize("name", ["kp_2d", "kp_3d", "pose", "betas"])

@@ -33,8 +33,17 @@ SHAPES = {"even": (6, 4, 8), "uneven": (5, 4, 7), "no 2D": (0, 5, 3), "no 3D": (
 """2D, 3D and motion windows of a global batch."""
 
 
-def parity_config() -> TrainConfig:
-    return tiny(**NO_DROPOUT)
+VARIANTS: dict[str, dict[str, Any]] = {
+    "separate passes": {"optim.one_pass": False},
+    "D every other step": {"optim.discriminator_every": 2},
+    "micro-batches": {"optim.accumulate": 2},
+    "clipped": {"optim.gradient_clip": 0.5, "optim.average_decay": 0.9},
+}
+"""Settings under which two workers must compute what one would, too; at the uneven shape."""
+
+
+def parity_config(**changes: Any) -> TrainConfig:
+    return tiny(**NO_DROPOUT, **changes)
 
 
 def run_steps(
@@ -75,7 +84,10 @@ def work(rank: int, folder: Path, data: str) -> None:
         name: run_steps(parity, shape, PARITY_STEPS, rank, NUM_RANKS)
         for name, shape in SHAPES.items()
     }
-    outcome["replicas"] = run_steps(tiny(**DROPOUT), SHAPES["uneven"], 4, rank, NUM_RANKS)
+    for name, changes in VARIANTS.items():
+        config = parity_config(**changes)
+        outcome[name] = run_steps(config, SHAPES["uneven"], PARITY_STEPS, rank, NUM_RANKS)
+    outcome["replicas"] = run_steps(tiny(**DROPOUT), SHAPES["uneven"], 30, rank, NUM_RANKS)
     outcome["nan"] = nan_on_the_last_rank(rank)
     outcome["validation"] = validate(tiny_state(tiny(data__root=data), rank))
     torch.save(outcome, folder / f"rank_{rank}.pt")

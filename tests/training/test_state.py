@@ -59,6 +59,23 @@ def test_a_run_taken_up_again_goes_on_bit_for_bit(tmp_path: Path) -> None:
     assert reduce_means(whole.meter) == reduce_means(second.meter)
 
 
+def test_an_average_is_what_is_stored_and_both_go_on_bit_for_bit(tmp_path: Path) -> None:
+    config = tiny(**DROPOUT, optim__average_decay=0.9, optim__generator_lr=1e-3)
+    whole, first, second = tiny_state(config), tiny_state(config), tiny_state(config)
+    advance(whole, 5)
+    advance(first, 2)
+    path = saved(first, tmp_path / "checkpoint")
+    stored = load_weights(path, GENERATOR_FILE)
+    assert largest_difference(stored, dict(first.best_generator.state_dict())) == 0
+    assert largest_difference(stored, dict(first.generator.state_dict())) > 1e-5
+    assert largest_difference(stored, dict(load_generator(path)[1].state_dict())) == 0
+    second.load(path)
+    advance(second, 3)
+    assert largest_difference(weights_of(whole), weights_of(second)) == 0
+    averages = (dict(state.best_generator.state_dict()) for state in (whole, second))
+    assert largest_difference(*averages) == 0
+
+
 def test_plateau_schedules_go_on_after_loading(tmp_path: Path) -> None:
     def rates(state: TrainState, scores: list[float]) -> list[list[float]]:
         seen = []

@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 
 from tests.training.naive_step import NaiveTrainer
-from tests.training.ranks import PARITY_STEPS, SHAPES, Outcome, parity_config, run_steps
+from tests.training.ranks import (
+    PARITY_STEPS,
+    SHAPES,
+    VARIANTS,
+    Outcome,
+    parity_config,
+    run_steps,
+)
 from tests.training.tiny import (
     DROPOUT,
     NO_DROPOUT,
@@ -61,9 +68,13 @@ def naive_weights(naive: NaiveTrainer) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("dtype", "tolerance"), [(torch.float64, 1e-8), (torch.float32, 1e-6)], ids=["f64", "f32"]
 )
-@pytest.mark.parametrize("pool", ["attention", "concat"])
-def test_updates_are_those_of_the_paper(dtype: torch.dtype, tolerance: float, pool: str) -> None:
-    state, naive = make_pair(dtype, discriminator__pool=pool)
+@pytest.mark.parametrize(
+    ("pool", "one_pass"), [("attention", True), ("attention", False), ("concat", True)]
+)
+def test_updates_are_those_of_the_paper(
+    dtype: torch.dtype, tolerance: float, pool: str, one_pass: bool
+) -> None:
+    state, naive = make_pair(dtype, discriminator__pool=pool, optim__one_pass=one_pass)
     before = weights_of(state)
     for step in range(2):
         batch = in_precision(random_batch(2, 3, 4, seed=step), dtype)
@@ -72,6 +83,87 @@ def test_updates_are_those_of_the_paper(dtype: torch.dtype, tolerance: float, po
         assert found == pytest.approx(expected, rel=tolerance)
         assert largest_difference(weights_of(state), naive_weights(naive)) < tolerance
     assert largest_difference(before, weights_of(state)) > 4e-5  # something was to be seen
+
+
+def gradients_of(state: TrainState) -> dict[str, Tensor]:
+    """What the last step descended, by network and name."""
+    networks = {"generator": state.generator, "discriminator": state.discriminator}
+    return {
+        f"{network}.{name}": value.grad.clone()
+        for network, module in networks.items()
+        for name, value in module.named_parameters()
+        if value.grad is not None
+    }
+
+
+def in_float64(**changes: object) -> TrainState:
+    state = tiny_state(tiny(**NO_DROPOUT, **changes))
+    for module in (state.generator, state.discriminator, state.keypoints):
+        module.double()
+    return state
+
+
+def step_in_float64(batch: StepBatch, **changes: object) -> dict[str, Tensor]:
+    """Take one step and return gradients and metrics."""
+    state = in_float64(**changes)
+    metrics = adversarial_step(state, in_precision(batch, torch.float64))
+    return gradients_of(state) | metrics
+
+
+def test_one_pass_gives_both_players_what_separate_passes_do() -> None:
+    batch = random_batch(2, 3, 4)
+    together = step_in_float64(batch, optim__one_pass=True)
+    apart = step_in_float64(batch, optim__one_pass=False)
+    assert largest_difference(together, apart) < 1e-12
+
+
+@pytest.mark.parametrize("one_pass", [True, False])
+@pytest.mark.parametrize("shape", [(4, 3, 5), (0, 3, 2), (3, 0, 1)], ids=str)
+@pytest.mark.parametrize("num_parts", [2, 3, 50])
+def test_micro_batches_add_up_to_the_share(
+    num_parts: int, shape: tuple[int, int, int], one_pass: bool
+) -> None:
+    """Also where the parts are uneven, lack a kind of supervision, or were to be too many."""
+    batch = random_batch(*shape)
+    whole = step_in_float64(batch, optim__one_pass=one_pass)
+    parts = step_in_float64(batch, optim__one_pass=one_pass, optim__accumulate=num_parts)
+    assert largest_difference(whole, parts) < 1e-11
+
+
+def test_a_long_gradient_is_shortened_network_by_network() -> None:
+    batch, bound = random_batch(2, 3, 4), 1e-3
+    free = step_in_float64(batch)
+    bounded = step_in_float64(batch, optim__gradient_clip=bound)
+    loose = step_in_float64(batch, optim__gradient_clip=1e9)
+    assert largest_difference(free, loose) == 0
+    for network in ("generator.", "discriminator."):
+        names = [name for name in free if name.startswith(network)]
+        norm = torch.stack([free[name].norm() for name in names]).norm()
+        assert norm > 2 * bound
+        for name in names:
+            expected = free[name] * (bound / norm)
+            torch.testing.assert_close(bounded[name], expected, rtol=1e-2, atol=0)
+
+
+def test_the_average_follows_the_weights() -> None:
+    decay, expected = 0.6, None
+    state = tiny_state(tiny(optim__average_decay=decay, optim__generator_lr=1e-2))
+    for step in range(1, 8):
+        before = {k: v.clone() for k, v in state.generator.state_dict().items()}
+        expected = before if expected is None else expected
+        adversarial_step(state, random_batch(2, 3, 4, seed=step))
+        kept = min(decay, step / (step + 9))  # 0.1, 2/11, ...: 0.6 from the fourteenth on
+        raw = state.generator.state_dict()
+        expected = {k: kept * v + (1 - kept) * raw[k] for k, v in expected.items()}
+        found = dict(state.best_generator.state_dict())
+        assert largest_difference(found, expected) < 1e-6
+        assert largest_difference(found, raw) > 1e-4
+    assert not any(p.requires_grad for p in state.best_generator.parameters())
+
+
+def test_without_an_average_the_generator_itself_is_best() -> None:
+    state = tiny_state(tiny())
+    assert state.best_generator is state.generator
 
 
 def changed(state: TrainState, before: dict[str, Tensor], network: str) -> bool:
@@ -169,9 +261,10 @@ def test_ranks_draw_different_dropout(ranks: list[Outcome]) -> None:
     assert fakes[0] != fakes[1]
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", [*SHAPES, *VARIANTS])
 def test_two_workers_compute_what_one_would(ranks: list[Outcome], name: str) -> None:
-    alone = run_steps(parity_config(), SHAPES[name], PARITY_STEPS, rank=0, num_ranks=1)
+    config, shape = parity_config(**VARIANTS.get(name, {})), SHAPES.get(name, SHAPES["uneven"])
+    alone = run_steps(config, shape, PARITY_STEPS, rank=0, num_ranks=1)
     together = ranks[0][name]
     assert largest_difference(ranks[0][name]["weights"], ranks[1][name]["weights"]) == 0
     assert largest_difference(alone["weights"], together["weights"]) < 1e-5

@@ -1,0 +1,71 @@
+"""What half-precision products change, and what they leave alone."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.tiny import DROPOUT, NO_DROPOUT, random_batch, tiny, tiny_state
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.step import adversarial_step
+
+WIDE = {
+    "generator.temporal_encoder.hidden_dim": 64,
+    "generator.regressor.hidden_dim": 64,
+    "discriminator.hidden_dim": 64,
+}
+NO_SHORTCUT = dict.fromkeys(NO_DROPOUT, 1e-12)
+"""Dropout that drops nothing: at zero exactly the regressor multiplies its layers first."""
+
+
+def gradients(state: TrainState, network: str) -> Tensor:
+    found = getattr(state, network).parameters()
+    return torch.cat([p.grad.flatten() for p in found if p.grad is not None])
+
+
+@pytest.mark.parametrize("dropout", [NO_DROPOUT, NO_SHORTCUT, DROPOUT], ids=["0", "none", "some"])
+@pytest.mark.parametrize("one_pass", [True, False])
+def test_half_precision_products_hardly_change_a_step(
+    one_pass: bool, dropout: dict[str, Any]
+) -> None:
+    states = {}
+    for precision in ("fp32", "bf16"):
+        config = tiny(**WIDE, **dropout, precision=precision, optim__one_pass=one_pass)
+        states[precision] = tiny_state(config)
+    batch = random_batch(4, 4, 8)
+    metrics = {name: adversarial_step(state, batch) for name, state in states.items()}
+    for name, expected in metrics["fp32"].items():
+        assert float(metrics["bf16"][name]) == pytest.approx(float(expected), rel=5e-3, abs=1e-4)
+    total = "train/generator/total"
+    assert float(metrics["bf16"][total]) == pytest.approx(float(metrics["fp32"][total]), rel=1e-3)
+    for network in ("generator", "discriminator"):
+        exact, found = (gradients(states[name], network) for name in ("fp32", "bf16"))
+        assert 0 < float((found - exact).norm() / exact.norm()) < 1e-2
+
+
+def test_weights_gradients_and_moments_stay_in_float32() -> None:
+    state = tiny_state(tiny(**DROPOUT, precision="bf16", optim__average_decay=0.9))
+    adversarial_step(state, random_batch(2, 3, 4))
+    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
+        for parameter, moments in optimizer.state.items():
+            assert parameter.dtype == parameter.grad.dtype == torch.float32
+            assert moments["exp_avg"].dtype == moments["exp_avg_sq"].dtype == torch.float32
+    assert {p.dtype for p in state.best_generator.parameters()} == {torch.float32}
+
+
+def test_bodies_and_scores_leave_the_networks_in_float32() -> None:
+    state = tiny_state(tiny(precision="bf16"))
+    with state.products():
+        params = state.generator(torch.randn(2, 5, state.config.generator.feature_dim))
+        score = state.discriminator(torch.randn(2, 5, 69))
+    assert {x.dtype for x in vars(params).values()} == {torch.float32}
+    assert score.dtype == torch.float32
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32"])
+def test_other_precisions_are_the_same_on_a_cpu(precision: str) -> None:
+    batch = random_batch(2, 3, 4)
+    found = adversarial_step(tiny_state(tiny(precision=precision)), batch)
+    expected = adversarial_step(tiny_state(tiny()), batch)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
