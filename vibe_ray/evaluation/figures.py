@@ -90,10 +90,11 @@ class Trace:
     """(N,)."""
 
 
-def learning_curves(runs: Sequence[Run]) -> dict[str, bytes]:
+def learning_curves(runs: Sequence[Run], has_legend: bool = True) -> dict[str, bytes]:
     """Draw every plot of `CURVES` for which a run has a metric.
 
-    Runs with the same label (seeds of one method) share a color and an entry in the legend.
+    Runs with the same label (seeds of one method) share a color and an entry in the legend. More
+    labels than a narrow plot can name want a legend elsewhere.
 
     Returns:
         Title -> SVG.
@@ -101,26 +102,27 @@ def learning_curves(runs: Sequence[Run]) -> dict[str, bytes]:
     plots = {}
     for title, names in CURVES.items():
         with mpl.rc_context(STYLE):
-            figure, axes = _axes(NARROW)
+            figure, axes = new_axes(NARROW)
             axes.ticklabel_format(axis="y", scilimits=(-3, 5))
             if _draw_curves(axes, runs, names):
                 axes.set(xlabel="step")
-                _legend(axes, "lower right")
-                plots[title] = _svg(figure)
+                if has_legend:
+                    _legend(axes, "lower right")
+                plots[title] = to_svg(figure)
     return plots
 
 
 def trace_plot(traces: Sequence[Trace], fps: float, ylabel: str) -> bytes:
     """Draw numbers over time, the first trace (the truth) below the others; returns an SVG."""
     with mpl.rc_context(STYLE):
-        figure, axes = _axes(WIDE)
+        figure, axes = new_axes(WIDE)
         for order, trace in enumerate(traces):
             seconds = np.arange(len(trace.values)) / fps
             width = 2.4 if order == 0 else 1.2
             axes.plot(seconds, trace.values, color=trace.color, label=trace.label, linewidth=width)
         axes.set(xlabel="seconds", ylabel=ylabel, xmargin=0.01)
         _legend(axes, "lower left")
-        return _svg(figure)
+        return to_svg(figure)
 
 
 def _draw_curves(axes: Axes, runs: Sequence[Run], names: Sequence[str]) -> bool:
@@ -139,7 +141,8 @@ def _draw_curves(axes: Axes, runs: Sequence[Run], names: Sequence[str]) -> bool:
     return bool(seen)
 
 
-def _axes(inches: tuple[float, float]) -> tuple[Figure, Axes]:
+def new_axes(inches: tuple[float, float]) -> tuple[Figure, Axes]:
+    """A figure of one plot; in `STYLE`, if that is the context."""
     figure = Figure(figsize=inches, facecolor="white", layout="constrained")
     return figure, figure.add_subplot()
 
@@ -157,7 +160,8 @@ def _legend(axes: Axes, side: Literal["lower left", "lower right"]) -> None:
     )
 
 
-def _svg(figure: Figure) -> bytes:
+def to_svg(figure: Figure) -> bytes:
+    """The same bytes for the same figure."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -96,18 +96,23 @@ def write_report(path: str, report: Report) -> None:
 
 def render(report: Report) -> str:
     """Return the page."""
-    body = (
+    body = [
         _tiles(report.comparison),
         section("Results", _results(report.comparison), "results"),
         *(_picture(picture) for picture in report.pictures),
-        _curves(report.curves),
+        curves_section(report.curves),
         _sequences(report.results),
-        _published(report.comparison),
-        section("What was run", _facts(report.facts), "facts"),
+        published_section(report.comparison),
+        facts_section(report.facts),
         section("What the numbers mean", _meanings(report.comparison)),
-    )
+    ]
+    return page(report.title, report.summary, body)
+
+
+def page(title: str, summary: str, sections: Sequence[str]) -> str:
+    """Return a page of sections, which are HTML."""
     return Template(TEMPLATE.read_text(encoding="utf-8")).substitute(
-        title=escape(report.title), summary=escape(report.summary), body="\n".join(body)
+        title=escape(title), summary=escape(summary), body="\n".join(sections)
     )
 
 
@@ -163,14 +168,15 @@ def _picture(picture: Picture) -> str:
     return section(escape(picture.title), caption + content, css)
 
 
-def _curves(curves: Mapping[str, bytes]) -> str:
+def curves_section(curves: Mapping[str, bytes], above: str = "") -> str:
+    """Plots side by side, below other HTML."""
     if not curves:
         return ""
     plots = "".join(
         f"<figure><figcaption>{escape(title)}</figcaption>{image(svg, 'svg', title)}</figure>"
         for title, svg in curves.items()
     )
-    return section("Learning curves", div("curves", plots))
+    return section("Learning curves", above + div("curves", plots))
 
 
 def _sequences(results: Mapping[str, EvaluationResult]) -> str:
@@ -190,7 +196,8 @@ def _sequences(results: Mapping[str, EvaluationResult]) -> str:
     return section("Sequence by sequence", f"<details>{summary}{content}</details>")
 
 
-def _published(comparison: Comparison) -> str:
+def published_section(comparison: Comparison) -> str:
+    """The published numbers, and whether ours may be compared with them."""
     if not comparison.published:
         return ""
     names = published_metrics(comparison)
@@ -212,10 +219,10 @@ def _published(comparison: Comparison) -> str:
     )
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    return table(
-        (), [[escape(name), f"<code>{escape(value)}</code>"] for name, value in facts.items()], 2
-    )
+def facts_section(facts: Mapping[str, str]) -> str:
+    """What was run."""
+    rows = [[escape(name), f"<code>{escape(value)}</code>"] for name, value in facts.items()]
+    return section("What was run", table((), rows, 2), "facts")
 
 
 def _meanings(comparison: Comparison) -> str:
