@@ -1,0 +1,136 @@
+"""Kills a run's object store in the middle of an epoch, and compares its end with another run.
+
+    python -m tests.integration.outage --folder outage --seconds 20
+
+Data are streamed from the store and checkpoints written to it. It is killed, comes back after some
+seconds, and the run must end with the same networks byte for byte and the same metrics: no window
+was lost and none came twice. No file of the run and no line that it printed may hold the secret.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.data import noise
+from tests.integration.object_server import SECRET_KEY, ObjectServer
+from tests.integration.processes import started
+from tests.integration.survival import NARROW
+from vibe_ray import storage
+from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
+from vibe_ray.training.reporting import read_metrics
+
+
+def main() -> None:
+    """Parse, train twice, print; exit with 1 when anything differs."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--folder", type=Path, required=True, help="new or empty, for all files")
+    parser.add_argument("--seconds", type=float, default=20.0, help="how long the store is away")
+    parser.add_argument("--workers", type=int, default=2)
+    args = parser.parse_args()
+    result = compare(args.folder, args.seconds, args.workers)
+    print(json.dumps(result, indent=2))
+    sys.exit(not all(result[name] for name in CHECKS))
+
+
+CHECKS = ("networks_equal", "metrics_equal", "no_secret")
+
+
+def compare(folder: Path, seconds: float, workers: int, steps: int = 300) -> dict[str, object]:
+    """Train undisturbed and with an outage; return what differs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with ObjectServer(folder / "store") as server:
+        os.environ |= server.environment
+        bucket = server.create_bucket("open-world")
+        trial = Trial(folder, bucket, workers, steps)
+        noise.write_all(trial.data)
+        trial.run("alone")
+        killed_at = trial.run("killed", Outage(server, seconds))
+        expected, found = (networks(f"{trial.runs}/{name}") for name in ("alone", "killed"))
+        rows = [measured(f"{trial.runs}/{name}") for name in ("alone", "killed")]
+        texts = [storage.read_bytes(path) for path in storage.list_files(trial.runs)]
+    texts.append((folder / "log.txt").read_bytes())
+    return {
+        "workers": workers,
+        "seconds_away": seconds,
+        "away_after_step": killed_at,
+        "networks_equal": expected == found,
+        "metrics_equal": rows[0] == rows[1],
+        "no_secret": not any(SECRET_KEY.encode() in text for text in texts),
+        "files_searched": len(texts),
+    }
+
+
+@dataclass(frozen=True)
+class Outage:
+    server: ObjectServer
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A training from and to a bucket."""
+
+    folder: Path
+    bucket: str
+    workers: int
+    steps: int
+
+    @property
+    def data(self) -> str:
+        """Where the data are."""
+        return f"{self.bucket}/data"
+
+    @property
+    def runs(self) -> str:
+        """Where runs are written."""
+        return f"{self.bucket}/runs"
+
+    def command(self, name: str) -> list[str]:
+        """The command line, as a user gives it."""
+        changes = {**NARROW, "epochs": 2, "steps_per_epoch": self.steps}
+        return [
+            *(sys.executable, "-m", "vibe_ray.train", "--recipe", "smoke", "--name", name),
+            *("--data", self.data, "--storage", self.runs, "--workers", str(self.workers)),
+            *("--checkpoint-steps", "20"),
+            *(f"--set={path}={value}" for path, value in changes.items()),
+        ]
+
+    def run(self, name: str, outage: Outage | None = None) -> int:
+        """Train; return the step after whose checkpoint the store went away."""
+        step = 0
+        with (
+            (self.folder / "log.txt").open("ab") as log,
+            started(self.command(name), stdout=log, stderr=log) as driver,
+        ):
+            if outage is not None:
+                while driver.poll() is None and not step:
+                    step = max(complete_steps(f"{self.runs}/{name}"), default=0)
+                    time.sleep(0.2)
+                outage.server.kill()
+                time.sleep(outage.seconds)
+                outage.server.start()
+            if driver.wait():
+                raise RuntimeError(f"training ended with {driver.returncode}: see {log.name}")
+        return step
+
+
+def networks(run_dir: str) -> dict[str, bytes]:
+    """Return the networks of a run's last checkpoint."""
+    with storage.local_copy(find_checkpoint(run_dir, "last")) as directory:
+        return {path.name: path.read_bytes() for path in directory.glob("*.safetensors")}
+
+
+def measured(run_dir: str) -> list[dict[str, float]]:
+    """Return the metrics of all epochs but those of the machine."""
+    return [
+        {name: value for name, value in row.items() if not name.startswith("system/")}
+        for row in read_metrics(run_dir)
+    ]
+
+
+if __name__ == "__main__":
+    main()
