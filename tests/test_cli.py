@@ -77,3 +77,21 @@ def test_an_unknown_setting_ends_in_the_suggestion(capsys: pytest.CaptureFixture
 
 def test_logging_is_left_to_the_commands() -> None:
     assert not logging.getLogger("vibe_ray").handlers
+
+
+@pytest.mark.parametrize("flag", [["--data"], ["--recipe", "smoke", "--storage"]])
+def test_a_store_that_does_not_answer_is_told_at_once(
+    flag: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "AKIATESTONLY",
+        "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
+    }.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        train.main([*flag, "s3://bucket/prefix", "--workers", "0"])
+    message = capsys.readouterr().err
+    assert "cannot reach bucket 'bucket': Could not connect to the endpoint URL" in message
+    assert "AWS_ENDPOINT_URL" in message
+    assert "a-secret" not in message

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from vibe_ray import storage
+from vibe_ray import object_store, storage
 from vibe_ray.object_store import RetryingS3
 
 Place = Callable[[str], str]
@@ -294,6 +294,34 @@ def test_a_store_that_stays_away_is_an_error_in_the_end(s3: str, gate: Gate) -> 
     filesystem = pafs.PyFileSystem(RetryingS3(retry_seconds=0.5))
     with pytest.raises(OSError, match="NETWORK_CONNECTION"):
         filesystem.open_input_stream(f"{s3.removeprefix('s3://')}/file")
+
+
+def test_waiting_for_a_store_is_told_without_keys(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(object_store, "TELL_SECONDS", 0.3)
+    text = "AWS Error NETWORK_CONNECTION during GET http://host/key?X-Amz-Signature=secret\nmore"
+    answers = iter([OSError(text)] * 4)
+
+    def request() -> str:
+        for error in answers:
+            raise error
+        return "content"
+
+    assert RetryingS3().retry(request) == "content"
+    messages = [record.getMessage() for record in caplog.records]
+    assert messages[0].startswith("object store away for 0 s: AWS Error NETWORK_CONNECTION")
+    assert messages[-1].startswith("object store back after ")
+    assert 2 <= len(messages) <= 4
+    assert "secret" not in caplog.text
+
+
+def test_only_what_is_no_secret_goes_to_other_machines(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_REGION", raising=False)
+    found = storage.shared_environment()
+    assert found.keys() == {"AWS_ENDPOINT_URL", "AWS_DEFAULT_REGION"}
 
 
 def test_errors_that_will_not_pass_are_not_retried() -> None:

@@ -4,9 +4,10 @@ import argparse
 import json
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override, to_dict
 from vibe_ray.recipes import RECIPES
 
@@ -75,10 +76,21 @@ def run(
     args = parser.parse_args(argv)
     set_ray_defaults()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it finds credentials
     try:
+        for path in _given_paths(args):
+            storage.check_reachable(path)
         command(args)
     except USER_ERRORS as error:
         parser.exit(2, f"{parser.prog}: {error}\n")
+
+
+def _given_paths(args: argparse.Namespace) -> Iterator[str]:
+    """Yield all of a command's arguments that are paths in object storage."""
+    for value in vars(args).values():
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, str) and storage.is_remote(item):
+                yield item
 
 
 def set_ray_defaults() -> None:

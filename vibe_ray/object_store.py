@@ -6,6 +6,8 @@ while delays a run and does not end it.
 
 import functools
 import io
+import logging
+import math
 import os
 import random
 import time
@@ -15,10 +17,14 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+logger = logging.getLogger(__name__)
+
 REMOTE = "s3://"
 RETRY_SECONDS = 600.0
 """How long a store may be away before a request fails for good."""
 MAX_PAUSE_SECONDS = 5.0
+TELL_SECONDS = 5.0
+"""A request that waits longer says so, and again at every such interval."""
 PASSING = (
     "NETWORK_CONNECTION",
     "INTERNAL_FAILURE",
@@ -39,10 +45,12 @@ Result = TypeVar("Result")
 def check_bucket(bucket: str) -> None:
     """Ask for the bucket by itself: pyarrow's own errors do not say what is wrong with it."""
     import boto3  # here, since it takes half a second and every reader imports this module
+    from botocore.config import Config
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
-        boto3.client("s3").head_bucket(Bucket=bucket)
+        config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
+        boto3.client("s3", config=config).head_bucket(Bucket=bucket)
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         if status == 404:
@@ -56,6 +64,11 @@ def check_bucket(bucket: str) -> None:
             f"cannot reach bucket {bucket!r}: {error}; check the credentials in the environment "
             "and AWS_ENDPOINT_URL"
         ) from None
+
+
+def _brief(error: OSError) -> str:
+    """Return an error's first line without addresses' query strings, in which keys may stand."""
+    return str(error).splitlines()[0].split("?")[0][:200]
 
 
 def fast_copier() -> Any:
@@ -107,16 +120,24 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while its failure is a passing one and time is left."""
-        start, pause = time.monotonic(), 0.2
+        start, pause, told = time.monotonic(), 0.2, -math.inf
         while True:
             try:
-                return request()
+                result = request()
             except FileNotFoundError:  # whatever its name holds
                 raise
             except OSError as error:
+                now = time.monotonic()
                 passing = any(part in str(error) for part in PASSING)
-                if not passing or time.monotonic() - start > self._retry_seconds:
+                if not passing or now - start > self._retry_seconds:
                     raise
+                if now - max(told, start) > TELL_SECONDS:
+                    told = now
+                    logger.warning("object store away for %.0f s: %s", now - start, _brief(error))
+            else:
+                if told > 0:
+                    logger.warning("object store back after %.0f s", time.monotonic() - start)
+                return result
             time.sleep(pause * random.uniform(0.5, 1.0))
             pause = min(MAX_PAUSE_SECONDS, 2 * pause)
 

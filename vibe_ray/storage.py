@@ -6,6 +6,7 @@ than Amazon's. `object_store.py` is this module's private half.
 """
 
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -39,6 +40,12 @@ def resolve(path: str) -> tuple[pafs.FileSystem, str]:
     if is_remote(path):
         return pafs.PyFileSystem(object_store.RetryingS3()), path.removeprefix(REMOTE)
     return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+
+
+def shared_environment() -> dict[str, str]:
+    """Return what processes on other machines need to know of the object store; no credentials."""
+    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+    return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def exists(path: str) -> bool:
@@ -147,6 +154,17 @@ def upload_directory(source: Path, path: str) -> None:
     temporary.replace(target)
 
 
+def check_reachable(path: str) -> None:
+    """Ask for a path's bucket, which takes seconds: later a store that is away is waited for.
+
+    Raises:
+        PermissionError: It does not answer, or refuses; says what to look at.
+        FileNotFoundError: There is no such bucket.
+    """
+    if is_remote(path):
+        object_store.check_bucket(path.removeprefix(REMOTE).split("/")[0])
+
+
 def check_writable(path: str) -> None:
     """Make sure that files can be written below a path, before hours of work depend on it.
 
@@ -154,8 +172,7 @@ def check_writable(path: str) -> None:
         PermissionError: They cannot; says what stands in the way.
         FileNotFoundError: There is no such bucket.
     """
-    if is_remote(path):
-        object_store.check_bucket(path.removeprefix(REMOTE).split("/")[0])
+    check_reachable(path)
     probe = join(path, f".writable.{uuid.uuid4().hex[:8]}")
     try:
         write_bytes_atomic(probe, b"")

@@ -9,6 +9,8 @@ import os
 
 import ray
 
+from vibe_ray import storage
+
 WORKER_CPUS = 0.75
 """What a worker takes of the CPU that it has; the rest holds a reader (`data/streams.py`)."""
 OBJECT_STORE_BYTES = 2**30
@@ -41,7 +43,8 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
             logging_level=logging.WARNING,
         )
     elif not ray.is_initialized():
-        ray.init(logging_level=logging.WARNING)
+        environment = {"env_vars": storage.shared_environment()}
+        ray.init(logging_level=logging.WARNING, runtime_env=environment)
     resources = ray.cluster_resources()
     room = int(resources.get("CPU", 0)) - 1
     if workers > room:

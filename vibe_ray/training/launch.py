@@ -115,6 +115,7 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
             f"validation.protocol is {config.validation.protocol!r}, expected one of "
             + ", ".join(sorted(PROTOCOLS))
         )
+    storage.check_reachable(config.data.root)
     plan = check_usable(config.data, config.generator.feature_dim, config.seed)
     TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
     plan.share(0, 0, max(1, most))  # refuses more workers than windows
