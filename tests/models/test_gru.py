@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from vibe_ray.models import gru as ours
-from vibe_ray.models.gru import gru_layer, gru_states
+from vibe_ray.models.gru import GRU, gru_layer
 
 SHAPES = [(1, 1), (1, 7), (3, 1), (5, 6)]
 """Windows and frames."""
@@ -15,6 +15,15 @@ def build(dtype: torch.dtype, *, num_layers: int = 2, bidirectional: bool = Fals
     torch.manual_seed(0)
     network = nn.GRU(11, 8, num_layers, batch_first=True, bidirectional=bidirectional)
     return network.to(dtype)
+
+
+def ours_of(network: nn.GRU) -> GRU:
+    """Our twin that shares a network's weights."""
+    sizes = network.input_size, network.hidden_size, network.num_layers, network.bidirectional
+    twin = GRU(*sizes)
+    for name, weight in network.named_parameters():
+        setattr(twin, name, weight)
+    return twin
 
 
 def random_inputs(B: int, T: int, dtype: torch.dtype, width: int = 11) -> Tensor:
@@ -42,7 +51,7 @@ def test_agrees_with_pytorchs(
     of_values, of_gradients = (1e-12, 1e-12) if dtype == torch.float64 else (1e-6, 1e-5)
     network = build(dtype, num_layers=num_layers, bidirectional=bidirectional)
     inputs = random_inputs(B, T, dtype)
-    expected, found = network(inputs)[0], gru_states(network, inputs)
+    expected, found = network(inputs)[0], ours_of(network)(inputs)
     assert found.dtype == expected.dtype
     torch.testing.assert_close(found, expected, rtol=0, atol=of_values)
     want = gradients(expected, network, inputs)
@@ -58,7 +67,7 @@ def test_agrees_at_widths_that_are_packed(packing: bool, monkeypatch: pytest.Mon
     torch.manual_seed(0)
     network = nn.GRU(69, 512, 1, batch_first=True)
     inputs = random_inputs(8, 16, torch.float32, width=69)
-    expected, found = network(inputs)[0], gru_states(network, inputs)
+    expected, found = network(inputs)[0], ours_of(network)(inputs)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     want = gradients(expected, network, inputs)
     for got, of in zip(gradients(found, network, inputs), want, strict=True):
@@ -75,7 +84,7 @@ def test_half_precision_products_keep_the_state_in_float32(
     inputs = random_inputs(5, 6, torch.float32)
     expected = network(inputs)[0]
     with torch.autocast("cpu", torch.bfloat16):
-        found = gru_states(network, inputs)
+        found = ours_of(network)(inputs)
     assert found.dtype == torch.float32
     assert 0 < relative(found, expected) < 5e-3
     want = gradients(expected, network, inputs)
@@ -107,7 +116,7 @@ def test_the_operator_keeps_the_rules_of_operators(reverse: bool) -> None:
 def test_inputs_that_need_no_gradient_cost_none() -> None:
     network = build(torch.float32)
     inputs = random_inputs(5, 6, torch.float32).detach()
-    gru_states(network, inputs).sum().backward()
+    ours_of(network)(inputs).sum().backward()
     found = [p.grad.clone() for p in network.parameters() if p.grad is not None]
     network.zero_grad()
     network(inputs)[0].sum().backward()
@@ -118,7 +127,26 @@ def test_inputs_that_need_no_gradient_cost_none() -> None:
 def test_runs_again_give_the_same_bits() -> None:
     network = build(torch.float32, bidirectional=True)
     inputs = random_inputs(5, 6, torch.float32)
-    twice = [gru_states(network, inputs) for _ in range(2)]
+    twin = ours_of(network)
+    twice = [twin(inputs) for _ in range(2)]
     assert torch.equal(*twice)
     of_first, of_second = (gradients(states, network, inputs) for states in twice)
     assert all(torch.equal(a, b) for a, b in zip(of_first, of_second, strict=True))
+
+
+def test_a_seed_draws_the_weights_that_pytorchs_would_have() -> None:
+    expected = build(torch.float32, bidirectional=True).state_dict()
+    torch.manual_seed(0)
+    found = GRU(11, 8, 2, bidirectional=True).state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("needs_inputs", [False, True])
+def test_compiles_into_one_graph(needs_inputs: bool) -> None:
+    network = ours_of(build(torch.float32, bidirectional=True))
+    inputs = random_inputs(5, 6, torch.float32).detach().requires_grad_(needs_inputs)
+    compiled = torch.compile(network, backend="aot_eager", fullgraph=True)
+    want = torch.autograd.grad(network(inputs).sum(), list(network.parameters()))
+    got = torch.autograd.grad(compiled(inputs).sum(), list(network.parameters()))
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))

@@ -44,7 +44,7 @@ def test_dropping_a_raw_attention_weight_sets_it_to_zero() -> None:
     network = build("attention", attention_layers=1).train()
     network.attention.attention[-1].p = 1.0
     x = torch.randn(2, 5, 69, dtype=torch.float64)
-    frames, _ = network.gru(x)
+    frames = network.gru(x)
     expected = network.fc(frames.mean(dim=1))[:, 0]
     torch.testing.assert_close(network(x), expected, rtol=0, atol=1e-12)
 

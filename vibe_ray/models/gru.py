@@ -30,37 +30,51 @@ WORTH_PACKING = 4
 """Fewest rows, and fewest products, for which the new layout pays."""
 
 
-def gru_states(gru: nn.GRU, inputs: Tensor) -> Tensor:
-    """Run a GRU from a state of zero.
+class GRU(nn.RNNBase):
+    """Stands for `nn.GRU`, batch first and from a state of zero: same weights, names and answers.
 
-    Args:
-        gru: Batch first, without dropout; holds the weights.
-        inputs: (B, T, I).
-
-    Returns:
-        The last layer's states (B, T, H), in both directions (B, T, 2H), as `gru` gives them.
+    Not derived from it: `torch.compile` passes by every module that contains one.
     """
-    if inputs.device.type != "cpu":
-        of_device: Tensor = gru(inputs)[0]
-        return of_device.type_as(gru.get_parameter("bias_ih_l0"))
-    states = inputs.transpose(0, 1)
-    for layer in range(gru.num_layers):
-        directions = [_direction(gru, f"l{layer}", states, reverse=False)]
-        if gru.bidirectional:
-            directions.append(_direction(gru, f"l{layer}_reverse", states, reverse=True))
-        states = torch.cat(directions, dim=-1) if gru.bidirectional else directions[0]
-    return states.transpose(0, 1).contiguous()
 
+    def __init__(
+        self, input_size: int, hidden_size: int, num_layers: int, bidirectional: bool = False
+    ) -> None:
+        super().__init__(
+            *("GRU", input_size, hidden_size, num_layers),
+            batch_first=True,
+            bidirectional=bidirectional,
+        )
 
-def _direction(gru: nn.GRU, name: str, inputs: Tensor, *, reverse: bool) -> Tensor:
-    """Run one layer in one direction: (T, B, I) -> (T, B, H)."""
-    w_ih, w_hh, b_ih, b_hh = (
-        getattr(gru, f"{kind}_{name}") for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-    )
-    dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else w_ih.dtype
-    x = inputs.to(dtype).contiguous()
-    states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse)[0]
-    return states
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Return the last layer's states (B, T, H), or (B, T, 2H), of inputs (B, T, I)."""
+        if inputs.device.type != "cpu":
+            return self._of_device(inputs)
+        states = inputs.transpose(0, 1)
+        for layer in range(self.num_layers):
+            directions = [self._direction(f"l{layer}", states, reverse=False)]
+            if self.bidirectional:
+                directions.append(self._direction(f"l{layer}_reverse", states, reverse=True))
+            states = torch.cat(directions, dim=-1) if self.bidirectional else directions[0]
+        return states.transpose(0, 1).contiguous()
+
+    def _direction(self, name: str, inputs: Tensor, *, reverse: bool) -> Tensor:
+        """Run one layer in one direction: (T, B, I) -> (T, B, H)."""
+        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        w_ih, w_hh, b_ih, b_hh = (getattr(self, f"{kind}_{name}") for kind in kinds)
+        dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else w_ih.dtype
+        x = inputs.to(dtype).contiguous()
+        states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse)[0]
+        return states
+
+    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it would be taken apart into frames
+    def _of_device(self, inputs: Tensor) -> Tensor:
+        """Run the device's own implementation: cuDNN's."""
+        directions = 2 if self.bidirectional else 1
+        state = inputs.new_zeros(directions * self.num_layers, len(inputs), self.hidden_size)
+        weights = [weight for weight in self._flat_weights if weight is not None]
+        how = True, self.num_layers, 0.0, self.training, self.bidirectional, True
+        states, _ = torch.gru(inputs, state, weights, *how)
+        return states.type_as(weights[0])
 
 
 @torch.library.custom_op("vibe_ray::gru_layer", mutates_args=())

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.models.dropout import Dropout
-from vibe_ray.models.gru import gru_states
+from vibe_ray.models.gru import GRU
 
 BODY_POSE_DIM = 3 * (len(SMPL_JOINTS) - 1)
 
@@ -85,7 +85,7 @@ class MotionDiscriminator(nn.Module):
         super().__init__()
         self.config = config
         width = config.hidden_dim
-        self.gru = nn.GRU(BODY_POSE_DIM, width, config.num_layers, batch_first=True)
+        self.gru = GRU(BODY_POSE_DIM, width, config.num_layers)
         self.attention: AttentionPool | ConcatPool
         if config.pool == "attention":
             self.attention = AttentionPool(width, config.attention_layers, config.attention_dropout)
@@ -96,7 +96,7 @@ class MotionDiscriminator(nn.Module):
 
     def forward(self, body_pose: Tensor) -> Tensor:
         """Score body pose (B, T, P), one number per window (B,)."""
-        frames = gru_states(self.gru, body_pose)  # (B, T, H)
+        frames = self.gru(body_pose)  # (B, T, H)
         pooled = self.attention(frames)
         with torch.autocast(pooled.device.type, enabled=False):
             return self.fc(pooled).squeeze(-1)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vibe_ray.models.gru import gru_states
+from vibe_ray.models.gru import GRU
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +53,7 @@ class TemporalEncoder(nn.Module):
     def __init__(self, config: TemporalEncoderConfig, feature_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.gru: nn.GRU | None = None
+        self.gru: GRU | None = None
         self.linear: nn.Linear | None = None
         self.average: FrameAverage | None = None
         if config.kind == "none":
@@ -65,12 +65,8 @@ class TemporalEncoder(nn.Module):
                 f"temporal_encoder.hidden_dim is {config.hidden_dim} and the features are "
                 f"{feature_dim} wide: set add_linear=true, or hidden_dim={feature_dim}"
             )
-        self.gru = nn.GRU(
-            feature_dim,
-            config.hidden_dim,
-            config.num_layers,
-            batch_first=True,
-            bidirectional=config.bidirectional,
+        self.gru = GRU(
+            feature_dim, config.hidden_dim, config.num_layers, bidirectional=config.bidirectional
         )
         if has_linear:
             self.linear = nn.Linear(directions * config.hidden_dim, feature_dim)
@@ -81,7 +77,7 @@ class TemporalEncoder(nn.Module):
         """Encode features (B, T, F) as features of the same shape that know their neighbors."""
         if self.gru is None:
             return features
-        encoded = gru_states(self.gru, features)  # (B, T, H), or (B, T, 2H) in both directions
+        encoded = self.gru(features)  # (B, T, H), or (B, T, 2H) in both directions
         if self.linear is not None:
             encoded = self.linear(encoded.relu()).to(features.dtype)  # (B, T, F)
         if not self.config.residual:
