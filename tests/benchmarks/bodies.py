@@ -25,6 +25,7 @@ from vibe_ray.body.model import load_body
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.inference import Predictor
+from vibe_ray.models.gru import GRU
 
 METRES = 1e-5
 """Largest distance between our joints or vertices and the plain ones."""
@@ -101,7 +102,7 @@ def inference(folder: Path, options: Options) -> Report:
     return report
 
 
-def _recurrence(gru: nn.GRU, num_frames: int, options: Options) -> Row:
+def _recurrence(gru: GRU, num_frames: int, options: Options) -> Row:
     """What no GRU can do without for one window: all recurrent weights read at every frame."""
     state = torch.randn(1, gru.hidden_size, device=options.device)
 

@@ -4,13 +4,16 @@ A window is 16 frames of half-precision features with all their labels, 131 kB o
 comes with a window of captured motion for the discriminator.
 """
 
+from dataclasses import fields
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from tests.benchmarks.measuring import Goal, Options, Report, Row, take_turns
+from tests.benchmarks.measuring import Goal, Options, Report, Row, Work, take_turns
 from tests.benchmarks.setting import config_with, write_shards
 from vibe_ray.data import reading
+from vibe_ray.data.batches import PoseBatch
 from vibe_ray.data.mixing import StepPlan, make_plan
 from vibe_ray.data.reading import ClipCache, num_row_bytes, read_shares
 from vibe_ray.data.streams import ITEM_BYTES, MAX_ITEM_STEPS, local_step_batches
@@ -42,10 +45,16 @@ def loader(folder: Path, options: Options) -> Report:
 
     times = take_turns({"streamed from shards, each clip read once": shards}, options)
     reading.CACHE = ClipCache(ALL_CLIPS)
-    cached = {
+    cached: dict[str, Work] = {
         "from the cache of clips": lambda: _read(plan, step_items),
         "from the cache of clips, to tensors in float32": consumed,
     }
+    resident, order = _resident(plan, device), torch.randperm(num_windows).to(device)
+    in_turn = order.split(config.data.batch_size)
+    cached["from tensors on the device, by index, in float32"] = lambda: [
+        {name: x.index_select(0, chosen).float() for name, x in resident.items()}
+        for chosen in in_turn
+    ]
     times |= take_turns(cached, options)
     reading.CACHE = ClipCache(reading.CACHE_BYTES)
     goals = {
@@ -59,6 +68,15 @@ def loader(folder: Path, options: Options) -> Report:
         f"The first goal is five times what a step of a second takes, {5 * CONSUMED:.0f} windows/s."
     )
     return report
+
+
+def _resident(plan: StepPlan, device: torch.device) -> dict[str, Tensor]:
+    """Load every window as it is stored: what a data set that fits the device could be."""
+    batches = list(local_step_batches(plan, 0, NUM_STEPS))
+    names = [item.name for item in fields(PoseBatch)]
+    pose = {n: torch.cat([getattr(batch.pose, n) for batch in batches]) for n in names}
+    motion = torch.cat([batch.motion.pose for batch in batches])
+    return {name: x.to(device) for name, x in {**pose, "motion": motion}.items()}
 
 
 def _read(plan: StepPlan, step_items: int) -> None:

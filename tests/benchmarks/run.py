@@ -72,13 +72,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             if device == "cpu" or name in ON_CUDA:
                 results.append(_measure(name, options))
                 print_report(results[-1])
-    document = {"environment": environment(), "results": results}
-    args.json.parent.mkdir(parents=True, exist_ok=True)
-    args.json.write_text(json.dumps(document, indent=1) + "\n")
-    markdown = args.json.with_suffix(".md")
-    markdown.write_text(to_markdown(document))
-    print(f"written: {args.json} and {markdown}")
+                _write(args.json, results)
     return int(any("error" in result for result in results))
+
+
+def _write(path: Path, results: list[dict[str, Any]]) -> None:
+    """Write what there is so far, so that an interrupted run leaves something."""
+    document = {"environment": environment(), "results": results}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.with_suffix(".md").write_text(to_markdown(document))
+    print(f"written: {path} and {path.with_suffix('.md')}")
 
 
 def _measure(name: str, options: Options) -> dict[str, Any]:
