@@ -18,10 +18,9 @@ from pathlib import Path
 from tests.data import noise
 from tests.integration.object_server import SECRET_KEY, ObjectServer
 from tests.integration.processes import started
-from tests.integration.survival import NARROW
+from tests.integration.survival import NARROW, hashes, measured
 from vibe_ray import storage
-from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
-from vibe_ray.training.reporting import read_metrics
+from vibe_ray.training.checkpoints import complete_steps
 
 
 def main() -> None:
@@ -49,7 +48,7 @@ def compare(folder: Path, seconds: float, workers: int, steps: int = 300) -> dic
         noise.write_all(trial.data)
         trial.run("alone")
         killed_at = trial.run("killed", Outage(server, seconds))
-        expected, found = (networks(f"{trial.runs}/{name}") for name in ("alone", "killed"))
+        expected, found = (hashes(f"{trial.runs}/{name}") for name in ("alone", "killed"))
         rows = [measured(f"{trial.runs}/{name}") for name in ("alone", "killed")]
         texts = [storage.read_bytes(path) for path in storage.list_files(trial.runs)]
     texts.append((folder / "log.txt").read_bytes())
@@ -116,20 +115,6 @@ class Trial:
             if driver.wait():
                 raise RuntimeError(f"training ended with {driver.returncode}: see {log.name}")
         return step
-
-
-def networks(run_dir: str) -> dict[str, bytes]:
-    """Return the networks of a run's last checkpoint."""
-    with storage.local_copy(find_checkpoint(run_dir, "last")) as directory:
-        return {path.name: path.read_bytes() for path in directory.glob("*.safetensors")}
-
-
-def measured(run_dir: str) -> list[dict[str, float]]:
-    """Return the metrics of all epochs but those of the machine."""
-    return [
-        {name: value for name, value in row.items() if not name.startswith("system/")}
-        for row in read_metrics(run_dir)
-    ]
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.integration.processes import Process, descendants, started
+from vibe_ray import storage
 from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
 from vibe_ray.training.reporting import read_metrics
 
@@ -112,20 +113,20 @@ class Trial:
         return True
 
 
-def hashes(run_dir: Path) -> dict[str, str]:
+def hashes(run_dir: str) -> dict[str, str]:
     """Return the hash of every network of a run's last checkpoint."""
-    folder = Path(find_checkpoint(str(run_dir), "last"))
-    return {
-        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.glob("*.safetensors"))
-    }
+    with storage.local_copy(find_checkpoint(run_dir, "last")) as folder:
+        return {
+            path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(folder.glob("*.safetensors"))
+        }
 
 
-def measured(run_dir: Path) -> list[dict[str, float]]:
+def measured(run_dir: str) -> list[dict[str, float]]:
     """Return the metrics of all epochs but those of the machine."""
     return [
         {name: value for name, value in row.items() if not name.startswith("system/")}
-        for row in read_metrics(str(run_dir))
+        for row in read_metrics(run_dir)
     ]
 
 
@@ -140,8 +141,8 @@ def compare(trial: Trial, num_kills: int) -> dict[str, object]:
     trial.run("alone", [])
     alone = time.monotonic()
     trial.run("killed", kills)
-    expected, found = (hashes(trial.storage / name) for name in ("alone", "killed"))
-    rows = [measured(trial.storage / name) for name in ("alone", "killed")]
+    expected, found = (hashes(f"{trial.storage}/{name}") for name in ("alone", "killed"))
+    rows = [measured(f"{trial.storage}/{name}") for name in ("alone", "killed")]
     return {
         "trial": {name: str(value) for name, value in asdict(trial).items() if name != "killed"},
         "kills": dict(Counter(role for role, _, _ in trial.killed)),
