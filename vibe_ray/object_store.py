@@ -1,81 +1,104 @@
 """S3 with retries: the private half of `storage.py`, which alone imports it.
 
-Requests that fail for a passing reason are repeated with back-off, so a store that is away for a
-while delays a run and does not end it.
+Requests that fail for a passing reason are repeated with back-off (`retrying.py`), so a store that
+is away for a while delays a run and does not end it.
 """
 
 import functools
 import io
-import logging
-import math
 import os
-import random
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-logger = logging.getLogger(__name__)
+from vibe_ray.retrying import RETRY_SECONDS, TornReadError, retry, without_secrets
 
 REMOTE = "s3://"
-RETRY_SECONDS = 600.0
-"""How long a store may be away before a request fails for good."""
-MAX_PAUSE_SECONDS = 5.0
-TELL_SECONDS = 5.0
-"""A request that waits longer says so, and again at every such interval."""
-PASSING = (
-    "NETWORK_CONNECTION",
-    "INTERNAL_FAILURE",
-    "SLOW_DOWN",
-    "SERVICE_UNAVAILABLE",
-    "THROTTLING",
-    "REQUEST_TIMEOUT",
-    "HTTP status 500",
-    "HTTP status 503",
-    "timed out",
-    "Timeout",
-)
-"""Parts of an S3 error's text that mean: try again."""
+ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+SILENCE_SECONDS = 30.0
+"""A request on which no byte moves for so long has failed."""
+ATTEMPTS = 2
+"""pyarrow's own, at once, of which nothing is said."""
 
 Result = TypeVar("Result")
 
 
+def endpoint() -> str:
+    """Return the address of the store, empty for Amazon's."""
+    return _first(ENDPOINT_NAMES).rstrip("/")
+
+
+def region() -> str:
+    """Return the region that requests are signed for."""
+    return _first(REGION_NAMES) or "us-east-1"
+
+
+def _first(names: tuple[str, ...]) -> str:
+    return next((os.environ[name] for name in names if os.environ.get(name)), "")
+
+
 def check_bucket(bucket: str) -> None:
-    """Ask for the bucket by itself: pyarrow's own errors do not say what is wrong with it."""
+    """Ask for the bucket by itself, within seconds: pyarrow's own errors do not say what is wrong.
+
+    Raises:
+        FileNotFoundError: There is none of this name.
+        PermissionError: The credentials are missing, or not good for it.
+        ConnectionError: The store does not answer, or not as one does.
+        ValueError: The endpoint is no address, or the bucket lies in another region.
+    """
     import boto3  # here, since it takes half a second and every reader imports this module
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
+    config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
     try:
-        config = Config(connect_timeout=5, read_timeout=10, retries={"total_max_attempts": 2})
-        boto3.client("s3", config=config).head_bucket(Bucket=bucket)
+        client = boto3.Session().client("s3", config=config, region_name=region())
+        answer = client.head_bucket(Bucket=bucket)
     except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-        if status == 404:
-            raise FileNotFoundError(f"no bucket {bucket!r}: create it first") from None
+        raise _refusal(bucket, error.response["ResponseMetadata"]["HTTPStatusCode"]) from None
+    except NoCredentialsError as error:
         raise PermissionError(
-            f"bucket {bucket!r} refused with status {status}: check AWS_ACCESS_KEY_ID, "
-            "AWS_SECRET_ACCESS_KEY and the bucket's policy"
-        ) from None
+            f"no credentials for bucket {bucket!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        ) from error
     except BotoCoreError as error:
-        raise PermissionError(
-            f"cannot reach bucket {bucket!r}: {error}; check the credentials in the environment "
-            "and AWS_ENDPOINT_URL"
+        raise ConnectionError(
+            f"cannot reach bucket {bucket!r}: {without_secrets(str(error))}; check "
+            "AWS_ENDPOINT_URL, the network, and whether the store is up"
         ) from None
+    except ValueError:
+        raise ValueError(
+            f"AWS_ENDPOINT_URL is {without_secrets(endpoint())!r}, expected http://HOST:PORT or "
+            "https://HOST"
+        ) from None
+    _check_region(bucket, answer["ResponseMetadata"]["HTTPHeaders"])
 
 
-def _brief(error: OSError) -> str:
-    """Return an error's first line without addresses' query strings, in which keys may stand."""
-    return str(error).splitlines()[0].split("?")[0][:200]
+def _refusal(bucket: str, status: int) -> OSError:
+    if status == 404:
+        return FileNotFoundError(f"no bucket {bucket!r}: create it first")
+    if status >= 500:
+        return ConnectionError(
+            f"bucket {bucket!r}: the store answers with status {status}: it is busy, starting, or "
+            "no object store; try again, and check AWS_ENDPOINT_URL"
+        )
+    return PermissionError(
+        f"bucket {bucket!r} refused with status {status}: check AWS_ACCESS_KEY_ID, "
+        "AWS_SECRET_ACCESS_KEY and the bucket's policy"
+    )
 
 
-def fast_copier() -> Any:
-    """Return s3fs, which copies many files at a time."""
-    import s3fs
-
-    return s3fs.S3FileSystem(endpoint_url=os.environ.get("AWS_ENDPOINT_URL"))
+def _check_region(bucket: str, headers: dict[str, str]) -> None:
+    """Compare regions: Amazon sends a request for another one elsewhere, where pyarrow stays."""
+    lies_in = headers.get("x-amz-bucket-region", region())
+    if not endpoint() and lies_in != region():
+        raise ValueError(
+            f"bucket {bucket!r} lies in region {lies_in}, requests are signed for {region()}: set "
+            f"AWS_REGION={lies_in}"
+        )
 
 
 @functools.cache
@@ -90,7 +113,9 @@ def _connect(endpoint: str, region: str, key_id: str) -> pafs.S3FileSystem:
         scheme=scheme or "https",
         region=region,
         connect_timeout=10,
-        request_timeout=60,
+        request_timeout=SILENCE_SECONDS,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
+        allow_delayed_open=True,  # a small object is one request instead of three
         allow_bucket_creation=False,
     )
 
@@ -98,8 +123,8 @@ def _connect(endpoint: str, region: str, key_id: str) -> pafs.S3FileSystem:
 class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
     """S3 through pyarrow, with retries that survive pickling (pyarrow's own policy does not).
 
-    Objects are read and written whole, so that a retry can begin anew: shards and checkpoints are
-    tens of megabytes. A pickle holds no credentials; the process that unpickles it connects itself.
+    Objects are written whole, so that a retry can begin anew: shards and checkpoints are tens of
+    megabytes. A pickle holds no credentials; the process that unpickles it connects itself.
     """
 
     def __init__(self, retry_seconds: float = RETRY_SECONDS) -> None:
@@ -114,32 +139,12 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
     @property
     def s3(self) -> pafs.S3FileSystem:
         """The connection of this process, by what its environment says."""
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION", "us-east-1")
-        key_id = os.environ.get("AWS_ACCESS_KEY_ID", "")
-        return _connect(os.environ.get("AWS_ENDPOINT_URL", ""), region, key_id)
+        return _connect(endpoint(), region(), os.environ.get("AWS_ACCESS_KEY_ID", ""))
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while its failure is a passing one and time is left."""
-        start, pause, told = time.monotonic(), 0.2, -math.inf
-        while True:
-            try:
-                result = request()
-            except FileNotFoundError:  # whatever its name holds
-                raise
-            except OSError as error:
-                now = time.monotonic()
-                passing = any(part in str(error) for part in PASSING)
-                if not passing or now - start > self._retry_seconds:
-                    raise
-                if now - max(told, start) > TELL_SECONDS:
-                    told = now
-                    logger.warning("object store away for %.0f s: %s", now - start, _brief(error))
-            else:
-                if told > 0:
-                    logger.warning("object store back after %.0f s", time.monotonic() - start)
-                return result
-            time.sleep(pause * random.uniform(0.5, 1.0))
-            pause = min(MAX_PAUSE_SECONDS, 2 * pause)
+        store = f"the object store {without_secrets(endpoint())}".rstrip()
+        return retry(request, store, self._retry_seconds)
 
     def get_type_name(self) -> str:
         """Name it for pyarrow."""
@@ -177,8 +182,10 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
         self.retry(lambda: self.s3.delete_file(path))
 
     def move(self, src: str, dest: str) -> None:
-        """Copy, then delete."""
-        self.retry(lambda: self.s3.move(src, dest))
+        """Copy, then delete; each is repeated by itself, since a copy cannot follow a deletion."""
+        self.copy_file(src, dest)
+        with suppress(FileNotFoundError):  # deleted by a request whose answer was lost
+            self.delete_file(src)
 
     def copy_file(self, src: str, dest: str) -> None:
         """Copy within the store."""
@@ -201,8 +208,19 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
         raise NotImplementedError("objects cannot be appended to")
 
     def _read(self, path: str) -> bytes:
+        """Read an object as it was at one moment.
+
+        pyarrow asks for the size and then for so many bytes: of an object that is replaced in
+        between it brings a part, or zeros behind its end.
+        """
         with self.s3.open_input_stream(path, compression=None) as stream:
-            return bytes(stream.read())
+            content = bytes(stream.read())
+            before = stream.metadata().get("ETag")
+        with self.s3.open_input_stream(path, compression=None) as stream:
+            after = stream.metadata().get("ETag")
+        if before != after:
+            raise TornReadError(f"{path} was replaced while it was read")
+        return content
 
 
 class _RangeReader(io.RawIOBase):
@@ -232,9 +250,15 @@ class _RangeReader(io.RawIOBase):
         left = max(0, self._size - self._position)
         size = left if size < 0 else min(size, left)
         start = self._position
-        content = self._handler.retry(lambda: self._file.read_at(size, start)) if size else b""
-        self._position += len(content)
-        return bytes(content)
+        content = self._handler.retry(lambda: self._read_at(size, start)) if size else b""
+        self._position += size
+        return content
+
+    def _read_at(self, size: int, start: int) -> bytes:
+        content = bytes(self._file.read_at(size, start))
+        if len(content) != size:
+            raise TornReadError(f"{len(content)} bytes came of {size} asked for")
+        return content
 
 
 class _Upload:

@@ -10,6 +10,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,6 +20,10 @@ import pyarrow.fs as pafs
 
 from vibe_ray import object_store
 from vibe_ray.object_store import REMOTE
+
+MANIFEST = "manifest.json"
+"""The file of a folder without which nobody takes the folder for whole."""
+NUM_COPIERS = 8
 
 
 def is_remote(path: str) -> bool:
@@ -44,7 +49,7 @@ def resolve(path: str) -> tuple[pafs.FileSystem, str]:
 
 def shared_environment() -> dict[str, str]:
     """Return what processes on other machines need to know of the object store; no credentials."""
-    names = ("AWS_ENDPOINT_URL", "AWS_REGION", "AWS_DEFAULT_REGION")
+    names = (*object_store.ENDPOINT_NAMES, *object_store.REGION_NAMES)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -130,20 +135,32 @@ def local_copy(path: str) -> Iterator[Path]:
         yield Path(path)
         return
     with TemporaryDirectory() as directory:
-        object_store.fast_copier().get(path.rstrip("/") + "/", directory + "/", recursive=True)
+        _download(path, Path(directory))
         yield Path(directory)
 
 
-def upload_directory(source: Path, path: str) -> None:
-    """Copy a local folder's files to a path at which nothing half-written is ever visible.
+def _download(path: str, target: Path) -> None:
+    """Copy a remote folder's files, several at a time."""
 
-    Behind S3 there is no renaming: files are written in order of their names with `manifest.json`
-    last, and readers ask for that one first.
+    def fetch(file: str) -> None:
+        below = target / file.removeprefix(join(path)).lstrip("/")
+        if not below.resolve().is_relative_to(target.resolve()):
+            raise ValueError(f"{file} would be copied out of its folder: rename it")
+        below.parent.mkdir(parents=True, exist_ok=True)
+        below.write_bytes(read_bytes(file))
+
+    with ThreadPoolExecutor(NUM_COPIERS) as pool:
+        list(pool.map(fetch, list_files(path)))
+
+
+def upload_directory(source: Path, path: str) -> None:
+    """Put a local folder's files in the place of what is at a path.
+
+    Nothing half-written is ever taken for the whole. Behind S3 there is no renaming of folders:
+    `manifest.json`, which readers ask for first, is deleted first and written last.
     """
     if is_remote(path):
-        names = [str(file.relative_to(source)) for file in source.rglob("*") if file.is_file()]
-        for name in sorted(names, key=lambda name: (name == "manifest.json", name)):
-            write_bytes_atomic(join(path, name), (source / name).read_bytes())
+        _upload(source, path)
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -154,12 +171,32 @@ def upload_directory(source: Path, path: str) -> None:
     temporary.replace(target)
 
 
+def _upload(source: Path, path: str) -> None:
+    files = {
+        join(path, file.relative_to(source).as_posix()): file
+        for file in source.rglob("*")
+        if file.is_file()
+    }
+    manifest = join(path, MANIFEST)
+    before = set(list_files(path))
+    with ThreadPoolExecutor(NUM_COPIERS) as pool:
+        if manifest in before:
+            delete_file(manifest)
+        list(pool.map(delete_file, before - files.keys() - {manifest}))
+        others = [name for name in files if name != manifest]
+        list(pool.map(lambda name: write_bytes_atomic(name, files[name].read_bytes()), others))
+    if manifest in files:
+        write_bytes_atomic(manifest, files[manifest].read_bytes())
+
+
 def check_reachable(path: str) -> None:
     """Ask for a path's bucket, which takes seconds: later a store that is away is waited for.
 
     Raises:
-        PermissionError: It does not answer, or refuses; says what to look at.
         FileNotFoundError: There is no such bucket.
+        PermissionError: The credentials are missing, or not good for it.
+        ConnectionError: The store does not answer; says what to look at.
+        ValueError: The endpoint is no address, or the bucket lies in another region.
     """
     if is_remote(path):
         object_store.check_bucket(path.removeprefix(REMOTE).split("/")[0])
@@ -170,7 +207,7 @@ def check_writable(path: str) -> None:
 
     Raises:
         PermissionError: They cannot; says what stands in the way.
-        FileNotFoundError: There is no such bucket.
+        FileNotFoundError, ConnectionError, ValueError: See `check_reachable`.
     """
     check_reachable(path)
     probe = join(path, f".writable.{uuid.uuid4().hex[:8]}")
