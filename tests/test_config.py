@@ -60,7 +60,7 @@ def test_a_section_is_not_a_setting() -> None:
         ("epochs", True, "int"),
         ("optim.generator_lr", "fast", "float"),
         ("generator.temporal_encoder.bidirectional", "maybe", "bool"),
-        ("generator.temporal_encoder.kind", "lstm", "'gru' or 'none'"),
+        ("generator.temporal_encoder.kind", "lstm", "'gru' or 'tcmr' or 'transformer' or 'none'"),
     ],
 )
 def test_a_value_of_the_wrong_type_is_refused(name: str, value: object, expected: str) -> None:

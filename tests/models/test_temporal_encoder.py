@@ -1,117 +1,136 @@
+"""What holds for every kind: how it is chosen, and how it runs in training and inference."""
+
 import dataclasses
-import itertools
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from tests.models import naive_vibe
-from vibe_ray.models.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
+from vibe_ray.config import TrainConfig, from_dict, override, to_dict
+from vibe_ray.models.generator import Generator, GeneratorConfig
+from vibe_ray.models.gru_encoder import GruEncoder
+from vibe_ray.models.smpl_regressor import SmplRegressorConfig
+from vibe_ray.models.tcmr_encoder import TcmrEncoder, TcmrEncoderConfig
+from vibe_ray.models.temporal_encoder import TemporalEncoderConfig, temporal_encoder
+from vibe_ray.models.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
 
-# (hidden_dim, bidirectional, add_linear, residual); features are 6 wide.
-VARIANTS = [
-    (hidden, *flags)
-    for hidden, flags in itertools.product((4, 6), itertools.product((False, True), repeat=3))
-    if hidden == 6 or flags[0] or flags[1]
-]
+F = 6
+KINDS: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
+    "gru": ({"kind": "gru"}, GruEncoder),
+    "gru both ways": ({"kind": "gru", "bidirectional": True, "residual_frames": 3}, GruEncoder),
+    "tcmr": ({"kind": "tcmr"}, TcmrEncoder),
+    "transformer": ({"kind": "transformer"}, TransformerEncoder),
+    "none": ({"kind": "none"}, nn.Identity),
+}
+LEARNING = [name for name in KINDS if name != "none"]
 
 
-def build(variant: tuple[int, bool, bool, bool], num_layers: int = 2) -> TemporalEncoder:
-    hidden, bidirectional, add_linear, residual = variant
+def config_of(name: str) -> TemporalEncoderConfig:
+    return TemporalEncoderConfig(
+        hidden_dim=4,
+        tcmr=TcmrEncoderConfig(hidden_dim=4, attention_dim=3),
+        transformer=TransformerEncoderConfig(
+            hidden_dim=8, num_layers=2, num_heads=2, reach=3, residual_frames=3
+        ),
+        **KINDS[name][0],
+    )
+
+
+def build(name: str) -> nn.Module:
+    """The kind with weights of some size: a residual's output starts at zero."""
     torch.manual_seed(0)
-    config = TemporalEncoderConfig(
-        hidden_dim=hidden,
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        add_linear=add_linear,
-        residual=residual,
-    )
-    return TemporalEncoder(config, feature_dim=6).double()
+    encoder = temporal_encoder(config_of(name), F)
+    for parameter in encoder.parameters():
+        nn.init.normal_(parameter, std=0.5)
+    return encoder.double().eval()
 
 
-@pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_agrees_with_the_equations_in_value_and_gradient(
-    variant: tuple[int, bool, bool, bool], num_layers: int
-) -> None:
-    encoder = build(variant, num_layers)
-    x = torch.randn(3, 5, 6, dtype=torch.float64, requires_grad=True)
-    inputs = [x, *encoder.parameters()]
-    _, bidirectional, add_linear, residual = variant
-    naive = naive_vibe.encoder(
-        x,
-        dict(encoder.named_parameters()),
-        num_layers=num_layers,
-        bidirectional=bidirectional,
-        linear=add_linear or bidirectional,
-        residual=residual,
-    )
-    ours = encoder(x)
-    torch.testing.assert_close(ours, naive, rtol=0, atol=1e-12)
-    weight = torch.randn_like(ours)
-    gradients = torch.autograd.grad((ours * weight).sum(), inputs)
-    expected = torch.autograd.grad((naive * weight).sum(), inputs)
-    for got, want in zip(gradients, expected, strict=True):
-        torch.testing.assert_close(got, want, rtol=0, atol=1e-10)
-
-
-def test_one_direction_sees_no_future_and_both_do() -> None:
-    x = torch.randn(1, 6, 6, dtype=torch.float64)
-    changed = x.clone()
-    changed[:, 4:] += 1
-    causal = build((4, False, True, True))
-    both = build((4, True, True, True))
-    assert torch.equal(causal(x)[:, :4], causal(changed)[:, :4])
-    assert (both(x)[:, :4] != both(changed)[:, :4]).any()
+@pytest.mark.parametrize("name", KINDS)
+def test_each_kind_has_its_class(name: str) -> None:
+    assert type(build(name)) is KINDS[name][1]
 
 
 def test_none_passes_features_through_without_weights() -> None:
-    encoder = TemporalEncoder(TemporalEncoderConfig(kind="none"), feature_dim=6)
-    x = torch.randn(2, 3, 6)
+    encoder, x = build("none"), torch.randn(2, 3, F)
     assert encoder(x) is x
     assert not list(encoder.parameters())
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 6), (1, 4, 6), (4, 1, 6)])
-def test_single_windows_and_frames(shape: tuple[int, int, int]) -> None:
-    assert build((4, False, True, True))(torch.randn(shape, dtype=torch.float64)).shape == shape
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 4, 5, 16, 17])
+def test_windows_of_any_length_are_encoded_alone(name: str, num_frames: int) -> None:
+    encoder = build(name)
+    x = torch.randn(3, num_frames, F, dtype=torch.float64)
+    together = encoder(x)
+    assert together.shape == x.shape
+    assert together.isfinite().all()
+    alone = torch.cat([encoder(window[None]) for window in x])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-12)
 
 
-def test_an_output_of_another_width_is_refused() -> None:
-    config = TemporalEncoderConfig(hidden_dim=4, add_linear=False)
-    with pytest.raises(ValueError, match=r"hidden_dim is 4 .* 6 wide: set add_linear=true"):
-        TemporalEncoder(config, feature_dim=6)
+@pytest.mark.parametrize("name", LEARNING)
+@pytest.mark.parametrize("num_frames", [1, 16])
+def test_every_weight_has_a_part_in_the_graph(name: str, num_frames: int) -> None:
+    """What DDP asks for; and of a real window every weight learns."""
+    encoder = build(name).train()
+    encoder(torch.randn(2, num_frames, F, dtype=torch.float64)).square().sum().backward()
+    for key, parameter in encoder.named_parameters():
+        assert parameter.grad is not None, key
+        assert parameter.grad.isfinite().all(), key
+        assert num_frames == 1 or parameter.grad.any(), key
 
 
-def test_senseless_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"temporal_encoder\.num_layers is 0"):
-        TemporalEncoderConfig(num_layers=0)
+@pytest.mark.parametrize("name", LEARNING)
+def test_half_precision_comes_close_and_leaves_in_full(name: str) -> None:
+    encoder, x = build(name).float(), torch.randn(2, 16, F)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = encoder(x)
+    assert rough.dtype == torch.float32
+    fine = encoder(x)
+    assert 0 < (rough - fine).norm() / fine.norm() < 0.05
 
 
-def test_the_averaged_residual_is_a_weighted_mean_of_neighbors() -> None:
-    config = TemporalEncoderConfig(hidden_dim=4, num_layers=1, residual_frames=3)
-    encoder = TemporalEncoder(config, 6).double()
-    assert encoder.average is not None
-    features = torch.randn(2, 5, 6, dtype=torch.float64)
-    with torch.no_grad():
-        encoder.average.weight.copy_(torch.rand(6, 1, 3))
-    found = encoder.average(features)
-    for t in range(5):
-        expected = sum(
-            encoder.average.weight[:, 0, k] * features[:, min(max(t + k - 1, 0), 4)]
-            for k in range(3)
-        )
-        torch.testing.assert_close(found[:, t], expected)
-    without = TemporalEncoder(dataclasses.replace(config, residual=False), 6).double()
-    without.load_state_dict(encoder.state_dict(), strict=False)
-    torch.testing.assert_close(encoder(features), without(features) + found)
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_compiled_one_is_a_single_graph_and_gives_the_same(name: str) -> None:
+    encoder, x = build(name), torch.randn(2, 16, F, dtype=torch.float64)
+    compiled = torch.compile(encoder, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(x), encoder(x), rtol=0, atol=1e-12)
 
 
-def test_the_averaged_residual_starts_as_a_mean() -> None:
-    average = TemporalEncoder(TemporalEncoderConfig(hidden_dim=4, residual_frames=7), 6).average
-    assert average is not None
-    torch.testing.assert_close(average(torch.ones(1, 9, 6)), torch.ones(1, 9, 6))
+@pytest.mark.parametrize("name", LEARNING)
+def test_a_folded_generator_gives_the_same(name: str) -> None:
+    regressor = SmplRegressorConfig(hidden_dim=5, mean_params="rest")
+    config = GeneratorConfig(feature_dim=F, temporal_encoder=config_of(name), regressor=regressor)
+    torch.manual_seed(0)
+    generator = Generator(config).double()
+    for parameter in generator.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    x = torch.randn(2, 40, F, dtype=torch.float64)
+    folded, plain = generator.folded()(x), generator.eval()(x)
+    for part in ("rotmat", "betas", "cam"):
+        torch.testing.assert_close(getattr(folded, part), getattr(plain, part))
 
 
-def test_an_even_average_is_refused() -> None:
-    with pytest.raises(ValueError, match="residual_frames is 4, must be odd"):
-        TemporalEncoderConfig(residual_frames=4)
+@pytest.mark.parametrize("name", KINDS)
+def test_configs_come_back_from_json(name: str) -> None:
+    settings = {
+        f"generator.temporal_encoder.{key}": value for key, value in KINDS[name][0].items()
+    } | {
+        "generator.temporal_encoder.tcmr.attention_dim": "12",
+        "generator.temporal_encoder.transformer.reach": "5",
+    }
+    config = override(TrainConfig(), settings)
+    assert from_dict(to_dict(config)) == config
+    assert config.generator.temporal_encoder.transformer.reach == 5
+    assert config.generator.temporal_encoder.tcmr.attention_dim == 12
+
+
+def test_a_config_of_the_time_before_the_other_kinds_is_read() -> None:
+    values = to_dict(TrainConfig())
+    encoder = values["generator"]["temporal_encoder"]
+    for section in ("tcmr", "transformer"):
+        del encoder[section]
+    encoder["bidirectional"] = True
+    expected = dataclasses.replace(TemporalEncoderConfig(), bidirectional=True)
+    assert from_dict(values).generator.temporal_encoder == expected

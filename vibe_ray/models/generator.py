@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.schema import FEATURE_DIM
 from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig
-from vibe_ray.models.temporal_encoder import TemporalEncoder, TemporalEncoderConfig
+from vibe_ray.models.temporal_encoder import TemporalEncoderConfig, temporal_encoder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
         self.config = config
-        self.encoder = TemporalEncoder(config.temporal_encoder, config.feature_dim)
+        self.encoder = temporal_encoder(config.temporal_encoder, config.feature_dim)
         self.regressor = SmplRegressor(config.regressor, config.feature_dim)
 
     @classmethod
