@@ -29,7 +29,7 @@ SPACE = {
 """
 TITLES = {False: "ImplicitFunc.train", True: "RayTrainWorker"}
 """Of processes that train, by whether a trial has workers."""
-PATIENCE_SECONDS = 300
+PATIENCE_SECONDS = 1200
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,7 +26,7 @@ BASE = TrainConfig()
 def test_a_grid_is_all_combinations() -> None:
     found = [tuple(item.settings.values()) for item in grid(BASE, SPACE)]
     assert found == list(itertools.product(ADVERSARIAL, PATIENCE))
-    assert grid(BASE, SPACE)[1].label == "losses.adversarial=0.0, optim.lr_patience=5"
+    assert grid(BASE, SPACE)[1].label == "adversarial=0.0, lr_patience=5"
 
 
 def test_a_limit_draws_the_beginning_of_what_a_higher_one_draws_and_the_baseline() -> None:

@@ -4,6 +4,7 @@ import json
 import random
 import statistics
 
+import pytest
 from rich.console import Console
 
 from vibe_ray.tuning.candidates import Candidate, Trial
@@ -78,7 +79,8 @@ def test_the_median_is_the_standard_librarys() -> None:
 def test_each_is_compared_with_the_baseline_seed_by_seed() -> None:
     paired = {row.candidate.number: row.paired for row in rank(OUTCOMES, candidate(1))}
     assert paired[1].verdict == "baseline"
-    assert (paired[0].difference, paired[0].num_seeds) == (1.0, 3)
+    assert (paired[0].median_difference, paired[0].num_seeds) == (1.0, 3)
+    assert paired[0].difference == pytest.approx(6.5 / 3)
     assert (paired[2].difference, paired[2].verdict) == (-2.5, "one seed")
     assert paired[3].verdict == "not measured"
 
@@ -125,7 +127,7 @@ def test_nothing_is_best_when_all_failed() -> None:
 def test_the_table_shows_spread_seeds_and_verdict() -> None:
     found = [cells(position, row) for position, row in enumerate(ranked(), start=1)]
     assert found[1] == ["2", "adversarial 0.0", "58.00", "57.00 to 61.00", "3", "-", "baseline"]
-    assert found[2][-2:] == ["-1.00", "within seed noise"]
+    assert found[2][-2:] == ["-2.17", "within seed noise"]
     assert found[0][-1] == "one seed: chance not known, 2 failed"
     assert found[3][2:] == ["-", "-", "0", "-", "1 failed"]
     console = Console(width=120, record=True)
@@ -136,3 +138,12 @@ def test_the_table_shows_spread_seeds_and_verdict() -> None:
 def test_every_failure_has_its_reason() -> None:
     assert failures(ranked())[0] == f"candidate_002_seed_0 (adversarial 1.0): {WHY}"
     assert len(failures(ranked())) == 3
+
+
+def test_seeds_that_disagree_are_said_to() -> None:
+    scores = [[50.0, 50.0, 50.0], [50.1, 40.0, 40.0], [50.0, 50.0, 50.0], [50.0, 50.0, 50.0]]
+    rows = rank(
+        [outcome(n, seed, score) for n, row in enumerate(scores) for seed, score in enumerate(row)],
+        candidate(0),
+    )
+    assert cells(1, rows[0])[-2:] == ["-6.63", "within seed noise"]

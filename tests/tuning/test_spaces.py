@@ -21,7 +21,7 @@ def test_a_file_is_plain_python(tmp_path: Path) -> None:
     path = write(tmp_path, "SPACE = {'losses.adversarial': [x / 2 for x in range(3)]}\n")
     (entry,) = load_space(path).entries
     assert [choice.settings["losses.adversarial"] for choice in entry.choices] == [0.0, 0.5, 1.0]
-    assert [choice.label for choice in entry.choices][1] == "losses.adversarial=0.5"
+    assert [choice.label for choice in entry.choices][1] == "adversarial=0.5"
 
 
 def test_a_space_of_the_package_needs_no_folder() -> None:
@@ -99,3 +99,10 @@ def test_a_space_as_json_tells_spaces_apart() -> None:
     assert make_space({"losses.pose": uniform(1, 2)}).to_dict() == {
         "losses.pose": {"uniform": [1, 2]}
     }
+
+
+def test_labels_are_short_where_that_is_clear() -> None:
+    space = make_space({"a.b.size": [1], "a.c.size": [1], "losses.pose": log_uniform(1, 2)})
+    labels = [entry.choices[0].label for entry in space.entries[:2]]
+    assert labels == ["a.b.size=1", "a.c.size=1"]
+    assert space.entries[2].at(1.5).label == "pose=1.5"

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from vibe_ray import storage
 from vibe_ray.training.loop import SCORE
+from vibe_ray.tuning.page import render
 from vibe_ray.tuning.ranking import Outcome, Ranked, failures, rich_table, to_dict
-from vibe_ray.tuning.records import BEST, RANKING_FILE, Subject
+from vibe_ray.tuning.records import BEST, RANKING_FILE, REPORT_FILE, Subject
 
 SCORE_TITLE = "PA-MPJPE, validation (mm)"
 
@@ -24,6 +25,8 @@ def write_answer(directory: str, ranked: Sequence[Ranked], subject: Subject, com
     path = storage.join(directory, RANKING_FILE)
     about = {"command": command, "data_hashes": subject.data_hashes}
     storage.write_json(path, {**about, **to_dict(ranked, SCORE)})
+    html = render(ranked, subject, directory, command)
+    storage.write_bytes_atomic(storage.join(directory, REPORT_FILE), html.encode())
     console = Console()
     console.print(rich_table(ranked, SCORE_TITLE))
     for line in failures(ranked):
@@ -31,7 +34,11 @@ def write_answer(directory: str, ranked: Sequence[Ranked], subject: Subject, com
     best = ranked[0].best
     if best is None:
         raise ValueError(f"no trial finished; {path} says why")
-    copy_best(directory, best)
+    console.print(
+        f"report: {storage.join(directory, REPORT_FILE)}\nbest:   {copy_best(directory, best)}",
+        soft_wrap=True,
+        highlight=False,
+    )
 
 
 def copy_best(directory: str, best: Outcome) -> str:

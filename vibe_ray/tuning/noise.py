@@ -15,6 +15,7 @@ nothing, so nothing is claimed from it.
 Shapes: C candidates, S seeds.
 """
 
+import dataclasses
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -44,9 +45,12 @@ class Paired:
 
     verdict: Verdict
     difference: float | None = None
-    """Median over the seeds that both have, of candidate minus baseline."""
+    """Mean over the seeds that both have, of candidate minus baseline."""
     threshold: float | None = None
     """What the mean difference has to exceed."""
+    median_difference: float | None = None
+    seeds_agree: bool = False
+    """Whether all differences have the same sign."""
     num_seeds: int = 0
 
 
@@ -90,14 +94,19 @@ def _compare(base: Scores, other: Scores, noise: Noise | None, comparisons: int)
     num = len(differences)
     if not num:
         return Paired(verdict="not measured")
-    middle = statistics.median(differences)
+    mean = statistics.fmean(differences)
+    known = Paired(
+        verdict="one seed",
+        difference=mean,
+        median_difference=statistics.median(differences),
+        seeds_agree=all(item > 0 for item in differences) or all(item < 0 for item in differences),
+        num_seeds=num,
+    )
     if num == 1 or noise is None:
-        return Paired(verdict="one seed", difference=middle, num_seeds=num)
+        return known
     quantile = float(stats.t.ppf(1 - LEVEL / (2 * comparisons), noise.freedom))
     threshold = quantile * noise.deviation * math.sqrt(2 / num)
-    mean = statistics.fmean(differences)
-    agree = all(item > 0 for item in differences) or all(item < 0 for item in differences)
     verdict: Verdict = "within seed noise"
-    if agree and abs(mean) > threshold:
+    if known.seeds_agree and abs(mean) > threshold:
         verdict = "better" if mean < 0 else "worse"
-    return Paired(verdict=verdict, difference=middle, threshold=threshold, num_seeds=num)
+    return dataclasses.replace(known, verdict=verdict, threshold=threshold)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from ray import tune
+from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 from rich.live import Live
 
@@ -20,8 +20,8 @@ from vibe_ray.tuning.ranking import Outcome
 logger = logging.getLogger(__name__)
 
 
-class Progress(tune.Callback):
-    """Hears of trials in the driver."""
+class Progress(TrialProgressCallback):
+    """Hears of trials in the driver, in the place of what Tune would print."""
 
     def __init__(
         self, board: Board, settle: Callable[[str, int, str | None], Outcome], is_live: bool
@@ -34,6 +34,7 @@ class Progress(tune.Callback):
                 returns what became of it.
             is_live: Whether the board is on the screen; else lines are logged.
         """
+        super().__init__()
         self._board = board
         self._settle = settle
         self._log = logger.debug if is_live else logger.info

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from vibe_ray.evaluation.comparison import NOT_MEASURED
 from vibe_ray.tuning.candidates import Candidate, Trial
-from vibe_ray.tuning.noise import RULE, Paired, Verdict, compare
+from vibe_ray.tuning.noise import RULE, Noise, Paired, Verdict, compare, seed_noise
 
 State = Literal["finished", "stopped", "failed", "unfinished"]
 COLORS: dict[Verdict, str] = {"better": "green", "worse": "red"}
@@ -87,10 +87,7 @@ def rank(outcomes: Sequence[Outcome], baseline: Candidate) -> list[Ranked]:
     groups: dict[int, list[Outcome]] = {baseline.number: []}
     for outcome in outcomes:
         groups.setdefault(outcome.trial.candidate.number, []).append(outcome)
-    scores = [
-        {o.trial.seed: o.score for o in group if o.state == "finished" and o.score is not None}
-        for group in groups.values()
-    ]
+    scores = [_scores(group) for group in groups.values()]
     candidates = {o.trial.candidate.number: o.trial.candidate for o in outcomes}
     candidates[baseline.number] = baseline
     ranked = [
@@ -121,6 +118,21 @@ def _order(row: Ranked) -> tuple[bool, float, int, int]:
     return True, 0.0, -max((o.num_epochs for o in row.outcomes), default=0), row.candidate.number
 
 
+def noise_of(ranked: Sequence[Ranked]) -> Noise | None:
+    """The noise by which candidates were judged."""
+    first = [row for row in ranked if row.paired.verdict == "baseline"]
+    rows = first + [row for row in ranked if row not in first]
+    return seed_noise([_scores(row.outcomes) for row in rows])
+
+
+def _scores(outcomes: Sequence[Outcome]) -> dict[int, float]:
+    return {
+        item.trial.seed: item.score
+        for item in outcomes
+        if item.state == "finished" and item.score is not None
+    }
+
+
 def median_metrics(row: Ranked) -> dict[str, float]:
     """Return the medians over seeds of all metrics of the best epochs."""
     names = row.finished[0].metrics if row.finished else {}
@@ -130,9 +142,11 @@ def median_metrics(row: Ranked) -> dict[str, float]:
 def to_dict(ranked: Sequence[Ranked], score_name: str) -> dict[str, Any]:
     """Return the ranking as plain JSON values; `best` is null when no trial finished."""
     best = ranked[0].best if ranked else None
+    noise = noise_of(ranked)
     return {
         "score": score_name,
         "rule": RULE,
+        "seed_noise": noise and asdict(noise),
         "best": best and {**asdict(best.trial.candidate), **_plain(best)},
         "candidates": [
             {
@@ -188,9 +202,12 @@ def cells(position: int, row: Ranked) -> list[str]:
 
 def verdict_text(row: Ranked) -> str:
     """The verdict; nothing where `state` says why there is none."""
-    if row.paired.verdict == "one seed":
+    paired = row.paired
+    if paired.verdict == "one seed":
         return "one seed: chance not known"
-    return "" if row.paired.verdict == "not measured" and row.state else row.paired.verdict
+    if paired.threshold is not None and abs(paired.difference or 0.0) > paired.threshold:
+        return paired.verdict if paired.seeds_agree else "within seed noise: seeds disagree"
+    return "" if paired.verdict == "not measured" and row.state else paired.verdict
 
 
 def number(value: float | None) -> str:

@@ -86,6 +86,8 @@ class Entry:
     choices: tuple[Choice, ...] = ()
     range: Range | None = None
     """Instead of choices, for a single setting."""
+    short: str = ""
+    """What the setting of a range is called in tables."""
 
     @property
     def key(self) -> str:
@@ -94,7 +96,7 @@ class Entry:
 
     def at(self, value: float) -> Choice:
         """Return the choice of a number of the range."""
-        return Choice(_label(self.names[0], value), {self.names[0]: value})
+        return Choice(f"{self.short}={value}", {self.names[0]: value})
 
     def draw(self, generator: random.Random) -> Choice:
         """Draw one alternative."""
@@ -159,7 +161,8 @@ def make_space(space: Any, paper: str = "") -> Space:
     """
     if not isinstance(space, Mapping) or not space:
         raise ValueError(f"SPACE is {space!r}, expected a dict of setting names to lists")
-    entries = tuple(_entry(key, values) for key, values in space.items())
+    short = _short_names([name for key in space for name in _names(key)])
+    entries = tuple(_entry(key, values, short) for key, values in space.items())
     names = [name for entry in entries for name in entry.names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
@@ -167,14 +170,28 @@ def make_space(space: Any, paper: str = "") -> Space:
     return Space(entries, paper)
 
 
-def _entry(key: Any, values: Any) -> Entry:
+def _names(key: Any) -> tuple[str, ...]:
     names = key if isinstance(key, tuple) else (key,)
     if not names or not all(isinstance(name, str) for name in names):
         raise ValueError(f"key {key!r}, expected a setting's name or a tuple of names")
     if "seed" in names:
         raise ValueError("'seed' is no setting to search over: --seeds repeats over seeds")
+    return names
+
+
+def _short_names(names: Sequence[str]) -> dict[str, str]:
+    """Cut names to their last part, where that tells them from all others."""
+    last = [name.rpartition(".")[2] for name in names]
+    return {
+        name: part if last.count(part) == 1 else name
+        for name, part in zip(names, last, strict=True)
+    }
+
+
+def _entry(key: Any, values: Any, short: Mapping[str, str]) -> Entry:
+    names = _names(key)
     if isinstance(values, Range) and len(names) == 1:
-        return Entry(names, range=values)
+        return Entry(names, range=values, short=short[names[0]])
     if not isinstance(values, list | dict) or not values:
         raise ValueError(
             f"{key!r} is {values!r}, expected a list with at least one value, a dict of names to "
@@ -188,17 +205,12 @@ def _entry(key: Any, values: Any) -> Entry:
                 raise ValueError(f"{value!r} under {key!r}, expected {len(key)} values")
     else:
         listed = [(value,) for value in listed]
-    settings = [dict(zip(names, value, strict=True)) for value in listed]
-    return Entry(names, tuple(map(_choice, labels, settings)))
-
-
-def _choice(label: str | None, settings: Settings) -> Choice:
-    return Choice(label or ", ".join(_label(*item) for item in settings.items()), settings)
-
-
-def _label(name: str, value: Any) -> str:
-    """Name a setting by its last two parts: short, and still told from its like elsewhere."""
-    return f"{'.'.join(name.split('.')[-2:])}={value}"
+    choices = []
+    for label, value in zip(labels, listed, strict=True):
+        settings = dict(zip(names, value, strict=True))
+        named = ", ".join(f"{short[name]}={item}" for name, item in settings.items())
+        choices.append(Choice(label or named, settings))
+    return Entry(names, tuple(choices))
 
 
 def _plain(entry: Entry) -> Any:
