@@ -1,17 +1,28 @@
-"""Which temporal encoder? A GRU that looks back only, or both ways, and what it adds its output to.
+"""Which temporal encoder? A GRU that looks back only, or both ways, one after TCMR, a transformer.
 
-The residual is the frame's own feature (VIBE's), an average over seven frames (the open recipe's),
-or nothing (TCMR's way against jitter).
+And what is its output added to: the frame's own feature (VIBE's residual), an average over seven
+frames (the open recipe's), or nothing (TCMR's way against jitter)? Sizes are the recipe's.
 """
 
+ENCODER = "generator.temporal_encoder"
+
 SPACE = {
-    "generator.temporal_encoder.bidirectional": {"forward GRU": False, "GRU both ways": True},
     (
-        "generator.temporal_encoder.residual",
-        "generator.temporal_encoder.residual_frames",
+        f"{ENCODER}.kind",
+        f"{ENCODER}.bidirectional",
+        f"{ENCODER}.residual",
+        f"{ENCODER}.residual_frames",
+        f"{ENCODER}.transformer.residual",
+        f"{ENCODER}.transformer.residual_frames",
     ): {
-        "residual": (True, 1),
-        "residual of 7 frames": (True, 7),
-        "no residual": (False, 1),
+        "forward GRU": ("gru", False, True, 1, True, 1),
+        "forward GRU, residual of 7 frames": ("gru", False, True, 7, True, 1),
+        "GRU both ways": ("gru", True, True, 1, True, 1),
+        "GRU both ways, residual of 7 frames": ("gru", True, True, 7, True, 1),
+        "GRU both ways, no residual": ("gru", True, False, 1, True, 1),
+        "TCMR": ("tcmr", True, True, 1, True, 1),
+        "transformer": ("transformer", True, True, 1, True, 1),
+        "transformer, residual of 7 frames": ("transformer", True, True, 1, True, 7),
+        "transformer, no residual": ("transformer", True, True, 1, False, 1),
     },
 }

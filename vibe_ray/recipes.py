@@ -13,7 +13,9 @@ from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import GeneratorConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminatorConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
+from vibe_ray.models.tcmr_encoder import TcmrEncoderConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
+from vibe_ray.models.transformer_encoder import TransformerEncoderConfig
 
 
 def released() -> TrainConfig:
@@ -105,7 +107,14 @@ def open_world() -> TrainConfig:
         data=DataConfig(root="data/open", batch_size=64, ratio_2d=0.25, motion_batch_size=64),
         generator=GeneratorConfig(
             temporal_encoder=TemporalEncoderConfig(
-                hidden_dim=256, num_layers=2, bidirectional=True, residual_frames=7
+                hidden_dim=256,
+                num_layers=2,
+                bidirectional=True,
+                residual_frames=7,
+                tcmr=TcmrEncoderConfig(hidden_dim=256),
+                transformer=TransformerEncoderConfig(
+                    hidden_dim=256, num_layers=2, num_heads=4, residual_frames=7
+                ),
             ),
             regressor=SmplRegressorConfig(hidden_dim=1024, dropout=0.0),
         ),
