@@ -6,6 +6,7 @@ Tune's own reporter would repeat every metric of every trial in every table.
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ray.tune.progress_reporter import TrialProgressCallback
@@ -58,8 +59,7 @@ class Progress(TrialProgressCallback):
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Tell that a trial's process was lost."""
-        error = trial.get_error()
-        self._ended(trial, _reason(error) if error else "its process was lost")
+        self._ended(trial, _reason(trial.error_file))
 
     def _ended(self, trial: Any, error: str | None) -> None:
         epochs = int((trial.last_result or {}).get("epoch", 0))
@@ -80,7 +80,11 @@ def shown(board: Board, console: Console) -> Iterator[bool]:
         yield True
 
 
-def _reason(error: BaseException) -> str:
-    """Return the innermost line of an error that came through several processes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)
+def _reason(path: str | None) -> str:
+    """Return the innermost line of an error that came through several processes.
+
+    Tune's own way to ask for it reads the storage, where it is not yet.
+    """
+    text = Path(path).read_text(encoding="utf-8") if path and Path(path).is_file() else ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "its process was lost"
