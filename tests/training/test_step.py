@@ -1,8 +1,10 @@
 """One update: against a second implementation, on one rank and on several."""
 
+from functools import partialmethod
+
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.training.naive_step import NaiveTrainer
 from tests.training.ranks import (
@@ -22,6 +24,7 @@ from tests.training.tiny import (
     tiny_state,
     weights_of,
 )
+from vibe_ray.config import override
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
@@ -128,6 +131,25 @@ def test_micro_batches_add_up_to_the_share(
     whole = step_in_float64(batch, optim__one_pass=one_pass)
     parts = step_in_float64(batch, optim__one_pass=one_pass, optim__accumulate=num_parts)
     assert largest_difference(whole, parts) < 1e-11
+
+
+@pytest.mark.slow
+def test_compiled_parts_compute_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that `torch.compile` does but write C++; on steps with and without D's update."""
+    compile_as_asked = nn.Module.compile
+    monkeypatch.setattr(nn.Module, "compile", partialmethod(compile_as_asked, backend="aot_eager"))
+    config = tiny(**NO_DROPOUT, optim__discriminator_every=2, optim__average_decay=0.9)
+    eager, compiled = tiny_state(config), tiny_state(override(config, {"compile": True}))
+    for step in range(2):
+        batch = random_batch(2, 3, 4, seed=step)
+        expected, found = (adversarial_step(state, batch) for state in (eager, compiled))
+        assert found.keys() == expected.keys()
+        assert largest_difference(gradients_of(compiled), gradients_of(eager)) < 1e-4
+        for name, value in expected.items():
+            assert float(found[name]) == pytest.approx(float(value), rel=1e-6)
+    assert weights_of(compiled).keys() == weights_of(eager).keys()
+    best = compiled.best_generator.folded()  # as validation does
+    assert best(random_batch(2, 3, 4).pose.features).rotmat.isfinite().all()
 
 
 def test_a_long_gradient_is_shortened_network_by_network() -> None:
