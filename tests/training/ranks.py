@@ -38,6 +38,14 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "D every other step": {"optim.discriminator_every": 2},
     "micro-batches": {"optim.accumulate": 2},
     "clipped": {"optim.gradient_clip": 0.5, "optim.average_decay": 0.9},
+    "tcmr": {"generator.temporal_encoder.kind": "tcmr"},
+    "transformer": {
+        "generator.temporal_encoder.kind": "transformer",
+        "generator.temporal_encoder.transformer.dropout": 0.0,
+    },
+    "6D and root": {"discriminator.pose": "rot6d", "discriminator.root_motion": True},
+    "bounded D": {"discriminator.spectral_norm": True},
+    "bounded D, separate passes": {"discriminator.spectral_norm": True, "optim.one_pass": False},
 }
 """Settings under which two workers must compute what one would, too; at the uneven shape."""
 

@@ -113,11 +113,27 @@ def step_in_float64(batch: StepBatch, **changes: object) -> dict[str, Tensor]:
     return gradients_of(state) | metrics
 
 
-def test_one_pass_gives_both_players_what_separate_passes_do() -> None:
+@pytest.mark.parametrize("root_motion", [False, True])
+@pytest.mark.parametrize("pose", ["axis_angle", "rot6d"])
+def test_one_pass_gives_both_players_what_separate_passes_do(pose: str, root_motion: bool) -> None:
     batch = random_batch(2, 3, 4)
-    together = step_in_float64(batch, optim__one_pass=True)
-    apart = step_in_float64(batch, optim__one_pass=False)
+    seen = {"discriminator__pose": pose, "discriminator__root_motion": root_motion}
+    together = step_in_float64(batch, optim__one_pass=True, **seen)
+    apart = step_in_float64(batch, optim__one_pass=False, **seen)
     assert largest_difference(together, apart) < 1e-12
+
+
+def test_with_bounded_weights_too_once_their_norms_are_known() -> None:
+    """Each training pass goes on with estimating them, which here has come to its end."""
+    found = []
+    for one_pass in (True, False):
+        state = in_float64(optim__one_pass=one_pass, discriminator__spectral_norm=True)
+        for _ in range(1000):
+            state.discriminator(torch.zeros(1, 1, 69, dtype=torch.float64))
+        metrics = adversarial_step(state, in_precision(random_batch(2, 3, 4), torch.float64))
+        found.append(gradients_of(state) | metrics)
+    assert any("original" in name for name in found[0])
+    assert largest_difference(*found) < 1e-9
 
 
 @pytest.mark.parametrize("one_pass", [True, False])

@@ -71,7 +71,8 @@ class GRU(nn.RNNBase):
         """Run the device's own implementation: cuDNN's."""
         directions = 2 if self.bidirectional else 1
         state = inputs.new_zeros(directions * self.num_layers, len(inputs), self.hidden_size)
-        weights = [weight for weight in self._flat_weights if weight is not None]
+        # By name, as weights that are computed from others stand in no list.
+        weights = [getattr(self, name) for name in self._flat_weights_names]
         how = True, self.num_layers, 0.0, self.training, self.bidirectional, True
         states, _ = torch.gru(inputs, state, weights, *how)
         return states.type_as(weights[0])

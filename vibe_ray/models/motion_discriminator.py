@@ -1,10 +1,10 @@
 """Motion discriminator: does this window of body pose look captured?
 
-VIBE Sec. 3.2. It sees the 69 numbers of the body joints' axis-angles: neither heading nor shape nor
-camera may betray a fake. Its score is a plain number, trained towards 1 for captured and 0 for
+VIBE Sec. 3.2. It sees what `models/motion_view.py` makes of a motion: by default the 69 numbers of
+the body joints' axis-angles. Its score is a plain number, trained towards 1 for captured and 0 for
 generated motion, as in the released code; in the paper it is a probability.
 
-Shapes: B windows, T frames, P = 69 pose numbers, H hidden units.
+Shapes: B windows, T frames, P numbers of a frame, H hidden units.
 """
 
 from dataclasses import dataclass
@@ -12,12 +12,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
 
-from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.models.dropout import Dropout
 from vibe_ray.models.gru import GRU
-
-BODY_POSE_DIM = 3 * (len(SMPL_JOINTS) - 1)
+from vibe_ray.models.motion_view import Form, MotionView
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +28,14 @@ class MotionDiscriminatorConfig:
     attention_layers: int = 3
     """Linear layers of the attention's network: 2 in the paper's text, 3 in the released run."""
     attention_dropout: float = 0.2
+    pose: Form = "axis_angle"
+    """How it is told of the body joints' rotations; `rot6d` has no jump at half a turn."""
+    root_motion: bool = False
+    """Also show by what the root has turned since the first frame, seen from the body."""
+    spectral_norm: bool = False
+    """Divide each weight matrix, the GRU's too, by its largest singular value (Miyato et al. 2018),
+    so that scores cannot grow steep. It is estimated by one more step of power iteration in each
+    training pass: one pass for both players and separate passes then agree but for its progress."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "num_layers", "attention_layers"):
@@ -84,8 +91,9 @@ class MotionDiscriminator(nn.Module):
     def __init__(self, config: MotionDiscriminatorConfig) -> None:
         super().__init__()
         self.config = config
+        self.view = MotionView(pose=config.pose, root_motion=config.root_motion)
         width = config.hidden_dim
-        self.gru = GRU(BODY_POSE_DIM, width, config.num_layers)
+        self.gru = GRU(self.view.width, width, config.num_layers)
         self.attention: AttentionPool | ConcatPool
         if config.pool == "attention":
             self.attention = AttentionPool(width, config.attention_layers, config.attention_dropout)
@@ -93,10 +101,21 @@ class MotionDiscriminator(nn.Module):
         else:
             self.attention = ConcatPool()
             self.fc = nn.Linear(2 * width, 1)
+        if config.spectral_norm:
+            bound_weights(self)
 
-    def forward(self, body_pose: Tensor) -> Tensor:
-        """Score body pose (B, T, P), one number per window (B,)."""
-        frames = self.gru(body_pose)  # (B, T, H)
+    def forward(self, motion: Tensor) -> Tensor:
+        """Score motion (B, T, P) as `view` makes it, one number per window (B,)."""
+        frames = self.gru(motion)  # (B, T, H)
         pooled = self.attention(frames)
         with torch.autocast(pooled.device.type, enabled=False):
             return self.fc(pooled).squeeze(-1)
+
+
+def bound_weights(network: nn.Module) -> None:
+    """Give every matrix of linear layers and GRUs the largest singular value 1."""
+    for module in list(network.modules()):
+        if isinstance(module, GRU | nn.Linear):
+            names = [name for name, value in module.named_parameters() if value.ndim == 2]
+            for name in names:
+                spectral_norm(module, name)

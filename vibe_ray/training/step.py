@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vibe_ray.body.params import SmplParams, split_pose
+from vibe_ray.body.params import SmplParams
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.losses.adversarial import (
@@ -67,14 +67,15 @@ def _terms(state: TrainState, batch: StepBatch) -> Terms:
     supervised = supervised_terms(params, kp_3d, kp_2d, batch.pose)
     terms = {f"generator/{name}": term for name, term in supervised.items()}
     if state.config.is_adversarial:
+        view = state.discriminator.view
+        fake, real = view.of_rotmat(params.rotmat), view.of_pose(batch.motion.pose)
         with state.products():
-            terms |= _adversarial_terms(state, params.pose, batch.motion.pose)
+            terms |= _adversarial_terms(state, fake, real)
     return terms
 
 
-def _adversarial_terms(state: TrainState, generated: Tensor, captured: Tensor) -> Terms:
-    """Let the discriminator look at both (B, T, 72), once if the players may share one pass."""
-    fake, real = (split_pose(pose)[1] for pose in (generated, captured))
+def _adversarial_terms(state: TrainState, fake: Tensor, real: Tensor) -> Terms:
+    """Let the discriminator look at both (B, T, P), once if the players may share one pass."""
     if not state.discriminator_learns:
         return {"generator/adversarial": generator_term(_frozen_score(state, fake))}
     if state.config.optim.one_pass:
