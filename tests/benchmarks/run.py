@@ -49,9 +49,9 @@ BENCHMARKS: dict[str, Benchmark] = {
     "joints": joints,
     "inference": inference,
     "loader": loader,
-    "ray": ray_overhead,
     "scaling": scaling,
     "memory": memory,
+    "ray": ray_overhead,
 }
 ON_CUDA = ("step", "parts", "joints", "inference", "loader", "memory")
 """Those that take a device; the others are about processes."""
