@@ -1,9 +1,12 @@
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from tests.training.tiny import tiny, tiny_state
+from vibe_ray.inference import Predictor
 from vibe_ray.models.transformer_encoder import (
     TransformerEncoder,
     TransformerEncoderConfig,
@@ -118,6 +121,26 @@ def test_a_sequence_ten_times_as_long_gives_what_its_windows_do(reach: int) -> N
     ends = encoder(x[:, :T])[:, :edge], encoder(x[:, -T:])[:, -edge:]
     torch.testing.assert_close(ends[0], whole[:, :edge], rtol=0, atol=1e-12)
     torch.testing.assert_close(ends[1], whole[:, -edge:], rtol=0, atol=1e-12)
+
+
+def test_a_predictor_gives_the_same_in_windows_and_in_one_go(tmp_path: Path) -> None:
+    T, reach, num_layers = 20, 3, 2
+    encoder = "generator.temporal_encoder"
+    settings = {"hidden_dim": 16, "num_heads": 2, "num_layers": num_layers, "reach": reach}
+    changes = {f"{encoder}.transformer.{name}": value for name, value in settings.items()}
+    changes |= {f"{encoder}.transformer.residual_frames": 1, f"{encoder}.kind": "transformer"}
+    state = tiny_state(tiny(**changes, **{"data.window_length": T}))
+    nn.init.normal_(state.generator.encoder.outputs.weight, std=0.3)
+    state.snapshot({}).write(tmp_path)
+    predictor = Predictor.from_checkpoint(str(tmp_path))
+    x = torch.randn(10 * T, state.config.generator.feature_dim)
+    whole, cut = (predictor.predict(x, chunking=how) for how in ("sequence", "windows"))
+    differ = (whole.rotmat - cut.rotmat).abs().flatten(1).amax(1).unflatten(0, (10, T))
+    edge = num_layers * reach
+    assert differ[:, edge : T - edge].max() < 1e-5
+    assert differ[1:, 0].min() > 1e-4  # what one window cannot know of the one before
+    assert differ[0, : T - edge].max() < 1e-5  # nothing is cut off at the sequence's own ends
+    assert differ[-1, edge:].max() < 1e-5
 
 
 def test_an_hour_is_rounded_no_more_than_a_second() -> None:

@@ -30,6 +30,19 @@ NARROW = {
     "generator.regressor.hidden_dim": 64,
     "discriminator.hidden_dim": 32,
 }
+TCMR = {
+    "generator__temporal_encoder__kind": "tcmr",
+    "generator__temporal_encoder__tcmr__hidden_dim": 32,
+}
+TRANSFORMER = {
+    "generator__temporal_encoder__transformer__hidden_dim": 32,
+    "generator__temporal_encoder__kind": "transformer",
+}
+DISCRIMINATOR = {
+    "discriminator__spectral_norm": True,
+    "discriminator__pose": "rot6d",
+    "discriminator__root_motion": True,
+}
 ALLOCATIONS = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")
 NO_WORK = (
     *("_unsafe_view", "_reshape_alias", "lift_fresh", "detach", "alias"),
@@ -124,6 +137,9 @@ def test_a_step_launches_few_operators() -> None:
         {"precision": "bf16"},
         {"losses__adversarial": 0.0},
         {"generator__temporal_encoder__bidirectional": True},
+        TCMR,
+        TRANSFORMER,
+        DISCRIMINATOR,
     ],
     ids=lambda changes: next(iter(changes), "released"),
 )
@@ -133,7 +149,14 @@ def test_the_host_never_waits_for_a_step(changes: dict[str, Any]) -> None:
     assert not counts.waits
 
 
-def test_what_is_compiled_has_no_graph_breaks(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [{}, TCMR, TRANSFORMER, DISCRIMINATOR],
+    ids=["released", "tcmr", "transformer", "discriminator"],
+)
+def test_what_is_compiled_has_no_graph_breaks(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     compile_as_asked = nn.Module.compile
 
     def in_one_graph(module: nn.Module, **asked: Any) -> None:
@@ -142,7 +165,7 @@ def test_what_is_compiled_has_no_graph_breaks(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(nn.Module, "compile", in_one_graph)
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
-    config = config_with(compile=True)
+    config = config_with(compile=True, **changes)
     state = tiny_state(config)
     adversarial_step(state, fresh_batch(config).to(state.device))
     assert not torch._dynamo.utils.counters["graph_break"]
