@@ -29,10 +29,10 @@ def make_parser(command: str, description: str, example: str) -> argparse.Argume
     )
 
 
-def add_config_flags(parser: argparse.ArgumentParser) -> None:
+def add_config_flags(parser: argparse.ArgumentParser, recipe: str = "open_world") -> None:
     """Add the flags from which `read_config` makes a config."""
     parser.add_argument(
-        "--recipe", default="open_world", choices=sorted(RECIPES), help="named run (open_world)"
+        "--recipe", default=recipe, choices=sorted(RECIPES), help=f"named run ({recipe})"
     )
     parser.add_argument("--data", metavar="P", help="data root, a path or s3://bucket/prefix")
     parser.add_argument(

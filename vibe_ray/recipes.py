@@ -1,8 +1,9 @@
 """Named runs. Start reading here: a recipe is a function that returns a whole `TrainConfig`.
 
 `open_world` is what a stranger runs: nothing gated, sized for two CPU cores. `paper` and `released`
-are the two readings of VIBE, because its text and its code differ in over a dozen places. `smoke`
-is the tests' tiny one. Derive your own by calling one and using `config.override`.
+are the two readings of VIBE, because its text and its code differ in over a dozen places.
+`ablation` is what a search runs many times, `smoke` the tests' tiny one. Derive your own by calling
+one and using `config.override`.
 """
 
 from collections.abc import Callable
@@ -132,6 +133,11 @@ def open_world() -> TrainConfig:
     )
 
 
+def ablation() -> TrainConfig:
+    """`open_world` with a quarter of its steps: what a search runs again and again."""
+    return override(open_world(), {"epochs": 5, "steps_per_epoch": 40})
+
+
 def smoke() -> TrainConfig:
     """`open_world` cut down until a run takes seconds: for tests and for trying a cluster out."""
     return override(
@@ -149,6 +155,7 @@ def smoke() -> TrainConfig:
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
+    "ablation": ablation,
     "open_world": open_world,
     "paper": paper,
     "released": released,

@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "python -m vibe_ray.tune --space attention --seeds 5\n"
         "  python -m vibe_ray.tune --space my_space.py --search optuna --scheduler asha",
     )
-    cli.add_config_flags(parser)
+    cli.add_config_flags(parser, recipe="ablation")
     parser.add_argument(
         "--space",
         default=DEFAULT_SPACE,
