@@ -5,6 +5,8 @@ from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+
 from tests.tuning.made_up import made_up, subject
 from vibe_ray.tuning.noise import RULE
 from vibe_ray.tuning.page import render, summary
@@ -35,22 +37,26 @@ def page(tmp_path: Path, space: Space, stopped: int = 0, failed: int = 0) -> str
     return render(ranked, subject(space), str(tmp_path), "python -m vibe_ray.tune --seeds 3")
 
 
-def test_the_page_holds_everything_itself(tmp_path: Path) -> None:
-    html = page(tmp_path, load_space("attention"))
-    sources = Page(html).sources
+@pytest.fixture(scope="module")
+def attention(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One candidate was stopped, one failed."""
+    return page(tmp_path_factory.mktemp("search"), load_space("attention"), stopped=1, failed=1)
+
+
+def test_the_page_holds_everything_itself(attention: str) -> None:
+    sources = Page(attention).sources
     assert len(sources) >= 5
     assert all(source.startswith("data:image/") for source in sources)
-    assert not re.search(r"<(script|link)\b", html)
+    assert not re.search(r"<(script|link)\b", attention)
 
 
-def test_ours_stand_beside_the_papers_withdrawn_and_the_corrected_numbers(tmp_path: Path) -> None:
-    html = page(tmp_path, load_space("attention"))
-    cells = Page(html).cells
-    assert "<s>53.7</s>" in html
-    assert "withdrawn by its authors" in html
-    assert "not to be compared" in html
+def test_ours_stand_beside_the_papers_withdrawn_and_the_corrected_numbers(attention: str) -> None:
+    cells = Page(attention).cells
+    assert "<s>53.7</s>" in attention
+    assert "withdrawn by its authors" in attention
+    assert "not to be compared" in attention
     assert "56.5608" in cells, "the anchor"
-    assert escape(RULE) in html
+    assert escape(RULE) in attention
 
 
 def test_a_space_of_no_table_shows_no_published_numbers(tmp_path: Path) -> None:
@@ -68,11 +74,10 @@ def test_verdicts_seeds_and_metrics_are_shown(tmp_path: Path) -> None:
     assert "baseline" in cells
 
 
-def test_reasons_are_shown_and_escaped(tmp_path: Path) -> None:
-    html = page(tmp_path, load_space("attention"), stopped=1, failed=1)
-    assert "not finite at step 7 &lt;&amp;&gt;" in html
-    assert "2 of 5 candidates have no result" in html
-    assert "stopped at epoch 2" in html
+def test_reasons_are_shown_and_escaped(attention: str) -> None:
+    assert "not finite at step 7 &lt;&amp;&gt;" in attention
+    assert "2 of 5 candidates have no result" in attention
+    assert "stopped at epoch 2" in attention
 
 
 def test_a_search_without_any_result_has_a_page(tmp_path: Path) -> None:
