@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,8 +45,18 @@ def saved(state: TrainState, path: Path) -> Path:
     return path
 
 
-def test_a_run_taken_up_again_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    config = tiny(**DROPOUT, optim__discriminator_every=2)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"generator.temporal_encoder.kind": "tcmr"},
+        {"generator.temporal_encoder.kind": "transformer"},
+        {"discriminator.spectral_norm": True, "discriminator.pose": "rot6d"},
+    ],
+    ids=["gru", "tcmr", "transformer", "discriminator"],
+)
+def test_a_run_taken_up_again_goes_on_bit_for_bit(changes: dict[str, Any], tmp_path: Path) -> None:
+    config = tiny(**changes, **DROPOUT, optim__discriminator_every=2)
     whole = tiny_state(config)
     advance(whole, 5)
     first = tiny_state(config)
