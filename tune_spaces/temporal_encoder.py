@@ -2,6 +2,9 @@
 
 And what is its output added to: the frame's own feature (VIBE's residual), an average over seven
 frames (the open recipe's), or nothing (TCMR's way against jitter)? Sizes are the recipe's.
+
+All learn at the recipe's rate. That of the open recipe is the GRU's: a transformer does better at a
+fifth of it, so let a search over `optim.generator_lr` decide before it is called worse.
 """
 
 ENCODER = "generator.temporal_encoder"
