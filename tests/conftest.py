@@ -2,16 +2,13 @@
 
 import logging
 import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
 
 from tests.data import noise
+from tests.integration.object_server import ObjectServer
 
 os.environ |= {
     "RAY_AUTH_MODE": "disabled",
@@ -46,37 +43,15 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
-def s3_server() -> Iterator[str]:
-    """URL of an object store, a process on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", int(port))) == 0:
-                    break
-            assert server.poll() is None, "the object store did not start"
-            time.sleep(0.05)
-        yield f"http://127.0.0.1:{port}"
-        server.terminate()
+def object_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObjectServer]:
+    """An object store, a process of this machine's; tests of an outage kill and start it again."""
+    with ObjectServer(tmp_path_factory.mktemp("objects")) as server:
+        yield server
 
 
 @pytest.fixture
-def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def s3(object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> str:
     """A new bucket, and the environment in which to reach it."""
-    import boto3
-
-    for name, value in {
-        "AWS_ENDPOINT_URL": s3_server,
-        "AWS_ACCESS_KEY_ID": "AKIATESTONLY",
-        "AWS_SECRET_ACCESS_KEY": "a-secret-of-the-tests",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():
+    for name, value in object_server.environment.items():
         monkeypatch.setenv(name, value)
-    bucket = f"bucket-{uuid4().hex[:8]}"
-    boto3.client("s3").create_bucket(Bucket=bucket)
-    return f"s3://{bucket}"
+    return object_server.create_bucket(f"bucket-{uuid4().hex[:8]}")

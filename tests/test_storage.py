@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
+from tests.integration.object_server import ObjectServer
 from vibe_ray import object_store, retrying, storage
 from vibe_ray.object_store import RetryingS3
 
@@ -127,8 +128,19 @@ def test_folders_go_up_and_come_down(place: Place, tmp_path: Path) -> None:
     storage.delete_directory(place("checkpoint"))
     storage.delete_directory(place("checkpoint"))
     assert not storage.exists(place("checkpoint"))
-    with pytest.raises(FileNotFoundError, match="nothing at"), storage.local_copy(place("gone")):
+
+
+def test_a_copy_of_nothing_is_an_error(s3: str) -> None:
+    with pytest.raises(FileNotFoundError, match="nothing at"), storage.local_copy(f"{s3}/gone"):
         pass
+
+
+def test_a_file_is_copied_as_a_folder_is(place: Place) -> None:
+    storage.write_bytes_atomic(place("folder/body.pkl"), b"content")
+    with storage.local_copy(place("folder/body.pkl")) as file:
+        assert (file.name, file.read_bytes()) == ("body.pkl", b"content")
+    assert storage.beside(place("folder/body.pkl"), "table.npy") == place("folder/table.npy")
+    assert storage.beside("body.pkl", "table.npy") == "table.npy"
 
 
 def test_a_replaced_folder_is_never_half_of_each(
@@ -432,9 +444,9 @@ class Gate:
 
 
 @pytest.fixture
-def gate(s3: str, s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+def gate(s3: str, object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     """The only way to the object store."""
-    gate = Gate(s3_server)
+    gate = Gate(object_server.url)
     monkeypatch.setenv("AWS_ENDPOINT_URL", gate.url)
     gate.open()
     yield gate
