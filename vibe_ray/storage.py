@@ -36,6 +36,12 @@ def join(path: str, *names: str) -> str:
     return "/".join([path.rstrip("/"), *(name.strip("/") for name in names)])
 
 
+def beside(path: str, name: str) -> str:
+    """Return the path of another file in a file's folder."""
+    folder, separator, _ = path.rpartition("/")
+    return folder + separator + name
+
+
 def resolve(path: str) -> tuple[pafs.FileSystem, str]:
     """Return the filesystem that holds a path, and the path within it.
 
@@ -117,6 +123,9 @@ def delete_file(path: str) -> None:
 
 def delete_directory(path: str) -> None:
     """Delete a folder and all in it; it may be gone already."""
+    if is_remote(path):
+        object_store.delete_folder(path.removeprefix(REMOTE))
+        return
     filesystem, inner = resolve(path)
     with suppress(FileNotFoundError):
         filesystem.delete_dir(inner)
@@ -124,33 +133,35 @@ def delete_directory(path: str) -> None:
 
 @contextmanager
 def local_copy(path: str) -> Iterator[Path]:
-    """Give a folder's files as local ones: themselves, or a copy that lives as long as the block.
+    """Give a file or folder as a local one: itself, or a copy that lives as long as the block.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: Nothing is at a remote path; of a local one, who reads it will tell.
     """
-    if not exists(path):
-        raise FileNotFoundError(f"nothing at {path}")
     if not is_remote(path):
-        yield Path(path)
+        yield Path(path).expanduser()
         return
     with TemporaryDirectory() as directory:
-        _download(path, Path(directory))
-        yield Path(directory)
+        yield _download(path.rstrip("/"), Path(directory))
 
 
-def _download(path: str, target: Path) -> None:
-    """Copy a remote folder's files, several at a time."""
+def _download(path: str, directory: Path) -> Path:
+    """Copy a remote file, or a folder's files, several at a time; return where it is."""
+    target = directory / path.rsplit("/", 1)[-1]
 
     def fetch(file: str) -> None:
-        below = target / file.removeprefix(join(path)).lstrip("/")
+        below = target / file.removeprefix(path).lstrip("/")
         if not below.resolve().is_relative_to(target.resolve()):
             raise ValueError(f"{file} would be copied out of its folder: rename it")
         below.parent.mkdir(parents=True, exist_ok=True)
         below.write_bytes(read_bytes(file))
 
+    files = list_files(path)
+    if not files:
+        raise FileNotFoundError(f"nothing at {path}")
     with ThreadPoolExecutor(NUM_COPIERS) as pool:
-        list(pool.map(fetch, list_files(path)))
+        list(pool.map(fetch, files))
+    return target
 
 
 def upload_directory(source: Path, path: str) -> None:

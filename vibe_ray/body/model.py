@@ -7,6 +7,7 @@ mesh are refused by the other.
 Shapes: N bodies, V vertices, J = 24 joints.
 """
 
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vibe_ray import storage
 from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.licensed import read_smpl_pickle
 from vibe_ray.body.skeletons import (
@@ -97,10 +99,11 @@ def load_body(config: BodyConfig) -> BodyArrays:
         FileNotFoundError: The body or a regressor table is not there; the message says what to do.
         ValueError: The file is no SMPL body, or a table belongs to another mesh.
     """
-    path = OPEN_BODY if config.path == "open" else Path(config.path).expanduser()
-    if not path.is_file():
+    path = str(OPEN_BODY) if config.path == "open" else config.path
+    if not storage.exists(path):
         raise FileNotFoundError(f"no body at {path}: {_WHERE_TO_GET_SMPL}")
-    raw = _read(path)
+    with storage.local_copy(path) as file:
+        raw = _read(file)
     _check_format(raw, path)
     v_template = _array(raw["v_template"])
     num_verts = len(v_template)
@@ -133,7 +136,7 @@ def _array(values: Any) -> np.ndarray:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def _check_format(raw: Mapping[str, Any], path: Path) -> None:
+def _check_format(raw: Mapping[str, Any], path: str) -> None:
     missing = [key for key in _SMPL_KEYS if key not in raw]
     if missing:
         raise ValueError(
@@ -161,18 +164,18 @@ def _check_format(raw: Mapping[str, Any], path: Path) -> None:
         raise ValueError(f"{path} has {num_betas} shape directions, expected {NUM_BETAS} or more")
 
 
-def _table(raw: Mapping[str, Any], name: str, configured: str, body: Path) -> np.ndarray:
+def _table(raw: Mapping[str, Any], name: str, configured: str, body: str) -> np.ndarray:
     """Find a regressor table: where the config says, else in the body's file, else beside it."""
     if name in raw and not configured:
         table, source = raw[name], body
     else:
-        source = Path(configured).expanduser() if configured else body.parent / f"{name}.npy"
-        if not source.is_file():
+        source = configured or storage.beside(body, f"{name}.npy")
+        if not storage.exists(source):
             raise FileNotFoundError(
                 f"no joint regressor at {source}: take {name}.npy from VIBE's or SPIN's data "
                 f"(vibe_data.zip) and put it beside {body}, or give its path in BodyConfig"
             )
-        table = np.load(source, allow_pickle=False)
+        table = np.load(io.BytesIO(storage.read_bytes(source)), allow_pickle=False)
     rows = len(EXTRA_JOINTS) if name == "J_regressor_extra" else len(H36M_17)
     expected = (rows, len(raw["v_template"]))
     if table.shape != expected:
@@ -183,7 +186,7 @@ def _table(raw: Mapping[str, Any], name: str, configured: str, body: Path) -> np
     return _array(table)
 
 
-def _vertex_joints(num_verts: int, path: Path) -> np.ndarray:
+def _vertex_joints(num_verts: int, path: str) -> np.ndarray:
     if num_verts <= max(SMPL_VERTEX_INDICES):
         raise ValueError(f"{path} has {num_verts} vertices; SMPL has 6890")
     return np.array(SMPL_VERTEX_INDICES)

@@ -18,9 +18,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from vibe_ray import storage
 from vibe_ray.body.skeletons import COCO_17
 from vibe_ray.pretrained import packaged
-from vibe_ray.storage import write_json
 
 FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
@@ -102,9 +102,9 @@ class KeypointEncoder(nn.Module):
         directory.mkdir(parents=True, exist_ok=True)
         half = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
         self.load_state_dict({k: v.float() for k, v in half.items()})
-        write_json(directory / CONFIG_FILE, dataclasses.asdict(self.config))
+        storage.write_json(directory / CONFIG_FILE, dataclasses.asdict(self.config))
         save_file(half, directory / WEIGHTS_FILE)
-        write_json(directory / MANIFEST_FILE, {"encoder_id": self.encoder_id, **manifest})
+        storage.write_json(directory / MANIFEST_FILE, {"encoder_id": self.encoder_id, **manifest})
 
     @classmethod
     def load(cls, directory: Path) -> "KeypointEncoder":
@@ -141,8 +141,9 @@ def load_encoder(source: str) -> KeypointEncoder:
         FileNotFoundError: There is no encoder.
         ValueError: It is of another version.
     """
-    directory = packaged("keypoint_encoder") if source == "open" else Path(source)
-    return KeypointEncoder.load(directory)
+    path = str(packaged("keypoint_encoder")) if source == "open" else source
+    with storage.local_copy(path) as directory:
+        return KeypointEncoder.load(directory)
 
 
 def canonical_name(name: str) -> str:

@@ -7,14 +7,15 @@ is one affine map, which `SmplRegressor.folded` computes.
 Shapes: F features, H hidden units, S = 157 numbers of the estimate (pose in 6D, betas, camera).
 """
 
+import io
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vibe_ray import storage
 from vibe_ray.body.params import NUM_CAM, SmplParams
 from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS
 from vibe_ray.geometry.rotations import rot6d_to_rotmat
@@ -178,12 +179,12 @@ def mean_estimate(source: str) -> tuple[Tensor, Tensor, Tensor]:
         rot6d = torch.tensor([1.0, 0.0, 0.0, 1.0, 0.0, 0.0]).repeat(len(SMPL_JOINTS), 1)
         rot6d[0] = torch.tensor([1.0, 0.0, 0.0, -1.0, 0.0, 0.0])  # half a turn about x: y is down
         return rot6d.view(1, -1), torch.zeros(1, NUM_BETAS), torch.tensor([[0.9, 0.0, 0.0]])
-    if not Path(source).is_file():
+    if not storage.exists(source):
         raise FileNotFoundError(
             f"no mean parameters at {source}: expected a smpl_mean_params.npz as SPIN and VIBE "
             "ship it; set generator.regressor.mean_params to its path, or to rest"
         )
-    with np.load(source) as npz:
+    with np.load(io.BytesIO(storage.read_bytes(source))) as npz:
         found = {name: npz[name] for name in ("pose", "shape", "cam") if name in npz}
     sizes = tuple(found[name].size if name in found else 0 for name in ("pose", "shape", "cam"))
     if sizes != ESTIMATE_SIZES:

@@ -17,8 +17,8 @@ def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
     """Write a file of the authors as a checkpoint directory and return its manifest.
 
     Args:
-        raw: A VIBE checkpoint, or SPIN's, of which the regressor becomes a frame baseline that
-            `initial_regressor` can name.
+        raw: A VIBE checkpoint, local or remote, or SPIN's, of which the regressor becomes a frame
+            baseline that `initial_regressor` can name.
         out: Directory to write, local or remote.
         source: Which of the two it is.
 
@@ -29,14 +29,15 @@ def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
     config = released()
     manifest: dict[str, Any] = {"imported_from": Path(raw).name, "architecture": source}
     discriminator: Weights | None = None
-    if source == "vibe":
-        vibe = read_vibe(raw, config.generator, config.discriminator)
-        generator, discriminator = vibe.generator, vibe.discriminator
-        manifest["stated_pa_mpjpe_mm"] = vibe.pa_mpjpe_mm
-    else:
-        config = frame_baseline(config)
-        regressor = read_spin_regressor(raw, config.generator)
-        generator = {f"regressor.{name}": value for name, value in regressor.items()}
+    with storage.local_copy(raw) as file:
+        if source == "vibe":
+            vibe = read_vibe(file, config.generator, config.discriminator)
+            generator, discriminator = vibe.generator, vibe.discriminator
+            manifest["stated_pa_mpjpe_mm"] = vibe.pa_mpjpe_mm
+        else:
+            config = frame_baseline(config)
+            regressor = read_spin_regressor(file, config.generator)
+            generator = {f"regressor.{name}": value for name, value in regressor.items()}
     with TemporaryDirectory() as directory:
         save_networks(Path(directory), config, generator, discriminator, manifest)
         storage.upload_directory(Path(directory), out)

@@ -25,13 +25,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 import vibe_ray
+from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig, from_dict, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.pretrained import packaged
-from vibe_ray.storage import write_json
 from vibe_ray.training.meter import Meter, check_terms, deal, gather
 from vibe_ray.training.optimizers import (
     descend,
@@ -278,12 +278,12 @@ def save_networks(
         discriminator: Likewise, or None.
         manifest: Joined by the versions that wrote it.
     """
-    write_json(directory / CONFIG_FILE, to_dict(config))
+    storage.write_json(directory / CONFIG_FILE, to_dict(config))
     save_file(contiguous(generator), directory / GENERATOR_FILE)
     if discriminator is not None:
         save_file(contiguous(discriminator), directory / DISCRIMINATOR_FILE)
     written_by = {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__}
-    write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
+    storage.write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
 
 
 def load_config(directory: Path) -> TrainConfig:
@@ -332,8 +332,9 @@ def load_regressor(generator: Generator, source: str) -> None:
         generator: Its regressor is overwritten; its temporal encoder is not touched.
         source: `open` for the packaged frame baseline, or the path of a checkpoint directory.
     """
-    directory = packaged("frame_baseline") if source == "open" else Path(source)
-    weights = load_weights(directory, GENERATOR_FILE)
+    path = str(packaged("frame_baseline")) if source == "open" else source
+    with storage.local_copy(path) as directory:
+        weights = load_weights(directory, GENERATOR_FILE)
     prefix = "regressor."
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}
     own = generator.regressor.state_dict()
@@ -341,7 +342,7 @@ def load_regressor(generator: Generator, source: str) -> None:
     if wrong:
         shapes = {k: tuple(found[k].shape) if k in found else "missing" for k in wrong[:3]}
         raise ValueError(
-            f"the regressor in {directory} does not fit: {shapes}, expected "
+            f"the regressor in {path} does not fit: {shapes}, expected "
             f"{ {k: tuple(own[k].shape) for k in wrong[:3]} }; set generator.regressor.hidden_dim "
             "to its width or initial_regressor=scratch"
         )
