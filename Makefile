@@ -34,10 +34,10 @@ else
 endif
 RUN := runs/$(DEMO)
 
-.PHONY: help install demo test bench check format encoder clean-demo
+.PHONY: help install demo test test-long bench check format encoder clean-demo
 
 help:
-	@echo "make demo | test | bench | check | format | encoder | install   (see CONTRIBUTING.md)"
+	@echo "make demo | test | test-long | bench | check | format | encoder | install   (see CONTRIBUTING.md)"
 
 install: $(STAMP)
 
@@ -68,6 +68,9 @@ test: $(STAMP)
 # BENCH names some of them: make bench BENCH="--only step inference"
 bench: $(STAMP)
 	$(PY) -m tests.benchmarks.run $(BENCH)
+
+test-long: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m long tests/integration $(ARGS)
 
 check: $(STAMP)
 	$(PY) -m ruff format --check .

@@ -87,7 +87,9 @@ def run(
 
 
 def _given_paths(args: argparse.Namespace) -> Iterator[str]:
-    """Yield all of a command's arguments that are paths in object storage."""
+    """Yield all of a command's arguments that are paths in object storage and will be used."""
+    if getattr(args, "dry_run", False):
+        return
     for value in vars(args).values():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, str) and storage.is_remote(item):

@@ -67,17 +67,18 @@ def exists(path: str) -> bool:
 
 def list_files(root: str, suffix: str = "") -> list[str]:
     """Return the files below `root` whose names end in `suffix`, sorted; a file is its own list."""
+    return sorted(path for path in _all_files(root) if path.lower().endswith(suffix.lower()))
+
+
+def _all_files(root: str) -> list[str]:
+    if is_remote(root):
+        return [REMOTE + name for name in object_store.list_objects(root.removeprefix(REMOTE))]
     filesystem, inner = resolve(root)
-    info = filesystem.get_file_info(inner)
-    if info.type == pafs.FileType.File:
-        return [root] if root.lower().endswith(suffix.lower()) else []
-    found = filesystem.get_file_info(pafs.FileSelector(inner, recursive=True, allow_not_found=True))
-    prefix = REMOTE if is_remote(root) else ""
-    return sorted(
-        prefix + item.path
-        for item in found
-        if item.type == pafs.FileType.File and item.path.lower().endswith(suffix.lower())
-    )
+    if filesystem.get_file_info(inner).type == pafs.FileType.File:
+        return [root]
+    below = pafs.FileSelector(inner, recursive=True, allow_not_found=True)
+    found = filesystem.get_file_info(below)
+    return [item.path for item in found if item.type == pafs.FileType.File]
 
 
 def read_bytes(path: str) -> bytes:
@@ -123,9 +124,6 @@ def delete_file(path: str) -> None:
 
 def delete_directory(path: str) -> None:
     """Delete a folder and all in it; it may be gone already."""
-    if is_remote(path):
-        object_store.delete_folder(path.removeprefix(REMOTE))
-        return
     filesystem, inner = resolve(path)
     with suppress(FileNotFoundError):
         filesystem.delete_dir(inner)

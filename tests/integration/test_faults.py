@@ -54,6 +54,8 @@ def test_bad_data_end_the_run_at_once(where: Launch, shards: str, tmp_path: Path
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
     config = tiny(data__root=shards, epochs=2, steps_per_epoch=200, **NO_DROPOUT)
     stopped: list[int] = []

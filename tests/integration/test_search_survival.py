@@ -12,7 +12,8 @@ from vibe_ray.training.loop import SCORE
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_killed_search_repeats_nothing_and_finds_the_same(shards: str, tmp_path: Path) -> None:
     case = Case(data=Path(shards), folder=tmp_path, workers=0, seeds=1)
     result = survive(case)

@@ -19,7 +19,8 @@ def test_a_driver_killed_at_random_moments(shards: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 def test_a_worker_a_controller_and_a_driver_killed(shards: str, tmp_path: Path) -> None:
     trial = Trial(
         data=Path(shards), storage=tmp_path, workers=2, epochs=2, log=tmp_path / "log.txt"
