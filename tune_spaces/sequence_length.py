@@ -2,7 +2,8 @@
 
 A step sees 1024 frames of captures and 1024 of motion at every length, as the open recipe's do, so
 what differs is how they hang together. Windows do not overlap. Validation cuts its sequences into
-windows of the same length.
+windows of the same length. A clip shorter than a window gives none, so the longest windows see less
+of the data.
 """
 
 FRAMES = 1024

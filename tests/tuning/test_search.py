@@ -90,6 +90,19 @@ def test_a_folder_of_something_else_is_refused(config: TrainConfig, tmp_path: Pa
     assert "is no search: --name NAME" in refused(config, TWO, search(tmp_path))
 
 
+def test_a_search_that_the_cluster_refuses_leaves_its_name_free(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connect(workers: int, device: str, flag: str) -> None:
+        raise ValueError(f"{flag} is {workers}, but the cluster has 2 CPUs, one for readers")
+
+    monkeypatch.setattr("vibe_ray.tuning.search.connect", connect)
+    where = search(tmp_path, workers_per_trial=1)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="--workers-per-trial is 1, but the cluster has 2 CPU"):
+            run_search(config, TWO, where)
+
+
 def test_a_storage_that_cannot_be_written_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PermissionError, match="cannot write"):
@@ -119,7 +132,7 @@ def test_counts_are_checked(tmp_path: Path, changes: dict[str, int], message: st
 
 
 def test_a_search_that_was_prepared_is_known_again(config: TrainConfig, tmp_path: Path) -> None:
-    prepare_search(config, TWO, search(tmp_path))
+    prepare_search(config, TWO, search(tmp_path)).claim()
     with pytest.raises(ValueError, match="--resume continues it"):
         prepare_search(config, TWO, search(tmp_path))
     again = prepare_search(config, TWO, search(tmp_path, resume=True, num_seeds=5))

@@ -75,13 +75,14 @@ def run_search(base: TrainConfig, space: Space, search: Search) -> SearchResult:
     os.environ |= TUNE_ENVIRONMENT
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     connect(search.workers_per_trial, base.device, WORKERS_FLAG)
+    runner.claim()
     with shown(runner.board, Console(stderr=True)) as is_live:
         outcomes = runner.run(is_live)
     return SearchResult(rank(outcomes, baseline(base, runner.candidates)), runner.subject)
 
 
 def prepare_search(base: TrainConfig, space: Space, search: Search) -> "Runner":
-    """Find in the driver what would fail every trial, then claim the search's folder.
+    """Find in the driver what would fail every trial; writes nothing.
 
     Raises:
         ValueError: A folder in use, or data that does not fit a candidate.
@@ -106,7 +107,6 @@ def prepare_search(base: TrainConfig, space: Space, search: Search) -> "Runner":
         check(override(base, candidate.settings), launch)
     if search.search == "optuna" and before:
         candidates = before
-    records.write_search(search.directory, subject, candidates)
     return Runner(subject, search, candidates)
 
 
@@ -138,6 +138,10 @@ class Runner:
         self._search = search
         self._trials: dict[str, Trial] = {}
         self._is_live = False
+
+    def claim(self) -> None:
+        """Write what is searched, last of all checks, so that a refused search leaves no trace."""
+        records.write_search(self._search.directory, self.subject, self.candidates)
 
     def run(self, is_live: bool) -> list[Outcome]:
         """Bring all trials to their end and return how each ended."""
@@ -174,7 +178,7 @@ class Runner:
             if candidate is None:
                 return None
             self.candidates.append(candidate)
-            records.write_search(self._search.directory, self.subject, self.candidates)
+            self.claim()
             trial = Trial(candidate=candidate, seed=self.subject.base.seed)
             self._meet([trial])
             return trial
