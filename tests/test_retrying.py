@@ -55,7 +55,7 @@ def test_a_short_outage_is_told_twice(caplog: pytest.LogCaptureFixture) -> None:
     assert retry(failing(5), STORE) == "content"
     first, last = (record.getMessage() for record in caplog.records)
     assert first == (
-        f"{STORE} has not answered for 0 s (NETWORK_CONNECTION, curlCode: 7, Couldn't connect): "
+        f"{STORE} has failed for 0 s (NETWORK_CONNECTION, curlCode: 7, Couldn't connect): "
         "trying for up to 600 s"
     )
     assert last == f"{STORE} answers again after 0 s"
@@ -86,7 +86,7 @@ def test_several_requests_that_wait_are_told_once(caplog: pytest.LogCaptureFixtu
 
 
 def test_a_store_that_stays_away_is_an_error_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(ConnectionError, match=r"has not answered for 0 s: NETWORK_CONNECTION"):
+    with pytest.raises(ConnectionError, match=r"has failed for 0 s: NETWORK_CONNECTION"):
         retry(failing(10**6), STORE, seconds=0.1)
     assert len(caplog.records) == 1, "it does not answer again"
 

@@ -19,6 +19,7 @@ from vibe_ray.retrying import RETRY_SECONDS, TornReadError, retry, without_secre
 REMOTE = "s3://"
 ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
+CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 30.0
 """A request on which no byte moves for so long has failed."""
 ATTEMPTS = 2
@@ -104,38 +105,52 @@ def _check_region(bucket: str, headers: dict[str, str]) -> None:
 def list_objects(path: str) -> list[str]:
     """Return the names (bucket/key) of all objects at or below a path; none is fine.
 
-    By s3fs, in one listing of objects; empty ones that stand for folders are left out.
+    Of pyarrow's answer the folders, which it makes of keys, would have to be taken out again.
 
     Raises:
         OSError: The store refused, or stayed away.
     """
-    from botocore.exceptions import BotoCoreError  # here, as above
+    from botocore.exceptions import BotoCoreError, ClientError  # here, as above
+
+    bucket, _, below = path.strip("/").partition("/")
+    client = _connect_boto(endpoint(), region(), os.environ.get("AWS_ACCESS_KEY_ID", ""))
 
     def request() -> list[str]:
         try:
-            files = _s3fs(endpoint(), region(), os.environ.get("AWS_ACCESS_KEY_ID", ""))
-            return [name for name in files.find(path) if not name.endswith("/")]
-        except FileNotFoundError:
-            return []
-        except BotoCoreError as error:  # in pyarrow's words, which `retrying.py` knows
-            raise OSError(
-                f"AWS Error NETWORK_CONNECTION during ListObjectsV2 operation: {error}"
-            ) from None
+            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
+            return [item["Key"] for page in pages for item in page.get("Contents", [])]
+        except ClientError as error:  # both in pyarrow's words, which `retrying.py` knows
+            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+            kind, said = f"UNKNOWN (HTTP status {status})", error.response["Error"].get("Code")
+        except BotoCoreError as error:
+            kind, said = "NETWORK_CONNECTION", str(error)
+        raise OSError(f"AWS Error {kind} during ListObjectsV2 operation: {said}")
 
-    return retry(request, f"the object store {without_secrets(endpoint())}".rstrip())
+    keys = retry(request, _store())
+    return [
+        f"{bucket}/{key}"
+        for key in keys
+        if not key.endswith("/") and f"{key}/".startswith(f"{below}/" if below else "")
+    ]
 
 
 @functools.cache
-def _s3fs(endpoint: str, region: str, key_id: str) -> Any:
+def _connect_boto(endpoint: str, region: str, key_id: str) -> Any:
     """Connect, once per process and surroundings, as `_connect` does."""
-    import s3fs
+    import boto3
+    from botocore.config import Config
 
-    return s3fs.S3FileSystem(
-        endpoint_url=endpoint or None,
-        client_kwargs={"region_name": region},
-        use_listings_cache=False,
-        skip_instance_cache=True,
+    config = Config(
+        connect_timeout=CONNECT_SECONDS,
+        read_timeout=SILENCE_SECONDS,
+        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
     )
+    return boto3.Session().client("s3", config=config, region_name=region)
+
+
+def _store() -> str:
+    """What is asked, for messages."""
+    return f"the object store {without_secrets(endpoint())}".rstrip()
 
 
 @functools.cache
@@ -149,7 +164,7 @@ def _connect(endpoint: str, region: str, key_id: str) -> pafs.S3FileSystem:
         endpoint_override=host or None,
         scheme=scheme or "https",
         region=region,
-        connect_timeout=10,
+        connect_timeout=CONNECT_SECONDS,
         request_timeout=SILENCE_SECONDS,
         retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=ATTEMPTS),
         allow_delayed_open=True,  # a small object is one request instead of three
@@ -180,8 +195,7 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while its failure is a passing one and time is left."""
-        store = f"the object store {without_secrets(endpoint())}".rstrip()
-        return retry(request, store, self._retry_seconds)
+        return retry(request, _store(), self._retry_seconds)
 
     def get_type_name(self) -> str:
         """Name it for pyarrow."""

@@ -89,7 +89,7 @@ class Outage:
                 return
             self._told, away = now, now - self._since
         logger.warning(
-            "%s has not answered for %.0f s (%s): trying for up to %.0f s",
+            "%s has failed for %.0f s (%s): trying for up to %.0f s",
             *(store, away, reason(error), seconds),
         )
 
@@ -147,4 +147,4 @@ def _repeat(request: Callable[[], Result], store: str, until: float, failure: OS
             if not is_passing(error):
                 raise
             failure = error
-    raise ConnectionError(f"{store} has not answered for {seconds:.0f} s: {reason(failure)}")
+    raise ConnectionError(f"{store} has failed for {seconds:.0f} s: {reason(failure)}")
