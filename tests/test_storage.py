@@ -16,7 +16,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from tests.integration.object_server import ObjectServer
-from vibe_ray import object_store, retrying, storage
+from vibe_ray import buckets, retrying, storage
 from vibe_ray.object_store import RetryingS3
 
 Place = Callable[[str], str]
@@ -85,6 +85,14 @@ def test_a_missing_file_is_told_as_such(place: Place) -> None:
     filesystem, inner = storage.resolve(place("absent"))
     with pytest.raises(FileNotFoundError):
         filesystem.open_input_file(inner)
+
+
+def test_a_listing_holds_a_folder_and_not_what_is_called_alike(s3: str) -> None:
+    for name in ("run/a", "run/b/", "run2/c", "run.json"):  # one stands for a folder
+        boto3.client("s3").put_object(Bucket=s3.removeprefix("s3://"), Key=name, Body=b"")
+    assert storage.list_files(f"{s3}/run") == [f"{s3}/run/a"]
+    assert storage.list_files(f"{s3}/run/") == [f"{s3}/run/a"]
+    assert storage.list_files(f"{s3}/run.json") == [f"{s3}/run.json"]
 
 
 def test_files_are_listed_at_all_depths_in_order(place: Place) -> None:
@@ -243,6 +251,8 @@ def test_a_missing_bucket_is_told(s3: str) -> None:
         storage.check_writable("s3://absent-bucket/runs")
     with pytest.raises(FileNotFoundError):
         storage.read_bytes("s3://absent-bucket/file")
+    with pytest.raises(FileNotFoundError, match="no bucket 'absent-bucket'"):
+        storage.list_files("s3://absent-bucket/runs")
 
 
 class Scripted(BaseHTTPRequestHandler):
@@ -328,12 +338,12 @@ def test_missing_credentials_are_told(s3: str, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_bucket_in_another_region_is_told(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     headers = {"x-amz-bucket-region": "eu-west-1"}
-    object_store._check_region("bucket", headers)  # another store's regions mean nothing
+    buckets._check_region("bucket", headers)  # another store's regions mean nothing
     monkeypatch.delenv("AWS_ENDPOINT_URL")
     with pytest.raises(ValueError, match="set AWS_REGION=eu-west-1"):
-        object_store._check_region("bucket", headers)
+        buckets._check_region("bucket", headers)
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    object_store._check_region("bucket", headers)
+    buckets._check_region("bucket", headers)
 
 
 @pytest.mark.parametrize(
@@ -345,9 +355,16 @@ def test_a_bucket_in_another_region_is_told(s3: str, monkeypatch: pytest.MonkeyP
 def test_busy_stores_are_asked_again(
     scripted: type[Scripted], at: str, failure: tuple[int, str]
 ) -> None:
-    failures = [failure] * object_store.ATTEMPTS  # more often than pyarrow does by itself
+    failures = [failure] * buckets.ATTEMPTS  # more often than pyarrow does by itself
     scripted.script = [*([Object()] if at == "GET" else []), *failures]
     assert storage.read_bytes("s3://bucket/key") == OBJECT
+
+
+def test_listing_is_repeated_and_refused_as_reading_is(scripted: type[Scripted]) -> None:
+    scripted.script = [(503, "SlowDown")] * buckets.ATTEMPTS + [(403, "AccessDenied")] * 9
+    with pytest.raises(OSError, match=r"HTTP status 403.* during ListObjectsV2"):
+        storage.list_files("s3://bucket/folder")
+    assert len(scripted.asked) == buckets.ATTEMPTS + 1
 
 
 @pytest.mark.parametrize(

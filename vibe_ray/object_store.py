@@ -6,7 +6,6 @@ is away for a while delays a run and does not end it.
 
 import functools
 import io
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -14,143 +13,20 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from vibe_ray.retrying import RETRY_SECONDS, TornReadError, retry, without_secrets
+from vibe_ray.buckets import (
+    ATTEMPTS,
+    CONNECT_SECONDS,
+    SILENCE_SECONDS,
+    endpoint,
+    key_id,
+    region,
+    store_name,
+)
+from vibe_ray.retrying import RETRY_SECONDS, TornReadError, retry
 
 REMOTE = "s3://"
-ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 30.0
-"""A request on which no byte moves for so long has failed."""
-ATTEMPTS = 2
-"""pyarrow's own, at once, of which nothing is said."""
 
 Result = TypeVar("Result")
-
-
-def endpoint() -> str:
-    """Return the address of the store, empty for Amazon's."""
-    return _first(ENDPOINT_NAMES).rstrip("/")
-
-
-def region() -> str:
-    """Return the region that requests are signed for."""
-    return _first(REGION_NAMES) or "us-east-1"
-
-
-def _first(names: tuple[str, ...]) -> str:
-    return next((os.environ[name] for name in names if os.environ.get(name)), "")
-
-
-def check_bucket(bucket: str) -> None:
-    """Ask for the bucket by itself, within seconds: pyarrow's own errors do not say what is wrong.
-
-    Raises:
-        FileNotFoundError: There is none of this name.
-        PermissionError: The credentials are missing, or not good for it.
-        ConnectionError: The store does not answer, or not as one does.
-        ValueError: The endpoint is no address, or the bucket lies in another region.
-    """
-    import boto3  # here, since it takes half a second and every reader imports this module
-    from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
-
-    config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
-    try:
-        client = boto3.Session().client("s3", config=config, region_name=region())
-        answer = client.head_bucket(Bucket=bucket)
-    except ClientError as error:
-        raise _refusal(bucket, error.response["ResponseMetadata"]["HTTPStatusCode"]) from None
-    except NoCredentialsError as error:
-        raise PermissionError(
-            f"no credentials for bucket {bucket!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
-    except BotoCoreError as error:
-        raise ConnectionError(
-            f"cannot reach bucket {bucket!r}: {without_secrets(str(error))}; check "
-            "AWS_ENDPOINT_URL, the network, and whether the store is up"
-        ) from None
-    except ValueError:
-        raise ValueError(
-            f"AWS_ENDPOINT_URL is {without_secrets(endpoint())!r}, expected http://HOST:PORT or "
-            "https://HOST"
-        ) from None
-    _check_region(bucket, answer["ResponseMetadata"]["HTTPHeaders"])
-
-
-def _refusal(bucket: str, status: int) -> OSError:
-    if status == 404:
-        return FileNotFoundError(f"no bucket {bucket!r}: create it first")
-    if status >= 500:
-        return ConnectionError(
-            f"bucket {bucket!r}: the store answers with status {status}: it is busy, starting, or "
-            "no object store; try again, and check AWS_ENDPOINT_URL"
-        )
-    return PermissionError(
-        f"bucket {bucket!r} refused with status {status}: check AWS_ACCESS_KEY_ID, "
-        "AWS_SECRET_ACCESS_KEY and the bucket's policy"
-    )
-
-
-def _check_region(bucket: str, headers: dict[str, str]) -> None:
-    """Compare regions: Amazon sends a request for another one elsewhere, where pyarrow stays."""
-    lies_in = headers.get("x-amz-bucket-region", region())
-    if not endpoint() and lies_in != region():
-        raise ValueError(
-            f"bucket {bucket!r} lies in region {lies_in}, requests are signed for {region()}: set "
-            f"AWS_REGION={lies_in}"
-        )
-
-
-def list_objects(path: str) -> list[str]:
-    """Return the names (bucket/key) of all objects at or below a path; none is fine.
-
-    Of pyarrow's answer the folders, which it makes of keys, would have to be taken out again.
-
-    Raises:
-        OSError: The store refused, or stayed away.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError  # here, as above
-
-    bucket, _, below = path.strip("/").partition("/")
-    client = _connect_boto(endpoint(), region(), os.environ.get("AWS_ACCESS_KEY_ID", ""))
-
-    def request() -> list[str]:
-        try:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
-            return [item["Key"] for page in pages for item in page.get("Contents", [])]
-        except ClientError as error:  # both in pyarrow's words, which `retrying.py` knows
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            kind, said = f"UNKNOWN (HTTP status {status})", error.response["Error"].get("Code")
-        except BotoCoreError as error:
-            kind, said = "NETWORK_CONNECTION", str(error)
-        raise OSError(f"AWS Error {kind} during ListObjectsV2 operation: {said}")
-
-    keys = retry(request, _store())
-    return [
-        f"{bucket}/{key}"
-        for key in keys
-        if not key.endswith("/") and f"{key}/".startswith(f"{below}/" if below else "")
-    ]
-
-
-@functools.cache
-def _connect_boto(endpoint: str, region: str, key_id: str) -> Any:
-    """Connect, once per process and surroundings, as `_connect` does."""
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=SILENCE_SECONDS,
-        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-    )
-    return boto3.Session().client("s3", config=config, region_name=region)
-
-
-def _store() -> str:
-    """What is asked, for messages."""
-    return f"the object store {without_secrets(endpoint())}".rstrip()
 
 
 @functools.cache
@@ -191,11 +67,11 @@ class RetryingS3(pafs.FileSystemHandler):  # type: ignore[misc]
     @property
     def s3(self) -> pafs.S3FileSystem:
         """The connection of this process, by what its environment says."""
-        return _connect(endpoint(), region(), os.environ.get("AWS_ACCESS_KEY_ID", ""))
+        return _connect(endpoint(), region(), key_id())
 
     def retry(self, request: Callable[[], Result]) -> Result:
         """Repeat a request while its failure is a passing one and time is left."""
-        return retry(request, _store(), self._retry_seconds)
+        return retry(request, store_name(), self._retry_seconds)
 
     def get_type_name(self) -> str:
         """Name it for pyarrow."""

@@ -2,7 +2,7 @@
 
 A path is a local one or `s3://bucket/key`. Credentials come from the environment wherever a process
 runs (they are never pickled, logged or put into a config); `AWS_ENDPOINT_URL` names another store
-than Amazon's. `object_store.py` is this module's private half.
+than Amazon's. `object_store.py` and `buckets.py` are this module's private half.
 """
 
 import json
@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from vibe_ray import object_store
+from vibe_ray import buckets, object_store
 from vibe_ray.object_store import REMOTE
 
 MANIFEST = "manifest.json"
@@ -55,7 +55,7 @@ def resolve(path: str) -> tuple[pafs.FileSystem, str]:
 
 def shared_environment() -> dict[str, str]:
     """Return what processes on other machines need to know of the object store; no credentials."""
-    names = (*object_store.ENDPOINT_NAMES, *object_store.REGION_NAMES)
+    names = (*buckets.ENDPOINT_NAMES, *buckets.REGION_NAMES)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
@@ -72,7 +72,7 @@ def list_files(root: str, suffix: str = "") -> list[str]:
 
 def _all_files(root: str) -> list[str]:
     if is_remote(root):
-        return [REMOTE + name for name in object_store.list_objects(root.removeprefix(REMOTE))]
+        return [REMOTE + name for name in buckets.list_objects(root.removeprefix(REMOTE))]
     filesystem, inner = resolve(root)
     if filesystem.get_file_info(inner).type == pafs.FileType.File:
         return [root]
@@ -208,7 +208,7 @@ def check_reachable(path: str) -> None:
         ValueError: The endpoint is no address, or the bucket lies in another region.
     """
     if is_remote(path):
-        object_store.check_bucket(path.removeprefix(REMOTE).split("/")[0])
+        buckets.check_bucket(path.removeprefix(REMOTE).split("/")[0])
 
 
 def check_writable(path: str) -> None:

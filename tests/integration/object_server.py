@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -116,9 +117,11 @@ class ObjectServer:
     def _answers(self) -> bool:
         from botocore.exceptions import BotoCoreError, ClientError
 
+        client = self._client()
+        with suppress(BotoCoreError, ClientError):  # of an earlier start
+            client.create_bucket(Bucket=PROBE)
         try:  # it lists before it can store
-            self._client().create_bucket(Bucket=PROBE)
-            self._client().put_object(Bucket=PROBE, Key="probe", Body=b"content")
+            client.put_object(Bucket=PROBE, Key="probe", Body=b"content")
         except (BotoCoreError, ClientError):
             return False
         return True
