@@ -69,3 +69,16 @@ def _serialized(table: pa.Table) -> pa.Buffer:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return sink.getvalue()
+
+
+def test_a_batch_may_be_of_motion_alone(shards: str) -> None:
+    both, alone = (
+        make_plan(DataConfig(root=shards, batch_size=size, motion_batch_size=7), seed=1)
+        for size in (10, 0)
+    )
+    batch = decode_row(read_shares(alone, [alone.share(2, 1, 2)])).to(torch.device("cpu"))
+    expected = decode_row(read_shares(both, [both.share(2, 1, 2)]))
+    assert torch.equal(batch.motion.pose, expected.motion.pose)
+    assert batch.pose.features.shape == (0, 16, 0)
+    assert batch.pose.kp_3d.shape == (0, 16, 49, 3)
+    assert batch.pose.has_smpl.shape == (0, 16)

@@ -39,7 +39,7 @@ def test_the_share_of_2d_windows_is_rounded_down(
     [
         ({"window_length": 2}, "data.window_length is 2, must be >= 3"),
         ({"window_stride": 0}, "data.window_stride is 0"),
-        ({"batch_size": 0}, "data.batch_size is 0"),
+        ({"batch_size": -1}, "data.batch_size is -1"),
         ({"motion_batch_size": 0}, "data.motion_batch_size and data.readers"),
         ({"readers": 0}, "data.motion_batch_size and data.readers"),
         ({"ratio_2d": 1.1}, "data.ratio_2d is 1.1, expected 0 to 1"),
@@ -140,3 +140,13 @@ def test_data_that_cannot_be_used_is_named(
 ) -> None:
     with pytest.raises(error, match=message):
         make_plan(replace(config(shards), **changes), seed=1)
+
+
+def test_a_plan_may_be_of_motion_alone(shards: str, plan: StepPlan) -> None:
+    alone = make_plan(config(shards, batch_size=0), seed=1)
+    assert kinds(alone.share(3, 1, 2)) == ((), (), plan.share(3, 1, 2).motion)
+    assert list(alone.manifest_hashes) == ["motion[0]"]
+    assert (alone.encoder_id, alone.feature_dim) == ("", 0)
+    message = r"8 workers for data\.motion_batch_size 7: each worker needs a window$"
+    with pytest.raises(ValueError, match=message):
+        alone.share(0, 0, 8)

@@ -74,7 +74,8 @@ def decode_row(row: pa.Table) -> StepBatch:
 
     def tensor(name: str, count: str, spec: tuple[str, tuple[int, ...]]) -> Tensor:
         sizes = value(row, count), value(row, "window_length")
-        array = binary(row, name, spec[0]).reshape(*sizes, *spec[1])
+        shape = spec[1] if sizes[0] else tuple(max(0, size) for size in spec[1])
+        array = binary(row, name, spec[0]).reshape(*sizes, *shape)
         return _view(array) if name == "features" else torch.from_numpy(array.copy())
 
     pose = {name: tensor(name, "num_windows", spec) for name, spec in WINDOW_ARRAYS.items()}

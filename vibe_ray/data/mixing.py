@@ -32,7 +32,7 @@ class DataConfig:
     window_stride: int = 16
     """Frames between the starts of neighboring windows; below T they overlap."""
     batch_size: int = 32
-    """Windows of features per step over all workers."""
+    """Windows of features per step over all workers; 0 for what learns from motion alone."""
     ratio_2d: float = 0.6
     """Share of the 2D data sets in a batch, rounded down to whole windows."""
     motion_batch_size: int = 32
@@ -41,7 +41,7 @@ class DataConfig:
     """Tasks that read shards at the same time; changes no result."""
 
     def __post_init__(self) -> None:
-        for name, least in (("window_length", 3), ("window_stride", 1), ("batch_size", 1)):
+        for name, least in (("window_length", 3), ("window_stride", 1), ("batch_size", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name} is {getattr(self, name)}, must be >= {least}")
         if self.motion_batch_size < 1 or self.readers < 1:
@@ -116,13 +116,15 @@ class StepPlan:
 
     @property
     def encoder_id(self) -> str:
-        """Which frame encoder made the features; `check_usable` sees to it that all agree."""
-        return (*self.pose_2d.manifests, *self.pose_3d.manifests)[0].encoder_id
+        """Which frame encoder made the features, if any; `check_usable` sees that all agree."""
+        manifests = (*self.pose_2d.manifests, *self.pose_3d.manifests)
+        return manifests[0].encoder_id if manifests else ""
 
     @property
     def feature_dim(self) -> int:
-        """F, width of the features; `validate.check_usable` sees to it that all agree."""
-        return (*self.pose_2d.manifests, *self.pose_3d.manifests)[0].feature_dim
+        """F, width of the features, if any; `check_usable` sees to it that all agree."""
+        manifests = (*self.pose_2d.manifests, *self.pose_3d.manifests)
+        return manifests[0].feature_dim if manifests else 0
 
     def share(self, step: int, rank: int, num_workers: int) -> Share:
         """Deal a step's windows in turn: ranks differ by one window and keep the ratio.
@@ -131,10 +133,12 @@ class StepPlan:
             ValueError: There are more ranks than windows, so some would have nothing to do.
         """
         num_2d, num_3d = self.pose_2d.per_step, self.pose_3d.per_step
-        if num_workers > min(num_2d + num_3d, self.motion.per_step):
+        num_pose, num_motion = num_2d + num_3d, self.motion.per_step
+        if num_workers > min(num_pose or num_workers, num_motion):
+            pose = f"data.batch_size {num_pose} and " if num_pose else ""
             raise ValueError(
-                f"{num_workers} workers for data.batch_size {num_2d + num_3d} and "
-                f"data.motion_batch_size {self.motion.per_step}: each worker needs a window of both"
+                f"{num_workers} workers for {pose}data.motion_batch_size {num_motion}: each worker "
+                f"needs a window{' of both' if num_pose else ''}"
             )
         return Share(
             step,

@@ -42,12 +42,21 @@ class Finding:
 def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPlan:
     """Make sure, from the manifests alone, that a run can begin, and return its plan.
 
+    Args:
+        config: What the run reads. Without windows of features it learns from motion alone, and is
+            validated on motion.
+        feature_dim: F, as the generator expects it.
+        seed: Of the windows' order.
+
     Raises:
         FileNotFoundError: A data set is missing.
         ValueError: Another schema version or kind, features of another width, no usable window.
     """
     plan = make_plan(config, seed)
     validation = storage.join(config.root, config.validation)
+    if not config.batch_size:
+        read_manifest(validation, "motion")
+        return plan
     pose_sets = [
         *zip(plan.pose_2d.paths, plan.pose_2d.manifests, strict=True),
         *zip(plan.pose_3d.paths, plan.pose_3d.manifests, strict=True),
