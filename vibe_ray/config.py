@@ -17,9 +17,11 @@ from pydantic import TypeAdapter
 
 from vibe_ray.body.model import BodyConfig
 from vibe_ray.data.mixing import DataConfig
+from vibe_ray.losses.prior import PriorWeights
 from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import GeneratorConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminatorConfig
+from vibe_ray.models.motion_prior import MotionPriorConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,8 @@ class OptimConfig:
     generator_weight_decay: float = 0.0
     discriminator_lr: float = 1e-4
     discriminator_weight_decay: float = 1e-4
+    prior_lr: float = 1e-3
+    """Of a motion prior in training."""
     discriminator_every: int = 1
     """The discriminator is updated at every so many steps of the generator."""
     one_pass: bool = True
@@ -78,6 +82,8 @@ class ValidationConfig:
 class TrainConfig:
     """Everything that decides what a run computes; where it runs and writes is `launch`'s."""
 
+    task: Literal["generator", "motion_prior"] = "generator"
+    """What is trained: VIBE, or the motion prior MPoser, which then may help to train VIBE."""
     seed: int = 0
     epochs: int = 30
     steps_per_epoch: int = 500
@@ -90,6 +96,9 @@ class TrainConfig:
     needs a C++ compiler."""
     initial_regressor: str = "scratch"
     """`scratch`, `open` (the packaged frame baseline's) or a checkpoint directory's path."""
+    motion_prior: str = ""
+    """Path of a trained motion prior, its checkpoint or its run's folder, for the term that
+    `losses.motion_prior` weighs. It learns no more, and is no part of the checkpoint."""
     checkpoints_kept: int = 2
     """How many checkpoints stay in the run's folder; the best and the last always do."""
     data: DataConfig = field(default_factory=DataConfig)
@@ -97,6 +106,8 @@ class TrainConfig:
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: MotionDiscriminatorConfig = field(default_factory=MotionDiscriminatorConfig)
     losses: LossWeights = field(default_factory=LossWeights)
+    prior: MotionPriorConfig = field(default_factory=MotionPriorConfig)
+    prior_losses: PriorWeights = field(default_factory=PriorWeights)
     optim: OptimConfig = field(default_factory=OptimConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 

@@ -154,8 +154,31 @@ def smoke() -> TrainConfig:
     )
 
 
+def motion_prior() -> TrainConfig:
+    """MPoser on the open motion (Sec. 3.2), and beside it a prior that sees single frames.
+
+    The run's folder is what `motion_prior` names when a generator is trained with
+    `losses.motion_prior` above 0.
+    """
+    return TrainConfig(
+        task="motion_prior",
+        epochs=15,
+        steps_per_epoch=100,
+        data=DataConfig(
+            root="data/open",
+            pose_2d=(),
+            pose_3d=(),
+            validation="motion/val",
+            batch_size=0,
+            motion_batch_size=64,
+        ),
+        optim=OptimConfig(prior_lr=2e-3, lr_factor=0.3, lr_patience=1),
+    )
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "ablation": ablation,
+    "motion_prior": motion_prior,
     "open_world": open_world,
     "paper": paper,
     "released": released,

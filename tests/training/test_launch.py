@@ -55,7 +55,7 @@ def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
             raise InterruptedError("the power failed")
         return true_step(state, batch)
 
-    monkeypatch.setattr(loop, "adversarial_step", failing)
+    monkeypatch.setattr(loop, "learn", failing)
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,9 @@ class LossWeights:
     adversarial: float = 0.5
     """Weighs the generator's adversarial term and the discriminator's own loss alike; 0 trains
     without a discriminator."""
+    motion_prior: float = 0.0
+    """Weighs how unlikely the generated motion is under a trained prior, the paper's alternative
+    to a discriminator; needs the setting `motion_prior`. The paper gives no weight."""
 
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):

@@ -21,9 +21,9 @@ import torch.distributed as dist
 
 from vibe_ray import storage
 from vibe_ray.pretrained import packaged
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import Learner, score
 from vibe_ray.training.reporting import read_metrics
-from vibe_ray.training.state import MANIFEST_FILE, Snapshot, TrainState
+from vibe_ray.training.state import MANIFEST_FILE, Snapshot
 
 PREFIX = "step_"
 PROBE_STEPS = 5
@@ -87,7 +87,7 @@ def find_checkpoint(
 def _best_step(rows: Sequence[dict[str, float]], steps: Sequence[int]) -> int | None:
     """Of the steps, the one with the best validation; the earlier of equals."""
     scored = [row for row in rows if int(row["step"]) in steps]
-    return int(min(scored, key=lambda row: row[SCORE])["step"]) if scored else None
+    return int(min(scored, key=score)["step"]) if scored else None
 
 
 def prune(run_dir: str, rows: Sequence[dict[str, float]], kept: int) -> None:
@@ -142,12 +142,12 @@ class Checkpointer:
         self._since: tuple[int, float] | None = None
         self._due = math.inf
 
-    def after_step(self, state: TrainState) -> None:
+    def after_step(self, state: Learner) -> None:
         """Save if a checkpoint is due."""
         if self._is_due(state):
             self.save(state)
 
-    def save(self, state: TrainState) -> None:
+    def save(self, state: Learner) -> None:
         """Take the state as it is now and write it in the background.
 
         Raises:
@@ -181,12 +181,12 @@ class Checkpointer:
             storage.upload_directory(Path(directory), target)
         prune(self.run_dir, snapshot.history, snapshot.config.checkpoints_kept)
 
-    def _is_due(self, state: TrainState) -> bool:
+    def _is_due(self, state: Learner) -> bool:
         if self.cadence.steps:
             return state.step % self.cadence.steps == 0
         return self.cadence.minutes > 0 and self._is_time(state)
 
-    def _is_time(self, state: TrainState) -> bool:
+    def _is_time(self, state: Learner) -> bool:
         """Whether the minutes have passed, on every rank by rank 0's clock."""
         if self._since is None:
             self._since, self._due = (state.step, time.monotonic()), state.step + PROBE_STEPS

@@ -31,7 +31,7 @@ from vibe_ray.training.cluster import WORKER_CPUS, check_room, connect, has_gpus
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
 from vibe_ray.training.reporting import clear_failure, read_failure, read_metrics
-from vibe_ray.training.state import TrainState
+from vibe_ray.training.tasks import create
 from vibe_ray.training.worker import STREAM, StepData, WorkerJob, train_worker
 
 logger = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
 
     Raises:
         ValueError: Data that does not fit the config, or an unknown protocol.
-        FileNotFoundError: A data set, a body or initial weights that are not there.
+        FileNotFoundError: A data set, a body, initial weights or a motion prior that is not there.
         PermissionError: A storage path that cannot be written.
     """
     most = _most_workers(launch)
@@ -117,7 +117,7 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
         )
     storage.check_reachable(config.data.root)
     plan = check_usable(config.data, config.generator.feature_dim, config.seed)
-    TrainState.create(config, torch.device("cpu"))  # its errors belong in the driver
+    create(config, torch.device("cpu"))  # its errors belong in the driver
     plan.share(0, 0, max(1, most))  # refuses more workers than windows
     storage.check_writable(launch.storage)
     return plan
@@ -175,7 +175,7 @@ def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> No
         for observer in launch.observers:
             observer(metrics)
 
-    state = TrainState.create(config, _device(config, torch.cuda.is_available()))
+    state = create(config, _device(config, torch.cuda.is_available()))
     recorder = RunRecorder(launch.run_dir, launch.cadence, plan, announce)
     recorder.resume(state)
     left = config.num_steps - state.step

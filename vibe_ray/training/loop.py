@@ -8,35 +8,28 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
-import torch.distributed as dist
-
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.data.shards import read_pose_sequences
-from vibe_ray.evaluation.evaluator import Evaluator
-from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.storage import join
+from vibe_ray.training.learner import SCORE as SCORE
+from vibe_ray.training.learner import Learner
 from vibe_ray.training.meter import accumulate, peak_memory_mb, rank_and_world_size, reduce_means
-from vibe_ray.training.state import TrainState
-from vibe_ray.training.step import adversarial_step
+from vibe_ray.training.tasks import learn, validate
 
 logger = logging.getLogger(__name__)
 
-SCORE = "val/pa_mpjpe_mm"
-"""What schedules and the choice of the best checkpoint follow; lower is better."""
 LOG_SECONDS = 10.0
 
 
 class Recorder(Protocol):
     """Keeps what a run has reached. Every rank calls it at the same steps."""
 
-    def step(self, state: TrainState) -> None:
+    def step(self, state: Learner) -> None:
         """Called after a step that ends no epoch; may make a checkpoint."""
 
-    def epoch(self, state: TrainState) -> None:
+    def epoch(self, state: Learner) -> None:
         """Called when an epoch's metrics stand last in the state's history; makes a checkpoint."""
 
 
-def run_epochs(state: TrainState, batches: Iterable[StepBatch], recorder: Recorder) -> None:
+def run_epochs(state: Learner, batches: Iterable[StepBatch], recorder: Recorder) -> None:
     """Train to the config's last step, from wherever the state stands.
 
     Args:
@@ -54,7 +47,7 @@ def run_epochs(state: TrainState, batches: Iterable[StepBatch], recorder: Record
         pace.wait()
         batch = _next(steps, state)
         pace.begin()
-        accumulate(state.meter, adversarial_step(state, batch.to(state.device)), state.step - 1)
+        accumulate(state.meter, learn(state, batch.to(state.device)), state.step - 1)
         pace.end()
         if state.step % state.config.steps_per_epoch == 0:
             finish_epoch(state, pace)
@@ -63,18 +56,16 @@ def run_epochs(state: TrainState, batches: Iterable[StepBatch], recorder: Record
             recorder.step(state)
 
 
-def finish_epoch(state: TrainState, pace: "Pace") -> None:
+def finish_epoch(state: Learner, pace: "Pace") -> None:
     """Average the epoch's terms, validate, step the schedules and note all in the history."""
     state.check_finite()
     metrics = reduce_means(state.meter) | pace.metrics()
     metrics |= {f"val/{name}": value for name, value in validate(state).items()}
-    for scheduler in state.schedulers:
-        scheduler.step(metrics[SCORE])
+    state.schedule(metrics)
     metrics |= {
         "step": state.step,
         "epoch": state.epoch,
-        "lr/generator": state.generator_optimizer.param_groups[0]["lr"],
-        "lr/discriminator": state.discriminator_optimizer.param_groups[0]["lr"],
+        **{f"lr/{name}": rate for name, rate in state.rates().items()},
         "system/peak_memory_mb": peak_memory_mb(),
         "system/num_workers": rank_and_world_size()[1],
     }
@@ -82,27 +73,7 @@ def finish_epoch(state: TrainState, pace: "Pace") -> None:
     pace.restart()
 
 
-def validate(state: TrainState) -> dict[str, float]:
-    """Evaluate the generator on the validation split, each rank on its share of the sequences."""
-    config = state.config
-    rank, world_size = rank_and_world_size()
-    evaluator = Evaluator(
-        state.body, PROTOCOLS[config.validation.protocol], config.data.window_length, state.device
-    )
-    limit = config.validation.max_sequences
-    sequences = read_pose_sequences(join(config.data.root, config.data.validation))
-    predict = state.best_generator.folded()
-    for index, sequence in enumerate(sequences):
-        if limit and index >= limit:
-            break
-        if index % world_size == rank:
-            evaluator.add(predict, sequence)
-    if dist.is_initialized():
-        evaluator.all_reduce()
-    return evaluator.result().metrics
-
-
-def _next(steps: Iterator[StepBatch], state: TrainState) -> StepBatch:
+def _next(steps: Iterator[StepBatch], state: Learner) -> StepBatch:
     try:
         return next(steps)
     except StopIteration:
@@ -114,7 +85,7 @@ def _next(steps: Iterator[StepBatch], state: TrainState) -> StepBatch:
 class Pace:
     """How fast it goes: a line every few seconds from rank 0, and an epoch's share of waiting."""
 
-    def __init__(self, state: TrainState) -> None:
+    def __init__(self, state: Learner) -> None:
         self._state = state
         self._line = (state.step, time.monotonic())
         self.restart()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from vibe_ray import storage
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.training.checkpoints import Cadence, Checkpointer, last_checkpoint
+from vibe_ray.training.learner import Learner
 from vibe_ray.training.reporting import RunLog
-from vibe_ray.training.state import TrainState
 
 Announce = Callable[[dict[str, float]], None]
 
@@ -36,7 +36,7 @@ class RunRecorder:
         self._checkpoints = Checkpointer(run_dir, cadence, about)
         self._log = RunLog(run_dir)
 
-    def resume(self, state: TrainState) -> None:
+    def resume(self, state: Learner) -> None:
         """Bring a new state to the run's last checkpoint, and the log back to the same moment."""
         last = last_checkpoint(self._run_dir)
         if last is not None:
@@ -45,11 +45,11 @@ class RunRecorder:
         if state.rank == 0:
             self._log.restart(state.history)
 
-    def step(self, state: TrainState) -> None:
+    def step(self, state: Learner) -> None:
         """Make a checkpoint if one is due."""
         self._checkpoints.after_step(state)
 
-    def epoch(self, state: TrainState) -> None:
+    def epoch(self, state: Learner) -> None:
         """Make a checkpoint, write the log, announce."""
         self._checkpoints.save(state)
         if state.rank == 0:

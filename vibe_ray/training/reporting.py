@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from tensorboardX import SummaryWriter
 
 from vibe_ray import storage
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import PRIOR_SCORE, SCORE
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ def summary(metrics: dict[str, float]) -> str:
     """One line of an epoch for the console."""
     names = {
         SCORE: "PA-MPJPE",
+        PRIOR_SCORE: "reconstruction",
+        "val/frame/reconstruction_mm": "frame by frame",
         "val/accel_error_mm_per_frame2": "accel. error",
         "train/generator/total": "generator",
         "train/discriminator/real": "D real",

@@ -31,7 +31,9 @@ from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig, from_dict, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
+from vibe_ray.models.motion_prior import MotionPrior
 from vibe_ray.pretrained import packaged
+from vibe_ray.training.learner import SCORE, check_weights
 from vibe_ray.training.meter import Meter, check_terms, deal, gather
 from vibe_ray.training.optimizers import (
     descend,
@@ -54,7 +56,7 @@ Weights = dict[str, Tensor]
 
 @dataclass
 class TrainState:
-    """Networks, optimizers, schedules and counters of one rank.
+    """Networks, optimizers, schedules and counters of one rank; a `learner.Learner`.
 
     Raw and DDP-wrapped networks stand side by side: saving, evaluating and a discriminator that is
     only asked for its opinion use the raw ones, what is learned goes through the wrapped ones.
@@ -72,6 +74,8 @@ class TrainState:
     schedulers: list[ReduceLROnPlateau]
     average: Generator | None = None
     """Moving average of the generator, where the config asks for one."""
+    prior: MotionPrior | None = None
+    """What tells the generator which motions are likely, where the config names one."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
     step: int = 0
@@ -86,8 +90,20 @@ class TrainState:
         self.synced_discriminator = self.discriminator
 
     @classmethod
-    def create(cls, config: TrainConfig, device: torch.device, rank: int = 0) -> "TrainState":
+    def create(
+        cls,
+        config: TrainConfig,
+        device: torch.device,
+        rank: int = 0,
+        prior: MotionPrior | None = None,
+    ) -> "TrainState":
         """Build everything from the config and its seed, the same on every rank.
+
+        Args:
+            config: Of the run.
+            device: To which everything is moved.
+            rank: Of this process.
+            prior: Trained, and from now on frozen; needed where `losses.motion_prior` weighs it.
 
         Raises:
             FileNotFoundError: The body or the initial regressor's checkpoint is missing.
@@ -123,6 +139,7 @@ class TrainState:
                 for o in optimizers
             ],
             average=average,
+            prior=None if prior is None else prior.to(device).requires_grad_(False),
         )
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
@@ -186,35 +203,42 @@ class TrainState:
             FloatingPointError: Names the loss term and its step, or the network. All ranks raise.
         """
         check_terms(self.meter)
-        for name, network in (("G", self.generator), ("D", self.discriminator)):
-            norms = torch._foreach_norm(list(network.parameters()))
-            if not bool(torch.stack(norms).isfinite().all()):
-                raise FloatingPointError(
-                    f"weights of {name} are not finite after step {self.step}: the last checkpoint "
-                    "is good; lower the learning rate, or set optim.gradient_clip"
-                )
+        check_weights({"G": self.generator, "D": self.discriminator}, self.step)
+
+    def schedule(self, metrics: Mapping[str, float]) -> None:
+        """Let both learning rates follow an epoch's validation."""
+        for scheduler in self.schedulers:
+            scheduler.step(metrics[SCORE])
+
+    def rates(self) -> dict[str, float]:
+        """Return the learning rates by network."""
+        return {
+            "generator": self.generator_optimizer.param_groups[0]["lr"],
+            "discriminator": self.discriminator_optimizer.param_groups[0]["lr"],
+        }
 
     def snapshot(self, manifest: dict[str, Any]) -> "Snapshot":
         """Copy all that a checkpoint holds, which training then changes no more.
 
         Every rank calls it; what it returns is the same on all of them.
         """
-        discriminator = self.discriminator.state_dict() if self.config.is_adversarial else None
+        networks = {GENERATOR_FILE: self.best_generator.state_dict()}
+        if self.config.is_adversarial:
+            networks[DISCRIMINATOR_FILE] = self.discriminator.state_dict()
         trainer = {
             "step": self.step,
             "history": self.history,
             "meter": gather(self.meter),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "schedulers": [_plain(scheduler.state_dict()) for scheduler in self.schedulers],
+            "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
         }
         if self.average is not None:
             trainer["generator"] = self.generator.state_dict()
         return Snapshot(
             config=self.config,
-            generator=_copied(self.best_generator.state_dict()),
-            discriminator=_copied(discriminator),
-            trainer=_copied(trainer),
+            networks=copied(networks),
+            trainer=copied(trainer),
             manifest=manifest,
         )
 
@@ -240,8 +264,8 @@ class Snapshot:
     """A checkpoint in memory, to be written while training goes on."""
 
     config: TrainConfig
-    generator: Weights
-    discriminator: Weights | None
+    networks: dict[str, Weights]
+    """Weights by the name of their file."""
     trainer: dict[str, Any]
     manifest: dict[str, Any]
 
@@ -258,8 +282,7 @@ class Snapshot:
     def write(self, directory: Path) -> None:
         """Write the checkpoint's files into an existing, empty directory."""
         torch.save(self.trainer, directory / TRAINER_FILE)
-        networks = (self.generator, self.discriminator)
-        save_networks(directory, self.config, *networks, self.manifest)
+        _save(directory, self.config, self.networks, self.manifest)
 
 
 def save_networks(
@@ -278,10 +301,18 @@ def save_networks(
         discriminator: Likewise, or None.
         manifest: Joined by the versions that wrote it.
     """
-    storage.write_json(directory / CONFIG_FILE, to_dict(config))
-    save_file(contiguous(generator), directory / GENERATOR_FILE)
+    networks = {GENERATOR_FILE: generator}
     if discriminator is not None:
-        save_file(contiguous(discriminator), directory / DISCRIMINATOR_FILE)
+        networks[DISCRIMINATOR_FILE] = discriminator
+    _save(directory, config, networks, manifest)
+
+
+def _save(
+    directory: Path, config: TrainConfig, networks: Mapping[str, Weights], manifest: dict[str, Any]
+) -> None:
+    storage.write_json(directory / CONFIG_FILE, to_dict(config))
+    for name, weights in networks.items():
+        save_file(contiguous(weights), directory / name)
     written_by = {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__}
     storage.write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
 
@@ -354,17 +385,17 @@ def contiguous(weights: Weights) -> Weights:
     return {key: value.detach().cpu().contiguous() for key, value in weights.items()}
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def plain(values: dict[str, Any]) -> dict[str, Any]:
     """Keep what `weights_only` loading accepts."""
     return {k: v for k, v in values.items() if isinstance(v, int | float | str | bool | list)}
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Copy nested values, tensors to the CPU."""
     if isinstance(value, Tensor):
         return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_copied(item) for item in value]
+        return [copied(item) for item in value]
     return value

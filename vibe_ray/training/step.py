@@ -22,6 +22,7 @@ from vibe_ray.losses.adversarial import (
     turn_gradient,
 )
 from vibe_ray.losses.masked import MaskedTerm, num_items
+from vibe_ray.losses.prior import motion_prior_term
 from vibe_ray.losses.supervised import supervised_counts, supervised_terms
 from vibe_ray.training.state import TrainState
 
@@ -66,6 +67,9 @@ def _terms(state: TrainState, batch: StepBatch) -> Terms:
     kp_2d = project_weak_perspective(kp_3d, params.cam)
     supervised = supervised_terms(params, kp_3d, kp_2d, batch.pose)
     terms = {f"generator/{name}": term for name, term in supervised.items()}
+    if state.prior is not None:
+        latent = state.prior.encode(params.rotmat[..., 1:, :, :])
+        terms["generator/motion_prior"] = motion_prior_term(latent.mean)
     if state.config.is_adversarial:
         view = state.discriminator.view
         fake, real = view.of_rotmat(params.rotmat), view.of_pose(batch.motion.pose)
@@ -121,7 +125,7 @@ def _counts_over_ranks(batch: StepBatch) -> dict[str, Tensor]:
         num_items(pose[:, 0, 0]) for pose in (batch.pose.pose, batch.motion.pose)
     )
     counts = {f"generator/{name}": n for name, n in supervised_counts(batch.pose).items()}
-    counts |= {"generator/adversarial": generated}
+    counts |= {"generator/adversarial": generated, "generator/motion_prior": generated}
     counts |= {"discriminator/real": captured, "discriminator/fake": generated}
     table = torch.stack(list(counts.values()))
     if dist.is_initialized():

@@ -19,7 +19,7 @@ from vibe_ray.training.checkpoints import Cadence, complete_steps
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
 from vibe_ray.training.reporting import read_failure, write_failure
-from vibe_ray.training.state import TrainState
+from vibe_ray.training.tasks import create
 
 STREAM = "steps"
 
@@ -75,7 +75,7 @@ def train_worker(loop_config: dict[str, WorkerJob]) -> None:
 def _train(job: WorkerJob) -> None:
     config = from_dict(job.config)
     rank = ray.train.get_context().get_world_rank()
-    state = TrainState.create(config, ray.train.torch.get_device(), rank)
+    state = create(config, ray.train.torch.get_device(), rank)
     recorder = RunRecorder(job.run_dir, job.cadence, job.plan, announce=ray.train.report)
     recorder.resume(state)
     state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))

@@ -1,0 +1,83 @@
+"""What do loop, recorder and checkpoints know of that which is being trained?
+
+No more than `Learner` says. One learner trains the generator against the discriminator
+(`state.py`, `step.py`), another the motion prior (`prior.py`); `tasks.py` knows which is whose.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import nn
+
+from vibe_ray.config import TrainConfig
+from vibe_ray.training.meter import Meter
+
+if TYPE_CHECKING:
+    from vibe_ray.training.state import Snapshot
+
+SCORE = "val/pa_mpjpe_mm"
+"""What a generator's schedules and the choice of its best checkpoint follow; lower is better."""
+PRIOR_SCORE = "val/reconstruction_mm"
+"""The same for a motion prior."""
+
+
+class Learner(Protocol):
+    """Networks, optimizers, schedules and counters of one rank."""
+
+    config: TrainConfig
+    device: torch.device
+    rank: int
+    step: int
+    """Updates done."""
+    meter: Meter
+    """Sums of this rank's metrics in the epoch so far; empty when an epoch has been reported."""
+    history: list[dict[str, float]]
+    """Metrics of every finished epoch."""
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+
+    def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        """Wrap the networks for synchronized backward passes, e.g. by Ray's `prepare_model`."""
+
+    def check_finite(self) -> None:
+        """Make sure that nothing has diverged; waits for the device, so not at every step.
+
+        Raises:
+            FloatingPointError: Names the loss term and its step, or the network. All ranks raise.
+        """
+
+    def schedule(self, metrics: Mapping[str, float]) -> None:
+        """Let learning rates follow an epoch's validation."""
+
+    def rates(self) -> dict[str, float]:
+        """Return the learning rates by network."""
+
+    def snapshot(self, manifest: dict[str, Any]) -> "Snapshot":
+        """Copy all that a checkpoint holds; every rank calls it."""
+
+    def load(self, directory: Path) -> None:
+        """Continue from a checkpoint of the same config, with any number of ranks."""
+
+
+def score(metrics: Mapping[str, float]) -> float:
+    """Return that of an epoch's metrics by which its checkpoint is the best, lower being better."""
+    return metrics[SCORE if SCORE in metrics else PRIOR_SCORE]
+
+
+def check_weights(networks: Mapping[str, nn.Module], step: int) -> None:
+    """Make sure that the weights of networks, named for the message, are finite.
+
+    Raises:
+        FloatingPointError: Names the network. All ranks raise, since all have the same weights.
+    """
+    for name, network in networks.items():
+        norms = torch._foreach_norm(list(network.parameters()))
+        if not bool(torch.stack(norms).isfinite().all()):
+            raise FloatingPointError(
+                f"weights of {name} are not finite after step {step}: the last checkpoint "
+                "is good; lower the learning rate, or set optim.gradient_clip"
+            )

@@ -1,0 +1,72 @@
+"""Which learner, which update and which validation does a config's task mean?"""
+
+import torch
+from torch import Tensor
+
+from vibe_ray import storage
+from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.models.motion_prior import MotionPrior
+from vibe_ray.training.checkpoints import find_checkpoint
+from vibe_ray.training.learner import Learner
+from vibe_ray.training.prior import PriorState, load_prior, prior_step, validate_prior
+from vibe_ray.training.state import TrainState
+from vibe_ray.training.step import adversarial_step
+from vibe_ray.training.validation import validate_generator
+
+
+def create(config: TrainConfig, device: torch.device, rank: int = 0) -> Learner:
+    """Build the learner from the config and its seed, the same on every rank.
+
+    Raises:
+        FileNotFoundError: A body, initial weights or a motion prior that are not there.
+        ValueError: They do not fit, or settings that do not go together.
+    """
+    if config.task == "motion_prior":
+        if config.data.batch_size:
+            raise ValueError(
+                f"data.batch_size is {config.data.batch_size}, but a motion prior learns from "
+                "motion alone: set it to 0"
+            )
+        return PriorState.create(config, device, rank)
+    if not config.data.batch_size:
+        raise ValueError("data.batch_size is 0, must be >= 1 for a generator")
+    return TrainState.create(config, device, rank, _trained_prior(config))
+
+
+def learn(learner: Learner, batch: StepBatch) -> dict[str, Tensor]:
+    """Update once, and return every loss term: this rank's share of the mean over all ranks."""
+    match learner:
+        case TrainState():
+            return adversarial_step(learner, batch)
+        case PriorState():
+            return prior_step(learner, batch)
+    raise TypeError(f"no update is known of a {type(learner).__name__}")
+
+
+def validate(learner: Learner) -> dict[str, float]:
+    """Measure on the validation split, each rank on its share of the sequences."""
+    match learner:
+        case TrainState():
+            return validate_generator(learner)
+        case PriorState():
+            return validate_prior(learner)
+    raise TypeError(f"no validation is known of a {type(learner).__name__}")
+
+
+def _trained_prior(config: TrainConfig) -> MotionPrior | None:
+    if not config.losses.motion_prior:
+        return None
+    if not config.motion_prior:
+        raise ValueError(
+            f"losses.motion_prior is {config.losses.motion_prior}, but no prior is named: train "
+            "one with `python -m vibe_ray.train --recipe motion_prior` and set "
+            "motion_prior=runs/motion_prior"
+        )
+    try:
+        with storage.local_copy(find_checkpoint(config.motion_prior)) as directory:
+            return load_prior(directory)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"motion_prior is {config.motion_prior!r}, which is no trained motion prior: {error}"
+        ) from None
