@@ -20,18 +20,24 @@ os.environ |= {
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """One small cluster for all tests marked `ray`; with a dashboard, since Tune needs it."""
+def ray_cluster(object_server: ObjectServer) -> Iterator[None]:
+    """One small cluster for all tests marked `ray`; with a dashboard, since Tune needs it.
+
+    Its processes know how to reach the object store, as those of a user's cluster have to.
+    """
     import ray
 
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=True,
-        object_store_memory=300 * 2**20,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-    )
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in object_server.environment.items():
+            patch.setenv(name, value)
+        ray.init(
+            address="local",
+            num_cpus=4,
+            include_dashboard=True,
+            object_store_memory=300 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+        )
     yield
     ray.shutdown()
 

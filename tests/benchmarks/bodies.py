@@ -97,7 +97,7 @@ def inference(folder: Path, options: Options) -> Report:
         rows = time_rows(times, f"{name}: plain", options, {k: v for k, v in own.items() if v})
         report.rows += [_with_rate(row, num_frames) for row in rows]
     gru = state.generator.encoder.gru
-    assert gru is not None
+    assert isinstance(gru, GRU)
     report.rows.append(_recurrence(gru, length, options))
     return report
 

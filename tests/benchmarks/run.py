@@ -77,12 +77,25 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _write(path: Path, results: list[dict[str, Any]]) -> None:
-    """Write what there is so far, so that an interrupted run leaves something."""
-    document = {"environment": environment(), "results": results}
+    """Write what there is so far, beside what a run before this one has measured here."""
+    here = environment()
+    kept: list[dict[str, Any]] = []
+    if path.exists():
+        before = json.loads(path.read_text())
+        if before["environment"] == here:
+            new = {_key(result) for result in results}
+            kept = [result for result in before["results"] if _key(result) not in new]
+    order = list(BENCHMARKS)
+    ordered = sorted([*kept, *results], key=lambda r: (r["device"], order.index(r["benchmark"])))
+    document = {"environment": here, "results": ordered}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(document, indent=1) + "\n")
     path.with_suffix(".md").write_text(to_markdown(document))
     print(f"written: {path} and {path.with_suffix('.md')}")
+
+
+def _key(result: dict[str, Any]) -> tuple[str, str]:
+    return result["benchmark"], result["device"]
 
 
 def _measure(name: str, options: Options) -> dict[str, Any]:
@@ -101,6 +114,8 @@ def _measure(name: str, options: Options) -> dict[str, Any]:
     return {
         "benchmark": name,
         "device": options.device,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "repetitions": options.repetitions,
         "load_before": load,
         "load_after": os.getloadavg()[0],
         "seconds": time.perf_counter() - start,
@@ -125,7 +140,6 @@ def _work(name: str, options: Options, connection: Connection) -> None:
 def environment() -> dict[str, Any]:
     """What the figures were measured on."""
     return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "cpu": _cpu_model(),
         "cores": os.cpu_count(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "none",
@@ -133,7 +147,7 @@ def environment() -> dict[str, Any]:
         "system": platform.system(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "ray", "numpy", "pyarrow", "smplx")},
-        "command": " ".join(["python -m tests.benchmarks.run", *sys.argv[1:]]),
+        "command": "make bench",
     }
 
 

@@ -71,7 +71,7 @@ def _words(result: dict[str, Any]) -> list[str]:
     """What stands below a table."""
     seconds = f"{result['seconds']:.0f} s"
     load = f"load average {result['load_before']:.1f} before, {result['load_after']:.1f} after"
-    lines = [f"Took {seconds}; {load}."]
+    lines = [f"{result['time']}, {result['repetitions']} repetitions, {seconds}; {load}."]
     if result["parity"]:
         errors = [f"{name} {error:.1e}" for name, error in result["parity"].items()]
         lines.append("Parity of this run: " + "; ".join(errors) + ".")

@@ -4,13 +4,18 @@
 
 Data are streamed from the store and checkpoints written to it. It is killed, comes back after some
 seconds, and the run must end with the same networks byte for byte and the same metrics: no window
-was lost and none came twice. No file of the run and no line that it printed may hold the secret.
+was lost and none came twice. The steps of an epoch are as many as the data have clips for, so that
+readers wait for the store too. No file of the run, none of Ray's logs and no line that was printed
+may hold the secret.
 """
 
 import argparse
 import json
 import os
+import re
+import shutil
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,27 +40,48 @@ def main() -> None:
     sys.exit(not all(result[name] for name in CHECKS))
 
 
-CHECKS = ("networks_equal", "metrics_equal", "no_secret")
+CHECKS = ("networks_equal", "metrics_equal", "no_secret", "waited")
+LENGTHS = {
+    **noise.LENGTHS,
+    "open_2d/train": (20,) * 200,
+    "open_3d/train": (20,) * 600,
+    "motion/train": (20,) * 800,
+}
+"""Clips of one window each, for a hundred steps of the smoke recipe."""
+WAITED = re.compile(r"(?:\((\S+) pid=\d+\))?[^\n]*the object store \S+ answers again after (\d+) s")
 
 
-def compare(folder: Path, seconds: float, workers: int, steps: int = 300) -> dict[str, object]:
+def compare(folder: Path, seconds: float, workers: int, steps: int = 100) -> dict[str, object]:
     """Train undisturbed and with an outage; return what differs."""
     folder.mkdir(parents=True, exist_ok=True)
+    ray_folder = Path(tempfile.mkdtemp(prefix="ray_", dir="/tmp"))  # sockets want short names
+    os.environ["RAY_TMPDIR"] = str(ray_folder)
+    try:
+        return _compare(folder, seconds, workers, steps)
+    finally:
+        shutil.rmtree(ray_folder)
+
+
+def _compare(folder: Path, seconds: float, workers: int, steps: int) -> dict[str, object]:
     with ObjectServer(folder / "store") as server:
         os.environ |= server.environment
         bucket = server.create_bucket("open-world")
         trial = Trial(folder, bucket, workers, steps)
-        noise.write_all(trial.data)
+        noise.write_all(trial.data, LENGTHS)
         trial.run("alone")
         killed_at = trial.run("killed", Outage(server, seconds))
         expected, found = (hashes(f"{trial.runs}/{name}") for name in ("alone", "killed"))
         rows = [measured(f"{trial.runs}/{name}") for name in ("alone", "killed")]
         texts = [storage.read_bytes(path) for path in storage.list_files(trial.runs)]
-    texts.append((folder / "log.txt").read_bytes())
+    log = (folder / "log.txt").read_text()
+    ray_logs = [file for file in Path(os.environ["RAY_TMPDIR"]).rglob("*") if file.is_file()]
+    texts += [log.encode(), *(file.read_bytes() for file in ray_logs)]
+    waited = [(who or "driver", int(seconds)) for who, seconds in WAITED.findall(log)]
     return {
         "workers": workers,
         "seconds_away": seconds,
         "away_after_step": killed_at,
+        "waited": waited,
         "networks_equal": expected == found,
         "metrics_equal": rows[0] == rows[1],
         "no_secret": not any(SECRET_KEY.encode() in text for text in texts),
@@ -94,7 +120,7 @@ class Trial:
         return [
             *(sys.executable, "-m", "vibe_ray.train", "--recipe", "smoke", "--name", name),
             *("--data", self.data, "--storage", self.runs, "--workers", str(self.workers)),
-            *("--checkpoint-steps", "20"),
+            *("--checkpoint-steps", "10"),
             *(f"--set={path}={value}" for path, value in changes.items()),
         ]
 

@@ -14,37 +14,10 @@ from vibe_ray.training.loop import SCORE
 from vibe_ray.training.reporting import read_metrics
 from vibe_ray.tuning.plan import Search
 from vibe_ray.tuning.ranking import Outcome, Ranked
-from vibe_ray.tuning.search import num_concurrent, prepare_search, run_search
+from vibe_ray.tuning.search import prepare_search, run_search
 from vibe_ray.tuning.spaces import Space, log_uniform, make_space
 
 TWO = make_space({"losses.adversarial": [0.0, 0.5]})
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "workers", "expected"),
-    [
-        (3, 0, 1, 2),
-        (3, 0, 2, 1),
-        (3, 0, 0, 2),
-        (2, 0, 0, 1),
-        (2, 0, 1, 1),
-        (64, 0, 4, 14),
-        (64, 8, 4, 2),
-        (64, 8, 1, 8),
-        (64, 8, 0, 8),
-        (200, 0, 0, 199),
-    ],
-)
-def test_trials_at_once(cpus: float, gpus: float, workers: int, expected: int) -> None:
-    assert num_concurrent(cpus, gpus, workers) == expected
-
-
-@pytest.mark.parametrize("workers", range(1, 9))
-@pytest.mark.parametrize("cpus", [9, 16, 63, 200])
-def test_running_trials_leave_room_for_their_readers(cpus: int, workers: int) -> None:
-    trials = num_concurrent(cpus, 0, workers)
-    assert trials >= 1
-    assert cpus - trials * workers >= max(1, 0.5 * trials)
 
 
 @pytest.fixture

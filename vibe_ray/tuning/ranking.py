@@ -16,6 +16,7 @@ from vibe_ray.evaluation.comparison import NOT_MEASURED
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.noise import RULE, Noise, Paired, Verdict, compare, seed_noise
 
+SCORE_TITLE = "PA-MPJPE, validation (mm)"
 State = Literal["finished", "stopped", "failed", "unfinished"]
 COLORS: dict[Verdict, str] = {"better": "green", "worse": "red"}
 

@@ -6,13 +6,9 @@ Where some candidates are dropped on the way (ASHA) or come from the scores of o
 are tried with the first seed, then those that got to the end with the other seeds, which nothing
 stops: else a candidate's seeds would be chosen by their luck, and the spread over them would lie.
 
-Ray's traps that shaped this file: a trial's own process is a second claim on the cluster beside its
-workers, so trials are counted, never left to queue for what they hold; Tune moves into a folder of
-each trial, where relative paths would end nowhere; without the dashboard Tune cannot see that a
-trial's workers are gone, so it needs `ray[default]`.
+Without the dashboard Tune cannot see that a trial's workers are gone, so it needs `ray[default]`.
 """
 
-import dataclasses
 import functools
 import json
 import logging
@@ -22,27 +18,25 @@ from dataclasses import dataclass
 
 import ray
 from ray import tune
-from ray.tune.integration.ray_train import TuneReportCallback
 from rich.console import Console
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, from_dict, override, to_dict
+from vibe_ray.config import TrainConfig, override, to_dict
 from vibe_ray.training.cluster import check_room, connect
-from vibe_ray.training.launch import RUN_FILE, Launch, check, train
+from vibe_ray.training.launch import Launch, check
 from vibe_ray.training.loop import SCORE
-from vibe_ray.training.reporting import read_metrics, write_failure
+from vibe_ray.training.reporting import read_metrics
 from vibe_ray.tuning import records
 from vibe_ray.tuning.board import Board
 from vibe_ray.tuning.candidates import Candidate, Trial, baseline, plan_trials
 from vibe_ray.tuning.plan import DEFAULT_DRAWS, WORKERS_FLAG, Search, first_candidates
 from vibe_ray.tuning.progress import Progress, shown
 from vibe_ray.tuning.proposals import Proposals
-from vibe_ray.tuning.ranking import Outcome, Ranked, rank
+from vibe_ray.tuning.ranking import SCORE_TITLE, Outcome, Ranked, rank
 from vibe_ray.tuning.sampler import Sampler, check_installed
 from vibe_ray.tuning.schedule import Asha
 from vibe_ray.tuning.spaces import Space
-
-logger = logging.getLogger(__name__)
+from vibe_ray.tuning.trial import num_concurrent, run_trial, takes
 
 TUNE_ENVIRONMENT = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
@@ -53,9 +47,6 @@ TUNE_ENVIRONMENT = {
 TUNE_FOLDER = "tune"
 ROUNDS = 3
 """How often trials whose processes were lost are tried in one go."""
-SCORE_TITLE = "PA-MPJPE, validation (mm)"
-READER_CPUS = 0.5
-"""What stays free for the readers of each running trial; of all together, at least one CPU."""
 
 
 @dataclass(frozen=True)
@@ -108,22 +99,6 @@ def prepare_search(base: TrainConfig, space: Space, search: Search) -> "Runner":
     if search.search == "optuna" and before:
         candidates = before
     return Runner(subject, search, candidates)
-
-
-def num_concurrent(cpus: float, gpus: float, workers: int) -> int:
-    """Return how many trials run at once, so that none waits for what another holds.
-
-    Args:
-        cpus: Of the whole cluster.
-        gpus: Of the whole cluster; 0 when trials use none.
-        workers: Per trial; 0 when each trial trains in its own process, on one CPU.
-    """
-    trials = cpus - 1
-    if workers:
-        trials = min(trials // workers, cpus // (workers + READER_CPUS))
-    if gpus >= max(workers, 1):
-        trials = min(trials, gpus // max(workers, 1))
-    return max(int(trials), 1)
 
 
 class Runner:
@@ -229,7 +204,7 @@ class Runner:
         filesystem, path = storage.resolve(search.directory)
         tune.Tuner(
             tune.with_resources(
-                functools.partial(_run_trial, search), _takes(search.workers_per_trial, gpus)
+                functools.partial(run_trial, search), takes(search.workers_per_trial, gpus)
             ),
             tune_config=tune.TuneConfig(
                 search_alg=proposals,
@@ -279,33 +254,3 @@ def _given_up(outcome: Outcome) -> Outcome:
         return outcome
     reason = outcome.error or "its process was lost"
     return Outcome(trial=outcome.trial, state="failed", error=f"{reason} (--resume tries it again)")
-
-
-def _takes(workers: int, gpus: float) -> dict[str, float]:
-    """Return what a trial's own process claims.
-
-    Beside workers that is one byte, since Tune refuses nothing: the CPUs are all for workers and
-    readers.
-    """
-    if workers:
-        return {"CPU": 0, "memory": 1}
-    return {"CPU": 1, "GPU": 1} if gpus >= 1 else {"CPU": 1}
-
-
-def _run_trial(search: Search, params: dict[str, str]) -> None:
-    """Body of every trial: train as the command does, from where the trial stands.
-
-    A run that can only fail again leaves word of that, and ends in peace.
-    """
-    launch = Launch(
-        name=params["trial"],
-        storage=storage.join(search.directory, "trials"),
-        workers=search.workers_per_trial,
-        callbacks=(TuneReportCallback(),) if search.workers_per_trial else (),
-        observers=() if search.workers_per_trial else (tune.report,),
-    )
-    is_begun = storage.exists(storage.join(launch.run_dir, RUN_FILE))
-    try:
-        train(from_dict(json.loads(params["config"])), dataclasses.replace(launch, resume=is_begun))
-    except (FloatingPointError, ValueError) as error:
-        write_failure(launch.run_dir, error)

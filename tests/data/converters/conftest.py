@@ -37,7 +37,7 @@ JOINTS = (
 NAMES = [name for name, _, _ in JOINTS]
 
 
-def _bvh(num_frames: int = 90, fps: float = 30.0, scale: float = 1.0, seed: int = 0) -> str:
+def bvh_text(num_frames: int = 90, fps: float = 30.0, scale: float = 1.0, seed: int = 0) -> str:
     """Write smooth random motion as BVH; each joint has its own rotation order."""
     rng = np.random.default_rng(seed)
     orders = ["ZXY", "XYZ", "ZYX", "YXZ"]
@@ -78,7 +78,7 @@ def _bvh(num_frames: int = 90, fps: float = 30.0, scale: float = 1.0, seed: int 
 
 @pytest.fixture(scope="session")
 def make_bvh() -> Callable[..., str]:
-    return _bvh
+    return bvh_text
 
 
 @pytest.fixture(scope="session")
