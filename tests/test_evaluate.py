@@ -18,7 +18,7 @@ from vibe_ray.data.shards import ShardWriter, read_pose_sequences
 from vibe_ray.evaluation.evaluator import evaluate as evaluate_sequences
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.training.launch import Launch, train
-from vibe_ray.training.state import load_generator
+from vibe_ray.training.snapshots import load_generator
 
 NUM_FRAMES = (23, 8, 12)
 

@@ -11,7 +11,7 @@ from tests.models.test_official import DISCRIMINATOR, GENERATOR, released_vibe, 
 from vibe_ray import evaluate, prepare
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.shards import ShardWriter, read_manifest, read_motion_sequences
-from vibe_ray.training.state import load_generator
+from vibe_ray.training.snapshots import load_generator
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:

@@ -8,7 +8,7 @@ from tests.integration.search_survival import Case, survive
 from vibe_ray.config import override
 from vibe_ray.recipes import smoke
 from vibe_ray.training.launch import Launch, train
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 
 
 @pytest.mark.ray

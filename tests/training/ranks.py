@@ -21,9 +21,9 @@ from tests.training.tiny import (
     weights_of,
 )
 from vibe_ray.config import TrainConfig
-from vibe_ray.training.loop import validate
 from vibe_ray.training.meter import accumulate, reduce_means
 from vibe_ray.training.step import adversarial_step
+from vibe_ray.training.tasks import validate
 
 Outcome = dict[str, Any]
 

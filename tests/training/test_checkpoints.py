@@ -16,7 +16,7 @@ from vibe_ray.training.checkpoints import (
     last_checkpoint,
     prune,
 )
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import RunLog
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step

@@ -24,7 +24,7 @@ from vibe_ray.training.frame_learning import (
     FrameEncoderTraining,
     encode_frames,
 )
-from vibe_ray.training.state import load_generator
+from vibe_ray.training.snapshots import load_generator
 
 TINY = FrameEncoderConfig(
     num_steps=4,

@@ -16,7 +16,7 @@ from tests.models.test_official import (
 from vibe_ray.config import TrainConfig
 from vibe_ray.inference import Predictor
 from vibe_ray.training.imports import frame_baseline, import_checkpoint
-from vibe_ray.training.state import load_config, load_generator, load_regressor
+from vibe_ray.training.snapshots import load_config, load_generator, load_regressor
 
 
 @pytest.fixture(autouse=True)

@@ -13,9 +13,11 @@ from vibe_ray.data.shards import read_pose_sequences
 from vibe_ray.evaluation.evaluator import evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.storage import join
-from vibe_ray.training.loop import SCORE, run_epochs, validate
+from vibe_ray.training.learner import SCORE
+from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
+from vibe_ray.training.tasks import validate
 
 
 class Notes:

@@ -20,15 +20,15 @@ from tests.training.tiny import (
 )
 from vibe_ray.pretrained import packaged
 from vibe_ray.training.meter import accumulate, reduce_means
-from vibe_ray.training.state import (
+from vibe_ray.training.snapshots import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
-    TrainState,
     load_config,
     load_generator,
     load_regressor,
     load_weights,
 )
+from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
 SCORES = [90.0, 80.0, 85.0, 81.0, 82.0, 70.0, 99.0, 98.0, 97.0]

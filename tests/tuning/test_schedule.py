@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.tuning.schedule import Asha
 
 CONTINUE, STOP = Asha.CONTINUE, Asha.STOP

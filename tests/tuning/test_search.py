@@ -10,7 +10,7 @@ import pytest
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.recipes import smoke
 from vibe_ray.training.launch import Launch, train
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import read_metrics
 from vibe_ray.tuning.plan import Search
 from vibe_ray.tuning.ranking import Outcome, Ranked

@@ -23,7 +23,7 @@ from vibe_ray import storage
 from vibe_ray.pretrained import packaged
 from vibe_ray.training.learner import Learner, score
 from vibe_ray.training.reporting import read_metrics
-from vibe_ray.training.state import MANIFEST_FILE, Snapshot
+from vibe_ray.training.snapshots import MANIFEST_FILE, Snapshot
 
 PREFIX = "step_"
 PROBE_STEPS = 5

@@ -8,7 +8,7 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.models.official import Weights, read_spin_regressor, read_vibe
 from vibe_ray.recipes import released
-from vibe_ray.training.state import save_networks
+from vibe_ray.training.snapshots import save_networks
 
 Source = Literal["vibe", "spin"]
 

@@ -6,16 +6,14 @@ No more than `Learner` says. One learner trains the generator against the discri
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import nn
 
 from vibe_ray.config import TrainConfig
 from vibe_ray.training.meter import Meter
-
-if TYPE_CHECKING:
-    from vibe_ray.training.state import Snapshot
+from vibe_ray.training.snapshots import Snapshot
 
 SCORE = "val/pa_mpjpe_mm"
 """What a generator's schedules and the choice of its best checkpoint follow; lower is better."""
@@ -56,7 +54,7 @@ class Learner(Protocol):
     def rates(self) -> dict[str, float]:
         """Return the learning rates by network."""
 
-    def snapshot(self, manifest: dict[str, Any]) -> "Snapshot":
+    def snapshot(self, manifest: dict[str, Any]) -> Snapshot:
         """Copy all that a checkpoint holds; every rank calls it."""
 
     def load(self, directory: Path) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.training.learner import SCORE as SCORE
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.meter import accumulate, peak_memory_mb, rank_and_world_size, reduce_means
 from vibe_ray.training.tasks import learn, validate

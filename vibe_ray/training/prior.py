@@ -1,4 +1,4 @@
-"""Training the motion prior: its state, one update, its validation, and reading it again.
+"""Training the motion prior: its state, one update, and reading it again.
 
 A sequential prior is trained beside one that sees single frames and has as many weights, on the
 same windows: what a prior gains by seeing motion is then one run's answer. Files of a checkpoint,
@@ -10,13 +10,12 @@ beside those that every checkpoint has (`state.py`):
 Shapes: B windows, T frames, J body joints (23).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
@@ -26,16 +25,14 @@ from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import NUM_BETAS
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.data.shards import read_motion_sequences
 from vibe_ray.losses.masked import MaskedTerm
 from vibe_ray.losses.prior import joints_term, kl_term, rotation_term
 from vibe_ray.models.motion_prior import MotionPrior, Reconstruction, frame_wise
-from vibe_ray.storage import join
 from vibe_ray.training.learner import PRIOR_SCORE, check_weights
 from vibe_ray.training.meter import Meter, check_terms, deal, gather, rank_and_world_size
 from vibe_ray.training.optimizers import descend
 from vibe_ray.training.precision import products, set_float32_products
-from vibe_ray.training.state import (
+from vibe_ray.training.snapshots import (
     TRAINER_FILE,
     Snapshot,
     copied,
@@ -45,7 +42,8 @@ from vibe_ray.training.state import (
 )
 
 PRIOR, FRAME = "prior", "frame"
-MM_PER_METER = 1000.0
+SCORES = {PRIOR: PRIOR_SCORE, FRAME: "val/frame/reconstruction_mm"}
+"""What each network's learning rate follows."""
 
 
 @dataclass
@@ -143,7 +141,7 @@ class PriorState:
     def schedule(self, metrics: Mapping[str, float]) -> None:
         """Let each learning rate follow its own network's validation."""
         for name, scheduler in self.schedulers.items():
-            scheduler.step(metrics[PRIOR_SCORE if name == PRIOR else f"val/{_prefix(name)}{_MM}"])
+            scheduler.step(metrics[SCORES[name]])
 
     def rates(self) -> dict[str, float]:
         """Return the learning rates by network."""
@@ -207,45 +205,6 @@ def prior_step(state: PriorState, batch: StepBatch) -> dict[str, Tensor]:
     return metrics
 
 
-@torch.no_grad()
-def validate_prior(state: PriorState) -> dict[str, float]:
-    """Measure what is lost of held-out motion, each rank on its share of the sequences.
-
-    Windows of the config's length, one after the other; what is left at a sequence's end is not
-    seen. Decoded is the posterior's mean. `reconstruction_mm` is the mean distance of SMPL's 24
-    joints, the pelvis included, on a body of mean shape; `latent` the mean square of the latent's
-    numbers, one if they were standard normal.
-
-    Raises:
-        ValueError: No held-out sequence is as long as a window.
-    """
-    data = state.config.data
-    sums = {name: torch.zeros(3, dtype=torch.float64) for name in state.networks}
-    for body in _held_out_windows(join(data.root, data.validation), data.window_length):
-        body = body.to(state.device)
-        target = state.skeleton(body)
-        for name, network in state.networks.items():
-            found: Reconstruction = network(body)
-            distance = (state.skeleton(found.rotmat) - target).norm(dim=-1).mean(dim=(1, 2))
-            latent = found.posterior.mean.square().mean(dim=(1, 2))
-            row = torch.stack([distance * MM_PER_METER, latent, torch.ones_like(latent)])
-            sums[name] += row.sum(dim=1).cpu().double()
-    table = torch.stack(list(sums.values()))
-    if dist.is_initialized():
-        dist.all_reduce(table)
-    if not table[0, 2]:
-        raise ValueError(
-            f"no sequence of {join(data.root, data.validation)} has {data.window_length} frames: "
-            "set data.window_length lower"
-        )
-    means = (table[:, :2] / table[:, 2:]).tolist()
-    return {
-        f"{_prefix(name)}{metric}": value
-        for name, row in zip(sums, means, strict=True)
-        for metric, value in zip((_MM, "latent"), row, strict=True)
-    }
-
-
 def load_prior(directory: Path) -> MotionPrior:
     """Rebuild the motion prior of a checkpoint directory, in eval mode on the CPU.
 
@@ -257,15 +216,8 @@ def load_prior(directory: Path) -> MotionPrior:
     return prior.eval()
 
 
-_MM = "reconstruction_mm"
-
-
 def _file(name: str) -> str:
     return f"{name}.safetensors"
-
-
-def _prefix(name: str) -> str:
-    return "" if name == PRIOR else f"{name}/"
 
 
 def _terms(
@@ -277,16 +229,6 @@ def _terms(
         "joints": joints_term(joints, target),
         "kl": kl_term(found.posterior.mean, found.posterior.std),
     }
-
-
-def _held_out_windows(path: str, length: int) -> Iterator[Tensor]:
-    """Yield this rank's sequences, each as windows (B, T, J, 3, 3)."""
-    rank, world_size = rank_and_world_size()
-    for index, sequence in enumerate(read_motion_sequences(path)):
-        num_windows = len(sequence.pose) // length
-        if num_windows and index % world_size == rank:
-            pose = torch.from_numpy(sequence.pose[: num_windows * length].copy())
-            yield pose_to_rotmat(pose.view(num_windows, length, -1))[..., 1:, :, :]
 
 
 def _check_settings(config: TrainConfig) -> None:

@@ -9,10 +9,10 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.models.motion_prior import MotionPrior
 from vibe_ray.training.checkpoints import find_checkpoint
 from vibe_ray.training.learner import Learner
-from vibe_ray.training.prior import PriorState, load_prior, prior_step, validate_prior
+from vibe_ray.training.prior import PriorState, load_prior, prior_step
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
-from vibe_ray.training.validation import validate_generator
+from vibe_ray.training.validation import validate_generator, validate_prior
 
 
 def create(config: TrainConfig, device: torch.device, rank: int = 0) -> Learner:

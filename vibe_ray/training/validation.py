@@ -1,13 +1,25 @@
-"""How good is the generator on the validation split? Asked at the end of every epoch."""
+"""How good are the networks on the validation split? Asked at the end of every epoch.
 
+Shapes: B windows, T frames, J body joints (23).
+"""
+
+from collections.abc import Iterator
+
+import torch
 import torch.distributed as dist
+from torch import Tensor
 
-from vibe_ray.data.shards import read_pose_sequences
+from vibe_ray.body.params import pose_to_rotmat
+from vibe_ray.data.shards import read_motion_sequences, read_pose_sequences
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
+from vibe_ray.models.motion_prior import Reconstruction
 from vibe_ray.storage import join
 from vibe_ray.training.meter import rank_and_world_size
+from vibe_ray.training.prior import PRIOR, PriorState
 from vibe_ray.training.state import TrainState
+
+MM_PER_METER = 1000.0
 
 
 def validate_generator(state: TrainState) -> dict[str, float]:
@@ -28,3 +40,52 @@ def validate_generator(state: TrainState) -> dict[str, float]:
     if dist.is_initialized():
         evaluator.all_reduce()
     return evaluator.result().metrics
+
+
+@torch.no_grad()
+def validate_prior(state: PriorState) -> dict[str, float]:
+    """Measure what is lost of held-out motion, each rank on its share of the sequences.
+
+    Windows of the config's length, one after the other; what is left at a sequence's end is not
+    seen. Decoded is the posterior's mean. `reconstruction_mm` is the mean distance of SMPL's 24
+    joints, the pelvis included, on a body of mean shape; `latent` the mean square of the latent's
+    numbers, one if they were standard normal.
+
+    Raises:
+        ValueError: No held-out sequence is as long as a window.
+    """
+    data = state.config.data
+    sums = {name: torch.zeros(3, dtype=torch.float64) for name in state.networks}
+    for body in _held_out_windows(join(data.root, data.validation), data.window_length):
+        body = body.to(state.device)
+        target = state.skeleton(body)
+        for name, network in state.networks.items():
+            found: Reconstruction = network(body)
+            distance = (state.skeleton(found.rotmat) - target).norm(dim=-1).mean(dim=(1, 2))
+            latent = found.posterior.mean.square().mean(dim=(1, 2))
+            row = torch.stack([distance * MM_PER_METER, latent, torch.ones_like(latent)])
+            sums[name] += row.sum(dim=1).cpu().double()
+    table = torch.stack(list(sums.values()))
+    if dist.is_initialized():
+        dist.all_reduce(table)
+    if not table[0, 2]:
+        raise ValueError(
+            f"no sequence of {join(data.root, data.validation)} has {data.window_length} frames: "
+            "set data.window_length lower"
+        )
+    means = (table[:, :2] / table[:, 2:]).tolist()
+    return {
+        metric if name == PRIOR else f"{name}/{metric}": value
+        for name, row in zip(sums, means, strict=True)
+        for metric, value in zip(("reconstruction_mm", "latent"), row, strict=True)
+    }
+
+
+def _held_out_windows(path: str, length: int) -> Iterator[Tensor]:
+    """Yield this rank's sequences, each as windows (B, T, J, 3, 3)."""
+    rank, world_size = rank_and_world_size()
+    for index, sequence in enumerate(read_motion_sequences(path)):
+        num_windows = len(sequence.pose) // length
+        if num_windows and index % world_size == rank:
+            pose = torch.from_numpy(sequence.pose[: num_windows * length].copy())
+            yield pose_to_rotmat(pose.view(num_windows, length, -1))[..., 1:, :, :]

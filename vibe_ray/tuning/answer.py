@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from vibe_ray import storage
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.tuning.page import render
 from vibe_ray.tuning.ranking import SCORE_TITLE, Outcome, Ranked, failures, rich_table, to_dict
 from vibe_ray.tuning.records import BEST, RANKING_FILE, REPORT_FILE, Subject

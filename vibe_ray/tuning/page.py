@@ -16,7 +16,7 @@ from vibe_ray.evaluation.report import (
     page,
     published_section,
 )
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.tuning.noise import RULE
 from vibe_ray.tuning.plots import (
     REST_COLOR,

@@ -13,7 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 from rich.live import Live
 
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import summary
 from vibe_ray.tuning.board import Board
 from vibe_ray.tuning.ranking import Outcome

@@ -22,7 +22,7 @@ from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import read_failure, read_metrics
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.plan import SchedulerKind, SearchKind

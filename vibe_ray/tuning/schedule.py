@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 
 Rows = Sequence[Mapping[str, float]]
 REDUCTION = 3

@@ -24,7 +24,7 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override, to_dict
 from vibe_ray.training.cluster import check_room, connect
 from vibe_ray.training.launch import Launch, check
-from vibe_ray.training.loop import SCORE
+from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import read_metrics
 from vibe_ray.tuning import records
 from vibe_ray.tuning.board import Board
