@@ -8,7 +8,7 @@ import torch
 from tests.data.noise import F
 from tests.training.tiny import DROPOUT, T, random_batch, tiny, tiny_state
 from vibe_ray import storage
-from vibe_ray.body.model import BodyModel
+from vibe_ray.body.mesh import BodyModel
 from vibe_ray.inference import Predictor
 from vibe_ray.models.generator import Generator
 from vibe_ray.training.snapshots import load_generator

@@ -1,12 +1,12 @@
 """How many frames should a window have? All lengths are cut from one set of shards.
 
-A step sees 1024 frames of captures and 1024 of motion at every length, as the open recipe's do, so
-what differs is how they hang together. Windows do not overlap. Validation cuts its sequences into
-windows of the same length. A clip shorter than a window gives none, so the longest windows see less
-of the data.
+A step sees 512 frames of captures and 512 of motion at every length, as the ablation recipe's do,
+so what differs is how they hang together. Windows do not overlap. Validation cuts its sequences
+into windows of the same length. A clip shorter than a window gives none, so the longest windows see
+less of the data.
 """
 
-FRAMES = 1024
+FRAMES = 512
 
 SPACE = {
     (

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyModel, load_body
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.evaluator import predict_sequence

@@ -8,7 +8,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.body.made_up_bodies import random_bodies
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 
 Read = Callable[[BodyModel, Tensor, Tensor], Tensor]
 PRECISIONS = pytest.mark.parametrize(

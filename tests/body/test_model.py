@@ -15,7 +15,8 @@ from tests.body.made_up_bodies import (
     smpl_entries,
     write_tables,
 )
-from vibe_ray.body.model import BodyArrays, BodyConfig, BodyModel, load_body
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.body.skeletons import SMPL_PARENTS, SMPL_VERTEX_INDICES
 
 Entries = dict[str, np.ndarray]

@@ -9,7 +9,8 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import OPEN_BODY, BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import OPEN_BODY, BodyArrays
 from vibe_ray.body.params import mirror_pose, pose_to_rotmat
 from vibe_ray.body.skeletons import (
     COMMON_14,

@@ -4,7 +4,8 @@ import torch
 
 from tests.body.made_up_bodies import random_bodies
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import KEYPOINTS_FROM_54
 from vibe_ray.body.smplx_adapter import to_smplx
 

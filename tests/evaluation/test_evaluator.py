@@ -13,7 +13,8 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from tests.evaluation.toy_sequences import MakeSequence, Noise
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS
 from vibe_ray.data.schema import PoseSequence

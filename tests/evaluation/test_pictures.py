@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.image import imread
 
 from tests.evaluation.toy_sequences import MakeSequence
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.evaluation.evaluator import true_params
 from vibe_ray.evaluation.figures import INK
 from vibe_ray.evaluation.pictures import (

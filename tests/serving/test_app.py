@@ -10,7 +10,7 @@ import pytest
 import torch
 from fastapi.testclient import TestClient
 
-from vibe_ray.body.model import BodyModel
+from vibe_ray.body.mesh import BodyModel
 from vibe_ray.inference import Predictor
 from vibe_ray.serving import app as app_module
 from vibe_ray.serving.app import create_app

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from tests.models import naive_vibe
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
 

@@ -1,4 +1,4 @@
-"""What does the body look like? Loading a body in SMPL's format, and its skinned mesh.
+"""What does the body look like? Loading a body in SMPL's format.
 
 Two bodies fit: the open one that comes with the package, and SMPL itself, which the user licenses
 and names by path. They have different numbers of vertices on purpose, so that tables made for one
@@ -14,17 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
 from vibe_ray import storage
-from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.licensed import read_smpl_pickle
 from vibe_ray.body.skeletons import (
-    EVALUATION_14_FROM_H36M,
     EXTRA_JOINTS,
     H36M_17,
-    KEYPOINTS_FROM_54,
     NUM_BETAS,
     SMPL_JOINTS,
     SMPL_PARENTS,
@@ -34,12 +29,6 @@ from vibe_ray.body.skeletons import (
 OPEN_BODY = Path(__file__).parent / "open_body" / "open_body.npz"
 NUM_JOINTS = len(SMPL_JOINTS)
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
-# Bodies skinned at a time. A CPU wants enough of them for its matrix products to run well (16 take
-# half as long again) and no more, since their per-vertex transforms are 0.3 MB each; an accelerator
-# rather wants few launches.
-SKIN_CHUNK = {"cpu": 64}
-SKIN_CHUNK_ACCELERATOR = 512
-
 _SMPL_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
 _WHERE_TO_GET_SMPL = (
     "register at https://smpl.is.tue.mpg.de, download SMPL for Python and set body.path to its "
@@ -190,89 +179,3 @@ def _vertex_joints(num_verts: int, path: str) -> np.ndarray:
     if num_verts <= max(SMPL_VERTEX_INDICES):
         raise ValueError(f"{path} has {num_verts} vertices; SMPL has 6890")
     return np.array(SMPL_VERTEX_INDICES)
-
-
-@dataclass(frozen=True)
-class BodyMesh:
-    """Skinned bodies at the origin: the root joint is where the shape puts it."""
-
-    verts: Tensor
-    """Vertices (N, V, 3), metres."""
-    joints: Tensor
-    """SMPL's joints (N, J, 3), metres."""
-
-
-class BodyModel(nn.Module):
-    """Skins the whole mesh. For joints alone, `body/joints.py` is some fifty times cheaper."""
-
-    template: Tensor
-    dirs: Tensor
-    weights: Tensor
-    rest: Tensor
-    rest_dirs: Tensor
-    keypoint_rows: Tensor
-    evaluation_rows: Tensor
-    vertex_joints: Tensor
-    picks: Tensor
-    identity: Tensor
-
-    def __init__(self, arrays: BodyArrays, dtype: torch.dtype = torch.float32) -> None:
-        super().__init__()
-        rest, rest_dirs = arrays.rest_joints()
-        dirs = arrays.shapedirs
-        if arrays.posedirs is not None:
-            dirs = np.concatenate([arrays.posedirs, dirs], axis=2)
-        constants = {
-            # Coordinate by coordinate, not vertex by vertex: skinning then runs along memory.
-            "template": arrays.v_template.T.flatten(),
-            "dirs": dirs.transpose(2, 1, 0).reshape(-1, 3 * arrays.num_verts),
-            "weights": arrays.weights.T,
-            "rest": rest.flatten(),
-            "rest_dirs": rest_dirs.reshape(3 * NUM_JOINTS, -1).T,
-            "keypoint_rows": arrays.J_regressor_extra,
-            "evaluation_rows": arrays.J_regressor_h36m[EVALUATION_14_FROM_H36M],
-            "identity": np.eye(3),
-        }
-        for name, constant in constants.items():
-            self.register_buffer(name, torch.tensor(constant, dtype=dtype), persistent=False)
-        self.register_buffer("vertex_joints", torch.tensor(arrays.vertex_joints), persistent=False)
-        self.register_buffer("picks", torch.tensor(KEYPOINTS_FROM_54), persistent=False)
-        self.chain = KinematicChain(rest, rest_dirs, dtype)
-        self.has_pose_dirs = arrays.posedirs is not None
-
-    def forward(self, betas: Tensor, rotmat: Tensor) -> BodyMesh:
-        """Skin bodies of betas (N, 10) posed by rotmat (N, J, 3, 3)."""
-        rotations, joints = self.chain(betas, rotmat)
-        rest = torch.addmm(self.rest, betas, self.rest_dirs).unflatten(-1, (NUM_JOINTS, 3, 1))
-        shift = joints[..., None] - rotations @ rest  # (N, J, 3, 1)
-        transforms = torch.cat([rotations, shift], dim=3)  # (N, J, 3, 4)
-        features = betas
-        if self.has_pose_dirs:
-            features = torch.cat([(rotmat[:, 1:] - self.identity).flatten(1), betas], dim=1)
-        chunk = SKIN_CHUNK.get(betas.device.type, SKIN_CHUNK_ACCELERATOR)
-        pieces = zip(features.split(chunk), transforms.split(chunk), strict=True)
-        verts = torch.cat([self._skin(*piece) for piece in pieces])
-        return BodyMesh(verts, joints)
-
-    def keypoints(self, mesh: BodyMesh) -> Tensor:
-        """Read the 49 key-points (N, 49, 3) off a mesh, in the order of `KEYPOINTS`."""
-        on_skin = mesh.verts.index_select(1, self.vertex_joints)
-        extra = self.keypoint_rows @ mesh.verts
-        return torch.cat([mesh.joints, on_skin, extra], dim=1).index_select(1, self.picks)
-
-    def evaluation_joints(self, mesh: BodyMesh) -> Tensor:
-        """Read the 14 joints of evaluation (N, 14, 3) off a mesh, in the order of `COMMON_14`."""
-        return self.evaluation_rows @ mesh.verts
-
-    def _skin(self, features: Tensor, transforms: Tensor) -> Tensor:
-        """Shape and pose vertices (N, V, 3), all bodies of a chunk at once."""
-        x, y, z = (
-            torch.addmm(self.template, features, self.dirs).unflatten(-1, (3, 1, -1)).unbind(1)
-        )  # each (N, 1, V)
-        columns = transforms.permute(0, 3, 2, 1).flatten(1, 2)  # (N, 12, J)
-        along_x, along_y, along_z, shift = (
-            (columns @ self.weights).unflatten(1, (4, 3)).unbind(1)
-        )  # each (N, 3, V)
-        posed = torch.addcmul(shift, along_x, x)
-        posed = torch.addcmul(torch.addcmul(posed, along_y, y), along_z, z)
-        return posed.mT

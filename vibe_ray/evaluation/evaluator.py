@@ -16,7 +16,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.schema import PoseSequence

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyModel
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams
 from vibe_ray.body.skeletons import COMMON_14, indices
 from vibe_ray.data.schema import PoseSequence

@@ -20,7 +20,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from vibe_ray.body.model import BodyModel
+from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.params import SmplParams
 from vibe_ray.body.skeletons import KEYPOINTS, SMPL_PARENTS, indices
 from vibe_ray.evaluation.figures import FAINT, GRID, INK

@@ -1,7 +1,8 @@
 import numpy as np
 import torch
 
-from vibe_ray.body.model import BodyConfig, BodyModel, load_body
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.data.converters.ground import Ground

@@ -8,7 +8,8 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyConfig, BodyModel, load_body
+from vibe_ray.body.mesh import BodyModel
+from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data.boxes import track_boxes
