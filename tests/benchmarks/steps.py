@@ -3,6 +3,7 @@
 Timed with dropout on, as trained; compared beforehand with dropout off, on the same weights.
 """
 
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -173,13 +174,10 @@ def step_parts(folder: Path, options: Options) -> Report:
     works["ours, without D"] = _step(alone, batch)
     times = take_turns(works, options)
     for side in ("plain", "ours"):
-        with_d = zip(
-            times[f"{side}, whole step"],
-            times.pop(f"{side}, without D"),
-            times[f"{side}, Adam of D"],
-            strict=True,
-        )
-        times[f"{side}, discriminator"] = [a - b - c for a, b, c in with_d]
+        parts = ("whole step", "without D", "Adam of D")
+        whole, without, adam = (statistics.median(times[f"{side}, {part}"]) for part in parts)
+        times[f"{side}, discriminator"] = [whole - without - adam]
+        del times[f"{side}, without D"]
     for name in [name.removeprefix("plain, ") for name in times if name.startswith("plain")]:
         ours, reference = times[f"ours, {name}"], times[f"plain, {name}"]
         for side, values in (("plain", reference), ("ours", ours)):
@@ -188,7 +186,8 @@ def step_parts(folder: Path, options: Options) -> Report:
             row = Row(name=f"{name}, {side}", unit=options.time_unit, values=values, ratios=ratios)
             report.rows.append(row)
     report.notes.append(
-        "The discriminator's time is that of a whole step less one without it, less its Adam."
+        "The discriminator's time is the median of a whole step less that of one without it, less "
+        "that of its Adam."
     )
     return report
 
