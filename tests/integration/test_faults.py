@@ -1,4 +1,4 @@
-"""What can go wrong in a run on Ray, short of being killed: divergence, bad data, a hung worker.
+"""What can go wrong in a run on Ray: divergence, bad data, a hung worker, no memory left.
 
 The messages are those that a run in this process gives.
 """
@@ -15,12 +15,16 @@ import numpy as np
 import pytest
 
 from tests.data import noise
-from tests.integration.processes import descendants
+from tests.integration.processes import descendants, started
+from tests.integration.survival import Trial, hashes, measured
 from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.training.checkpoints import Cadence, complete_steps
-from vibe_ray.training.launch import Launch, train
+from vibe_ray.training.launch import NO_MEMORY, Launch, train
 from vibe_ray.training.reporting import read_failure
+
+LEFT_FOR_THE_RUN, PIECE = 5 * 2**30, 2**28
+"""Bytes."""
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -76,3 +80,46 @@ def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
     for found, expected in zip(result.metrics, here.metrics, strict=True):
         names = [name for name in expected if not name.startswith("system/")]
         assert {n: found[n] for n in names} == pytest.approx({n: expected[n] for n in names}, 1e-4)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_worker_that_runs_out_of_memory_is_replaced(tmp_path: Path) -> None:
+    """Something else on the machine takes the memory: Ray ends a worker, and all goes on."""
+    trial = Trial(
+        data=Path(noise.write_all(str(tmp_path / "data"))),
+        storage=tmp_path / "runs",
+        workers=2,
+        epochs=3,
+        steps_per_epoch=200,
+        log=tmp_path / "log.txt",
+    )
+    trial.run("alone", [])
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    memory = {name: 1024 * int(number) for name, number, *_ in lines}
+    most = 1 - (memory["MemAvailable:"] - LEFT_FOR_THE_RUN) / memory["MemTotal:"]
+    with (
+        trial.log.open("wb") as log,
+        started(
+            trial.command("starved", resume=False),
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"RAY_memory_usage_threshold": str(most)},
+        ) as driver,
+    ):
+        run_dir = str(trial.storage / "starved")
+        while not complete_steps(run_dir):
+            assert driver.poll() is None, trial.log.read_text()
+            time.sleep(0.1)
+        workers = [p for p in descendants(driver.pid) if p.role == "worker"]
+        taken = []
+        while all(worker.is_alive() for worker in workers):
+            assert driver.poll() is None, "the run came to its end without the memory"
+            if len(taken) * PIECE < LEFT_FOR_THE_RUN:
+                taken.append(np.ones(PIECE, np.uint8))
+            time.sleep(0.1)
+        taken.clear()
+        assert driver.wait() == 0, trial.log.read_text()
+    assert NO_MEMORY in trial.log.read_text()
+    assert hashes(run_dir) == hashes(f"{trial.storage}/alone")
+    assert measured(run_dir) == measured(f"{trial.storage}/alone")

@@ -39,6 +39,14 @@ logger = logging.getLogger(__name__)
 RUN_FILE = "run.json"
 RESTART_SECONDS = 5.0
 """Pause before a lost controller is replaced."""
+CONTROLLER_LOST = (
+    ControllerError,
+    ray.exceptions.RayActorError,
+    ray.exceptions.OutOfMemoryError,
+    ray.exceptions.NodeDiedError,
+)
+NO_MEMORY = "low on memory"
+"""In Ray's words, which are pages, where it has ended processes for the memory they took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +203,7 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
     while True:
         try:
             _trainer(config, launch, plan, device).fit()
-        except (ControllerError, ray.exceptions.RayActorError) as error:
+        except CONTROLLER_LOST as error:
             failures += 1
             if failures > launch.max_failures:
                 raise ChildProcessError(_given_up(launch, error)) from error
@@ -257,6 +265,9 @@ def _given_up(launch: Launch, error: Exception) -> str:
 def _line(error: Exception) -> str:
     """Return the innermost line of an error that came through several processes."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    starved = next((line for line in lines if NO_MEMORY in line), "")
+    if starved:
+        return f"{starved} Take fewer workers, a lower data.batch_size or optim.accumulate"
     return lines[-1] if lines else repr(error)
 
 
