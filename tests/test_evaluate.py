@@ -11,7 +11,7 @@ import torch
 
 from tests.data import noise
 from tests.data.noise import F
-from tests.training.tiny import tiny, tiny_state
+from tests.training.tiny import tiny, tiny_prior, tiny_prior_state, tiny_state
 from vibe_ray import evaluate
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.shards import ShardWriter, read_pose_sequences
@@ -189,6 +189,13 @@ def test_nan_in_features(
     error = refusal(capsys, checkpoints[0], "--data", str(tmp_path))
     assert "prepare validate" in error
     assert "'a'" in error
+
+
+def test_a_motion_prior(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny_prior_state(tiny_prior()).snapshot({}).write(tmp_path)
+    error = refusal(capsys, str(tmp_path), "--data", str(data))
+    assert f"{tmp_path} holds a motion prior, which estimates no bodies" in error
+    assert len(error.splitlines()) == 1
 
 
 def test_bad_names_are_told_in_one_line(

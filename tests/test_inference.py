@@ -6,7 +6,15 @@ import pytest
 import torch
 
 from tests.data.noise import F
-from tests.training.tiny import DROPOUT, T, random_batch, tiny, tiny_state
+from tests.training.tiny import (
+    DROPOUT,
+    T,
+    random_batch,
+    tiny,
+    tiny_prior,
+    tiny_prior_state,
+    tiny_state,
+)
 from vibe_ray import storage
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.inference import Predictor
@@ -118,3 +126,13 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"epochz": 3}')
     with pytest.raises(ValueError, match="no setting 'epochz'; did you mean 'epochs'"):
         Predictor.from_checkpoint(str(tmp_path))
+
+
+def test_a_motion_prior_is_refused(tmp_path: Path) -> None:
+    tiny_prior_state(tiny_prior()).snapshot({}).write(tmp_path)
+    with pytest.raises(ValueError, match="holds a motion prior") as error:
+        Predictor.from_checkpoint(str(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path} holds a motion prior, which estimates no bodies: a generator is trained with "
+        "it by motion_prior=PATH and losses.motion_prior"
+    )

@@ -8,10 +8,13 @@ import pytest
 from tests.data import noise
 from tests.data.converters.test_amass import make_npz
 from tests.models.test_official import DISCRIMINATOR, GENERATOR, released_vibe, save
+from tests.training.tiny import tiny_prior, tiny_prior_state
 from vibe_ray import evaluate, prepare
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.shards import ShardWriter, read_manifest, read_motion_sequences
 from vibe_ray.training.snapshots import load_generator
+
+EXPORTED_PRIOR = ("prior.safetensors", "out/prior.safetensors")
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *argv: str, code: int = 2) -> str:
@@ -116,6 +119,21 @@ def test_import_of_a_file_that_is_not_there(
     flags = ["--raw", str(tmp_path / "vibe.pth.tar"), "--out", str(tmp_path / "out")]
     error = refusal(capsys, "import-checkpoint", *flags)
     assert f"no checkpoint at {tmp_path}/vibe.pth.tar" in error
+
+
+def test_export_of_what_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--checkpoint", str(tmp_path / "run"), "--out", str(tmp_path / "out")]
+    assert f"no checkpoint at {tmp_path}/run" in refusal(capsys, "export", *flags)
+
+
+def test_export_writes_what_fits_in_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny_prior_state(tiny_prior()).snapshot({"step": 0}).write(tmp_path)
+    prepare.main(["export", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "out")])
+    assert capsys.readouterr().out.startswith(f"{tmp_path}/out: {{'step': 0, 'seed': 0")
+    sizes = [(tmp_path / name).stat().st_size for name in EXPORTED_PRIOR]
+    assert sizes[1] < 0.6 * sizes[0]
 
 
 def test_an_encoder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""`python -m vibe_ray.prepare`: turn raw data into shards, check them, import weights."""
+"""`python -m vibe_ray.prepare`: turn raw data into shards, check them; weights in and out."""
 
 import argparse
 import logging
@@ -25,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and prepare."""
     parser = cli.make_parser(
         "prepare",
-        "Turn raw data into shards, check shards, import released weights.",
+        "Turn raw data into shards, check shards, import released weights, export trained ones.",
         "python -m vibe_ray.prepare open --out data/open",
     )
     commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
@@ -108,6 +108,11 @@ def _add_tools(commands: "Commands") -> None:
         choices=("vibe", "spin"),
         help="spin: take the regressor of a SPIN checkpoint, for initial_regressor (vibe)",
     )
+    command.add_argument("--out", required=True, help="checkpoint directory to write")
+    text = "a run's best networks in half precision, without what only training needs"
+    example = "export --checkpoint runs/motion_prior --out exported/motion_prior"
+    command = _add(commands, "export", text, example, _export)
+    command.add_argument("--checkpoint", required=True, help="checkpoint directory or run's folder")
     command.add_argument("--out", required=True, help="checkpoint directory to write")
 
 
@@ -201,6 +206,12 @@ def _import_checkpoint(args: argparse.Namespace) -> None:
     from vibe_ray.training.imports import import_checkpoint
 
     print(f"{args.out}: {import_checkpoint(args.raw, args.out, args.architecture)}")
+
+
+def _export(args: argparse.Namespace) -> None:
+    from vibe_ray.training.exports import export_checkpoint
+
+    print(f"{args.out}: {export_checkpoint(args.checkpoint, args.out)}")
 
 
 if __name__ == "__main__":

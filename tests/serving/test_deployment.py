@@ -9,6 +9,7 @@ import pytest
 import ray
 from ray import serve
 
+from tests.training.tiny import tiny_prior, tiny_prior_state
 from vibe_ray.serving.deployment import check_port, make_application
 
 
@@ -23,6 +24,12 @@ def test_a_missing_checkpoint_is_found_before_ray_starts(tmp_path: Path) -> None
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         make_application(str(tmp_path / "nothing"))
     assert not ray.is_initialized() or not serve.status().applications
+
+
+def test_a_motion_prior_is_refused_before_ray_starts(tmp_path: Path) -> None:
+    tiny_prior_state(tiny_prior()).snapshot({}).write(tmp_path)
+    with pytest.raises(ValueError, match=f"{tmp_path} holds a motion prior"):
+        make_application(str(tmp_path))
 
 
 def test_a_port_in_use_is_named() -> None:

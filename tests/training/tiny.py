@@ -3,12 +3,13 @@
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.data.noise import F
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
-from vibe_ray.recipes import smoke
+from vibe_ray.recipes import motion_prior, smoke
+from vibe_ray.training.prior import PriorState
 from vibe_ray.training.state import TrainState
 
 T = 5
@@ -33,6 +34,25 @@ def tiny(**changes: Any) -> TrainConfig:
         "validation.max_sequences": 2,
     }
     return override(smoke(), known | {name.replace("__", "."): v for name, v in changes.items()})
+
+
+def tiny_prior(**changes: Any) -> TrainConfig:
+    """The motion prior's recipe with networks of a few units; names as for `tiny`."""
+    known = {
+        "device": "cpu",
+        "epochs": 2,
+        "steps_per_epoch": 3,
+        "data.window_length": T,
+        "data.motion_batch_size": 5,
+        "prior.hidden_dim": 6,
+        "prior.latent_dim": 4,
+    }
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(motion_prior(), known | changes)
+
+
+def tiny_prior_state(config: TrainConfig, rank: int = 0) -> PriorState:
+    return PriorState.create(config, torch.device("cpu"), rank)
 
 
 def tiny_state(config: TrainConfig, rank: int = 0) -> TrainState:
@@ -69,9 +89,12 @@ def share_of(batch: StepBatch, rank: int, num_ranks: int) -> StepBatch:
     return StepBatch(PoseBatch(**pose), MotionBatch(batch.motion.pose[rank::num_ranks]))
 
 
-def weights_of(state: TrainState) -> dict[str, Tensor]:
+def weights_of(state: TrainState | PriorState) -> dict[str, Tensor]:
     """All weights of both networks, copied."""
-    networks = {"generator": state.generator, "discriminator": state.discriminator}
+    if isinstance(state, PriorState):
+        networks: dict[str, nn.Module] = dict(state.networks)
+    else:
+        networks = {"generator": state.generator, "discriminator": state.discriminator}
     return {
         f"{network}.{name}": value.detach().clone()
         for network, module in networks.items()

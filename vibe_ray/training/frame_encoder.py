@@ -21,7 +21,7 @@ from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, split_motion
 from vibe_ray.training.frame_learning import FrameEncoderConfig, FrameEncoderTraining
-from vibe_ray.training.snapshots import save_networks
+from vibe_ray.training.snapshots import GENERATOR_FILE, save_networks
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +121,7 @@ def save_result(
         losses=training.config.losses,
     )
     manifest = {"encoder_id": training.encoder.encoder_id, **manifest}
-    save_networks(baseline, recipe, half, None, manifest)
+    save_networks(baseline, recipe, {GENERATOR_FILE: half}, manifest)
     logger.info("test: %s", metrics)
     return metrics
 

@@ -6,9 +6,9 @@ from typing import Any, Literal
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
-from vibe_ray.models.official import Weights, read_spin_regressor, read_vibe
+from vibe_ray.models.official import read_spin_regressor, read_vibe
 from vibe_ray.recipes import released
-from vibe_ray.training.snapshots import save_networks
+from vibe_ray.training.snapshots import DISCRIMINATOR_FILE, GENERATOR_FILE, save_networks
 
 Source = Literal["vibe", "spin"]
 
@@ -28,18 +28,20 @@ def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
     """
     config = released()
     manifest: dict[str, Any] = {"imported_from": Path(raw).name, "architecture": source}
-    discriminator: Weights | None = None
     with storage.local_copy(raw) as file:
         if source == "vibe":
             vibe = read_vibe(file, config.generator, config.discriminator)
-            generator, discriminator = vibe.generator, vibe.discriminator
+            networks = {GENERATOR_FILE: vibe.generator}
+            if vibe.discriminator is not None:
+                networks[DISCRIMINATOR_FILE] = vibe.discriminator
             manifest["stated_pa_mpjpe_mm"] = vibe.pa_mpjpe_mm
         else:
             config = frame_baseline(config)
             regressor = read_spin_regressor(file, config.generator)
-            generator = {f"regressor.{name}": value for name, value in regressor.items()}
+            weights = {f"regressor.{name}": value for name, value in regressor.items()}
+            networks = {GENERATOR_FILE: weights}
     with TemporaryDirectory() as directory:
-        save_networks(Path(directory), config, generator, discriminator, manifest)
+        save_networks(Path(directory), config, networks, manifest)
         storage.upload_directory(Path(directory), out)
     return manifest
 

@@ -42,6 +42,7 @@ from vibe_ray.training.snapshots import (
 )
 
 PRIOR, FRAME = "prior", "frame"
+PRIOR_FILE = f"{PRIOR}.safetensors"
 SCORES = {PRIOR: PRIOR_SCORE, FRAME: "val/frame/reconstruction_mm"}
 """What each network's learning rate follows."""
 
@@ -212,7 +213,7 @@ def load_prior(directory: Path) -> MotionPrior:
         FileNotFoundError: It is none of a motion prior.
     """
     prior = MotionPrior(load_config(directory).prior)
-    prior.load_state_dict(load_weights(directory, _file(PRIOR)))
+    prior.load_state_dict(load_weights(directory, PRIOR_FILE))
     return prior.eval()
 
 

@@ -62,34 +62,20 @@ class Snapshot:
     def write(self, directory: Path) -> None:
         """Write the checkpoint's files into an existing, empty directory."""
         torch.save(self.trainer, directory / TRAINER_FILE)
-        _save(directory, self.config, self.networks, self.manifest)
+        save_networks(directory, self.config, self.networks, self.manifest)
 
 
 def save_networks(
-    directory: Path,
-    config: TrainConfig,
-    generator: Weights,
-    discriminator: Weights | None,
-    manifest: dict[str, Any],
+    directory: Path, config: TrainConfig, networks: Mapping[str, Weights], manifest: dict[str, Any]
 ) -> None:
     """Write a checkpoint that can be used and started from, though not resumed.
 
     Args:
         directory: Exists.
         config: Of the networks; its other sections say how they were trained.
-        generator: State dict; stored in the type it comes in.
-        discriminator: Likewise, or None.
+        networks: State dicts by the name of their file; stored in the type they come in.
         manifest: Joined by the versions that wrote it.
     """
-    networks = {GENERATOR_FILE: generator}
-    if discriminator is not None:
-        networks[DISCRIMINATOR_FILE] = discriminator
-    _save(directory, config, networks, manifest)
-
-
-def _save(
-    directory: Path, config: TrainConfig, networks: Mapping[str, Weights], manifest: dict[str, Any]
-) -> None:
     storage.write_json(directory / CONFIG_FILE, to_dict(config))
     for name, weights in networks.items():
         save_file(contiguous(weights), directory / name)
@@ -130,8 +116,18 @@ def load_weights(directory: Path, name: str) -> Weights:
 
 
 def load_generator(directory: Path) -> tuple[TrainConfig, Generator]:
-    """Rebuild the generator of a checkpoint directory, in eval mode on the CPU."""
+    """Rebuild the generator of a checkpoint directory, in eval mode on the CPU.
+
+    Raises:
+        FileNotFoundError: The directory holds no checkpoint, or an incomplete one.
+        ValueError: It is of a motion prior.
+    """
     config = load_config(directory)
+    if config.task != "generator":
+        raise ValueError(
+            f"{directory} holds a motion prior, which estimates no bodies: a generator is trained "
+            "with it by motion_prior=PATH and losses.motion_prior"
+        )
     weights = load_weights(directory, GENERATOR_FILE)
     return config, Generator.from_weights(config.generator, weights).eval()
 
