@@ -97,8 +97,9 @@ class TrainConfig:
     initial_regressor: str = "scratch"
     """`scratch`, `open` (the packaged frame baseline's) or a checkpoint directory's path."""
     motion_prior: str = ""
-    """Path of a trained motion prior, its checkpoint or its run's folder, for the term that
-    `losses.motion_prior` weighs. It learns no more, and is no part of the checkpoint."""
+    """`open` (the packaged one) or the path of a trained motion prior, its checkpoint or its run's
+    folder, for the term that `losses.motion_prior` weighs. It learns no more, and is no part of the
+    checkpoint."""
     checkpoints_kept: int = 2
     """How many checkpoints stay in the run's folder; the best and the last always do."""
     data: DataConfig = field(default_factory=DataConfig)

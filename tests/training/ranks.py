@@ -17,11 +17,14 @@ from tests.training.tiny import (
     random_batch,
     share_of,
     tiny,
+    tiny_prior,
+    tiny_prior_state,
     tiny_state,
     weights_of,
 )
 from vibe_ray.config import TrainConfig
 from vibe_ray.training.meter import accumulate, reduce_means
+from vibe_ray.training.prior import prior_step
 from vibe_ray.training.step import adversarial_step
 from vibe_ray.training.tasks import validate
 
@@ -48,6 +51,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "bounded D, separate passes": {"discriminator.spectral_norm": True, "optim.one_pass": False},
 }
 """Settings under which two workers must compute what one would, too; at the uneven shape."""
+PRIORS: dict[str, dict[str, Any]] = {
+    "two priors": {},
+    "one prior, clipped": {"prior.sequential": False, "optim.gradient_clip": 0.1},
+}
+"""Settings under which two workers must train the motion prior that one would."""
 
 
 def parity_config(**changes: Any) -> TrainConfig:
@@ -69,6 +77,24 @@ def run_steps(
     return {"weights": weights_of(state), "history": history, "means": reduce_means(state.meter)}
 
 
+def run_prior(config: TrainConfig, num_steps: int, rank: int, num_ranks: int) -> dict[str, Any]:
+    """Train motion priors on this rank's shares; validate, and return weights, metrics, noise."""
+    state = tiny_prior_state(config, rank)
+    if num_ranks > 1:
+        state.parallelize(DistributedDataParallel)
+    history, noise = [], []
+    for step in range(num_steps):
+        noise.append(state.noise())
+        batch = random_batch(0, 0, config.data.motion_batch_size, seed=step)
+        history.append(prior_step(state, share_of(batch, rank, num_ranks)))
+    return {
+        "weights": weights_of(state),
+        "history": history,
+        "noise": noise,
+        "validation": validate(state),
+    }
+
+
 def nan_on_the_last_rank(rank: int) -> str:
     meter: dict[str, Tensor] = {}
     for step in range(3):
@@ -82,7 +108,7 @@ def nan_on_the_last_rank(rank: int) -> str:
     return "no error"
 
 
-def work(rank: int, folder: Path, data: str) -> None:
+def work(rank: int, folder: Path, data: str, motion: str) -> None:
     """Body of each of the processes: everything that is to be seen, since they start slowly."""
     torch.set_num_threads(1)
     store = f"file://{folder / 'rendezvous'}"
@@ -98,5 +124,8 @@ def work(rank: int, folder: Path, data: str) -> None:
     outcome["replicas"] = run_steps(tiny(**DROPOUT), SHAPES["uneven"], 30, rank, NUM_RANKS)
     outcome["nan"] = nan_on_the_last_rank(rank)
     outcome["validation"] = validate(tiny_state(tiny(data__root=data), rank))
+    for name, changes in PRIORS.items():
+        config = tiny_prior(data__root=motion, **changes)
+        outcome[name] = run_prior(config, PARITY_STEPS, rank, NUM_RANKS)
     torch.save(outcome, folder / f"rank_{rank}.pt")
     dist.destroy_process_group()

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
+Packaged = Literal["keypoint_encoder", "frame_baseline", "vibe", "motion_prior"]
 
-def packaged(name: Literal["keypoint_encoder", "frame_baseline", "vibe"]) -> Path:
+
+def packaged(name: Packaged) -> Path:
     """Return the directory of packaged weights.
 
     Raises:

@@ -20,7 +20,7 @@ import torch
 import torch.distributed as dist
 
 from vibe_ray import storage
-from vibe_ray.pretrained import packaged
+from vibe_ray.pretrained import Packaged, packaged
 from vibe_ray.training.learner import Learner, score
 from vibe_ray.training.reporting import read_metrics
 from vibe_ray.training.snapshots import MANIFEST_FILE, Snapshot
@@ -51,7 +51,7 @@ def last_checkpoint(run_dir: str) -> str | None:
 def find_checkpoint(
     path: str,
     which: Literal["best", "last"] = "best",
-    packaged_name: Literal["vibe", "frame_baseline"] = "vibe",
+    packaged_name: Packaged = "vibe",
 ) -> str:
     """Return a checkpoint directory's path, given it, the folder of a run or search, or `open`.
 

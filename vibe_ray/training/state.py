@@ -124,7 +124,8 @@ class TrainState:
                 for o in optimizers
             ],
             average=average,
-            prior=None if prior is None else prior.to(device).requires_grad_(False),
+            # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
+            prior=None if prior is None else prior.to(device).requires_grad_(False).train(),
         )
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:

@@ -59,12 +59,13 @@ def _trained_prior(config: TrainConfig) -> MotionPrior | None:
         return None
     if not config.motion_prior:
         raise ValueError(
-            f"losses.motion_prior is {config.losses.motion_prior}, but no prior is named: train "
-            "one with `python -m vibe_ray.train --recipe motion_prior` and set "
-            "motion_prior=runs/motion_prior"
+            f"losses.motion_prior is {config.losses.motion_prior}, but no prior is named: set "
+            "motion_prior=open for the packaged one, or train one with `python -m vibe_ray.train "
+            "--recipe motion_prior` and set motion_prior=runs/motion_prior"
         )
     try:
-        with storage.local_copy(find_checkpoint(config.motion_prior)) as directory:
+        path = find_checkpoint(config.motion_prior, packaged_name="motion_prior")
+        with storage.local_copy(path) as directory:
             return load_prior(directory)
     except FileNotFoundError as error:
         raise FileNotFoundError(
