@@ -138,6 +138,15 @@ def test_folders_go_up_and_come_down(place: Place, tmp_path: Path) -> None:
     assert not storage.exists(place("checkpoint"))
 
 
+def test_a_home_folder_is_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/manifest.json").write_bytes(b"{}")
+    storage.upload_directory(tmp_path / "source", "~/runs/step")
+    assert (tmp_path / "home/runs/step/manifest.json").is_file()
+    assert storage.list_files("~/runs") == [f"{tmp_path}/home/runs/step/manifest.json"]
+
+
 def test_a_copy_of_nothing_is_an_error(s3: str) -> None:
     with pytest.raises(FileNotFoundError, match="nothing at"), storage.local_copy(f"{s3}/gone"):
         pass

@@ -23,6 +23,8 @@ from vibe_ray.object_store import REMOTE
 
 MANIFEST = "manifest.json"
 """The file of a folder without which nobody takes the folder for whole."""
+TEMPORARY = (".tmp", ".old")
+"""Endings of folders on their way in and out; their names begin with a dot."""
 NUM_COPIERS = 8
 
 
@@ -51,6 +53,11 @@ def resolve(path: str) -> tuple[pafs.FileSystem, str]:
     if is_remote(path):
         return pafs.PyFileSystem(object_store.RetryingS3()), path.removeprefix(REMOTE)
     return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+
+
+def absolute(path: str) -> str:
+    """Return a path that means the same in a process with another current folder."""
+    return path if is_remote(path) else resolve(path)[1]
 
 
 def shared_environment() -> dict[str, str]:
@@ -171,13 +178,16 @@ def upload_directory(source: Path, path: str) -> None:
     if is_remote(path):
         _upload(source, path)
         return
-    target = Path(path)
+    target = Path(absolute(path))
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary, old = (
+        target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{suffix}") for suffix in TEMPORARY
+    )
     shutil.copytree(source, temporary)
     if target.exists():
-        shutil.rmtree(target)
+        target.replace(old)
     temporary.replace(target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _upload(source: Path, path: str) -> None:

@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         type=float,
         default=30.0,
         metavar="M",
-        help="start the workers again if a step takes so long (30)",
+        help="start the workers again if a step, or a validation, takes so long (30)",
     )
     cli.run(parser, _train, argv)
 

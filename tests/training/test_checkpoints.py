@@ -15,6 +15,7 @@ from vibe_ray.training.checkpoints import (
     find_checkpoint,
     last_checkpoint,
     prune,
+    sweep,
 )
 from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import RunLog
@@ -56,6 +57,25 @@ def test_the_best_of_a_search(run_dir: str) -> None:
     make(f"{run_dir}/trials/candidate_000_seed_0", 10, 20)
     storage.write_bytes_atomic(f"{run_dir}/best/manifest.json", b"{}")
     assert find_checkpoint(run_dir) == find_checkpoint(f"{run_dir}/best") == f"{run_dir}/best"
+
+
+def test_runs_below_a_folder_are_not_its_own(run_dir: str) -> None:
+    make(f"{run_dir}/trials/candidate_000_seed_0", 10, 20)
+    assert complete_steps(run_dir) == []
+    with pytest.raises(FileNotFoundError, match="no checkpoint at"):
+        find_checkpoint(run_dir)
+
+
+def test_what_killed_processes_left_is_swept_out(run_dir: str) -> None:
+    make(run_dir, 10)
+    left = ("step_0000020", ".step_0000010.0123abcd.tmp", ".step_0000010.0123abcd.old")
+    others = ("run.json", "tensorboard/events", "best/manifest.json")
+    for name in (*(f"{folder}/generator.safetensors" for folder in left), *others):
+        storage.write_bytes_atomic(f"{run_dir}/{name}", b"x")
+    sweep(run_dir)
+    found = {path.split("/run/")[-1].split("/r/")[-1] for path in storage.list_files(run_dir)}
+    step = "step_0000010"
+    assert found == {*others, f"{step}/generator.safetensors", f"{step}/manifest.json"}
 
 
 def test_the_earlier_of_equals_is_best(run_dir: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -77,6 +78,21 @@ def test_a_run_leaves_checkpoints_and_metrics(finished: RunResult) -> None:
     assert manifest["data_hash"] == json.loads((folder / "run.json").read_text())["data_hash"]
     assert find_checkpoint(finished.run_dir) == finished.best
     Predictor.from_checkpoint(finished.last)
+
+
+@pytest.mark.parametrize("minutes", [0.0, -1.0, float("nan")])
+def test_a_watch_without_time_is_refused(minutes: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"--hang-minutes is .*, expected more than 0"):
+        launch(tmp_path, hang_minutes=minutes)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_told_before_the_name_is_taken(
+    shards: str, tmp_path: Path
+) -> None:
+    message = refused(tiny(data__root=shards, device="cuda"), launch(tmp_path))
+    assert "no GPU that torch can use" in message
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_equals_itself(finished: RunResult, shards: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 from tests.training.ranks import Outcome
@@ -62,4 +63,16 @@ def test_means_of_shares_add_up_over_ranks(ranks: list[Outcome]) -> None:
 def test_memory_is_in_mebibytes() -> None:
     with open("/proc/self/status") as status:  # noqa: PTH123
         peak = next(line for line in status if line.startswith("VmHWM"))
-    assert peak_memory_mb() == pytest.approx(int(peak.split()[1]) / 1024, rel=0.2)
+    assert peak_memory_mb(torch.device("cpu")) == pytest.approx(
+        int(peak.split()[1]) / 1024, rel=0.2
+    )
+
+
+def test_what_ranks_reduce_lies_on_their_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NCCL reduces nothing else. A device without numbers stands in for a GPU."""
+    seen: list[str] = []
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "all_reduce", lambda tensor, op: seen.append(tensor.device.type))
+    with pytest.raises(RuntimeError):
+        peak_memory_mb(torch.device("meta"))
+    assert seen == ["meta"]

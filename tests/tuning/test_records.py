@@ -1,5 +1,6 @@
 """A search's folder: what it says about each trial, and which other searches it refuses."""
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -131,6 +132,24 @@ def test_another_search_is_refused_with_what_differs(
     write_search(str(tmp_path), subject(), [])
     with pytest.raises(ValueError, match=f"holds another search: .*{message}"):
         check_directory(str(tmp_path), subject(**changes), resume)
+
+
+def test_candidates_keep_their_numbers(directory: str) -> None:
+    """A space with the same entries in another order means other candidates."""
+    planned = grid(BASE, SPACE)
+    write_search(directory, subject(), planned)
+    assert check_directory(directory, subject(), True, planned) == planned
+    turned = [
+        dataclasses.replace(a, settings=b.settings)
+        for a, b in zip(planned, reversed(planned), strict=True)
+    ]
+    with pytest.raises(ValueError, match=r"candidate 0 of .* was .* and is now .*in its order"):
+        check_directory(directory, subject(), True, turned)
+
+
+def test_two_dimensional_sets_that_no_step_takes_are_not_asked_for(noise_data: Path) -> None:
+    changes = {"data.root": str(noise_data), "data.ratio_2d": 0.0, "data.pose_2d": ("none/train",)}
+    assert "none/train" not in hash_data(override(BASE, changes))
 
 
 def test_data_that_decide_a_score_are_hashed(noise_data: Path) -> None:

@@ -8,6 +8,7 @@ folder serves all: a run may start on a laptop and go on with any number of work
 """
 
 import math
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -26,6 +27,8 @@ from vibe_ray.training.reporting import read_metrics
 from vibe_ray.training.snapshots import MANIFEST_FILE, Snapshot
 
 PREFIX = "step_"
+STEP_FOLDER = re.compile(rf"{PREFIX}(\d+)")
+LEFT_BEHIND = re.compile(rf"{PREFIX}\d+|\.{PREFIX}\d+\.\w+\.(tmp|old)")
 PROBE_STEPS = 5
 """Steps after which the first guess is made of how many steps are so many minutes."""
 
@@ -37,9 +40,10 @@ def checkpoint_name(step: int) -> str:
 
 def complete_steps(run_dir: str) -> list[int]:
     """Return the steps of a run's complete checkpoints, rising."""
+    root = storage.absolute(run_dir).rstrip("/") + "/"
     manifests = storage.list_files(run_dir, f"/{MANIFEST_FILE}")
-    names = {path.rsplit("/", 2)[-2] for path in manifests}
-    return sorted(int(name.removeprefix(PREFIX)) for name in names if name.startswith(PREFIX))
+    names = (path.removeprefix(root).removesuffix(f"/{MANIFEST_FILE}") for path in manifests)
+    return sorted(int(found[1]) for name in names if (found := STEP_FOLDER.fullmatch(name)))
 
 
 def last_checkpoint(run_dir: str) -> str | None:
@@ -99,6 +103,16 @@ def prune(run_dir: str, rows: Sequence[dict[str, float]], kept: int) -> None:
             path = storage.join(run_dir, checkpoint_name(step))
             storage.delete_file(storage.join(path, MANIFEST_FILE))
             storage.delete_directory(path)
+
+
+def sweep(run_dir: str) -> None:
+    """Delete what killed processes left of checkpoints that they were writing or deleting."""
+    whole = {checkpoint_name(step) for step in complete_steps(run_dir)}
+    root = storage.absolute(run_dir).rstrip("/") + "/"
+    folders = {path.removeprefix(root).partition("/")[0] for path in storage.list_files(run_dir)}
+    for name in folders - whole:
+        if LEFT_BEHIND.fullmatch(name):
+            storage.delete_directory(root + name)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,6 @@
 is taken is refused unless the user says `resume`.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -21,12 +20,13 @@ from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
 from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
+from vibe_ray.config import TrainConfig, to_dict
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.training.checkpoints import Cadence, find_checkpoint
+from vibe_ray.training.checkpoints import Cadence, complete_steps, find_checkpoint
+from vibe_ray.training.claims import check_name, claim_name, pinned
 from vibe_ray.training.cluster import WORKER_CPUS, check_room, connect, has_gpus
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
@@ -36,7 +36,6 @@ from vibe_ray.training.worker import STREAM, StepData, WorkerJob, train_worker
 
 logger = logging.getLogger(__name__)
 
-RUN_FILE = "run.json"
 RESTART_SECONDS = 5.0
 """Pause before a lost controller is replaced."""
 CONTROLLER_LOST = (
@@ -62,7 +61,8 @@ class Launch:
     resume: bool = False
     cadence: Cadence = field(default_factory=Cadence)
     max_failures: int = 3
-    """How often workers, and how often the controller, may fail before the run is given up."""
+    """How often workers, and how often the controller, may fail one after the other, with no
+    checkpoint between, before the run is given up."""
     hang_minutes: float = 30.0
     """A worker that brings no step to its end for so long is ended, and all start again. Longer
     than an object store may be away."""
@@ -70,6 +70,10 @@ class Launch:
     """Called by Ray Train's controller after each epoch."""
     observers: tuple[Callable[[dict[str, float]], None], ...] = ()
     """Called with each epoch's metrics by a run in this process."""
+
+    def __post_init__(self) -> None:
+        if not self.hang_minutes > 0:
+            raise ValueError(f"--hang-minutes is {self.hang_minutes}, expected more than 0")
 
     @property
     def run_dir(self) -> str:
@@ -94,10 +98,11 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
         FloatingPointError: The run diverged; names the step and the term.
         ChildProcessError: The workers, or their controller, failed more than `max_failures` times.
     """
+    config = pinned(config)
     plan = check(config, launch)
-    _check_name(config, launch, plan)
+    check_name(launch.run_dir, launch.resume, config, plan)
     is_own = connect(launch.workers, config.device) if launch.workers else False
-    _claim_name(config, launch, plan)
+    claim_name(launch.run_dir, config, plan)
     clear_failure(launch.run_dir)
     if launch.workers:
         _train_on_ray(config, launch, plan, is_own)
@@ -123,6 +128,8 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
             f"validation.protocol is {config.validation.protocol!r}, expected one of "
             + ", ".join(sorted(PROTOCOLS))
         )
+    if config.device == "cuda" and not launch.workers and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda', but this machine has no GPU that torch can use")
     storage.check_reachable(config.data.root)
     plan = check_usable(config.data, config.generator.feature_dim, config.seed)
     create(config, torch.device("cpu"))  # its errors belong in the driver
@@ -142,42 +149,6 @@ def _most_workers(launch: Launch) -> int:
     return most
 
 
-def _check_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
-    """Refuse a run's name that is taken, unless the run is the same and to be resumed."""
-    path = storage.join(launch.run_dir, RUN_FILE)
-    if not storage.exists(path):
-        if launch.resume:
-            raise FileNotFoundError(f"nothing to resume: no {RUN_FILE} in {launch.run_dir}")
-        return
-    if not launch.resume:
-        raise ValueError(
-            f"a run stands in {launch.run_dir} already: --resume continues it, --name NAME "
-            "starts another"
-        )
-    before = json.loads(storage.read_bytes(path))
-    changed = differences(from_dict(before["config"]), config)
-    if changed:
-        named = ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changed.items())
-        raise ValueError(f"cannot resume {launch.run_dir} with another config: {named}")
-    hashes = before["data_hashes"]
-    other = [name for name, value in plan.manifest_hashes.items() if hashes.get(name) != value]
-    if other:
-        raise ValueError(
-            f"cannot resume {launch.run_dir}: the manifests of data.{', data.'.join(other)} have "
-            "changed since it began"
-        )
-
-
-def _claim_name(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
-    """Write what the run is, last of all checks, so that a refused run leaves its name free."""
-    facts = {
-        "config": to_dict(config),
-        "data_hash": plan.data_hash,
-        "data_hashes": plan.manifest_hashes,
-    }
-    storage.write_json(storage.join(launch.run_dir, RUN_FILE), facts)
-
-
 def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
     def announce(metrics: dict[str, float]) -> None:
         for observer in launch.observers:
@@ -194,31 +165,47 @@ def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> No
 
 
 def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: bool) -> None:
-    """Let Ray Train run the workers; a controller that is lost is replaced by another.
+    """Let Ray Train run the workers; what is lost is replaced as long as the run gets on.
 
-    What a lost controller held may stay taken, for ever: a cluster of our own is replaced too.
+    Ray Train counts the failures of a whole run. Here those count that came after each other
+    without a checkpoint between them: a run of weeks may lose a worker every day. What a lost
+    controller held may stay taken, for ever: a cluster of our own is replaced too.
     """
     device = _device(config, has_gpus(launch.workers))
+    if config.device == "auto" and device.type == "cpu" and has_gpus(1):
+        logger.warning(
+            "fewer GPUs than --workers %d: training on CPUs; take as many workers as GPUs to use "
+            "them",
+            launch.workers,
+        )
     failures = 0
     while True:
+        before = _last_step(launch)
         try:
             _trainer(config, launch, plan, device).fit()
-        except CONTROLLER_LOST as error:
-            failures += 1
-            if failures > launch.max_failures:
-                raise ChildProcessError(_given_up(launch, error)) from error
-            logger.warning("the run's controller was lost (%s): starting another", _line(error))
-            if is_own:
-                ray.shutdown()
-                connect(launch.workers, config.device)
-            time.sleep(RESTART_SECONDS)
-            continue
-        except TrainingFailedError as error:
-            raise ChildProcessError(_given_up(launch, error)) from error
-        break
+            break
+        except (TrainingFailedError, *CONTROLLER_LOST) as error:
+            lost: Exception = error
+        # Of workers, Ray Train has then replaced as many as it may.
+        allowed = launch.max_failures if isinstance(lost, CONTROLLER_LOST) else 0
+        failure = read_failure(launch.run_dir)
+        if failure:
+            raise failure from lost
+        failures = 0 if _last_step(launch) > before else failures + 1
+        if failures > allowed:
+            raise ChildProcessError(_given_up(launch, lost)) from lost
+        logger.warning("the run's workers or controller were lost (%s): again", _line(lost))
+        if is_own:
+            ray.shutdown()
+            connect(launch.workers, config.device)
+        time.sleep(RESTART_SECONDS)
     failure = read_failure(launch.run_dir)
     if failure:
         raise failure
+
+
+def _last_step(launch: Launch) -> int:
+    return max(complete_steps(launch.run_dir), default=0)
 
 
 def _trainer(
@@ -227,7 +214,7 @@ def _trainer(
     filesystem, path = storage.resolve(launch.storage)
     job = WorkerJob(
         config=to_dict(config),
-        run_dir=launch.run_dir,
+        run_dir=storage.absolute(launch.run_dir),
         plan=plan,
         cadence=launch.cadence,
         hang_seconds=60 * launch.hang_minutes,

@@ -61,8 +61,13 @@ class Learner(Protocol):
         """Continue from a checkpoint of the same config, with any number of ranks."""
 
 
+def score_name(config: TrainConfig) -> str:
+    """Return the name of the metric by which checkpoints and candidates are compared."""
+    return SCORE if config.task == "generator" else PRIOR_SCORE
+
+
 def score(metrics: Mapping[str, float]) -> float:
-    """Return that of an epoch's metrics by which its checkpoint is the best, lower being better."""
+    """Return that metric of an epoch, whatever was trained; lower is better."""
     return metrics[SCORE if SCORE in metrics else PRIOR_SCORE]
 
 

@@ -65,7 +65,7 @@ def finish_epoch(state: Learner, pace: "Pace") -> None:
         "step": state.step,
         "epoch": state.epoch,
         **{f"lr/{name}": rate for name, rate in state.rates().items()},
-        "system/peak_memory_mb": peak_memory_mb(),
+        "system/peak_memory_mb": peak_memory_mb(state.device),
         "system/num_workers": rank_and_world_size()[1],
     }
     state.history.append(metrics)

@@ -115,10 +115,15 @@ def _check(names: list[str], table: Tensor) -> None:
         )
 
 
-def peak_memory_mb() -> float:
-    """Largest resident size of any rank's process so far, in MiB."""
+def peak_memory_mb(device: torch.device) -> float:
+    """Largest resident size of any rank's process so far, in MiB.
+
+    Args:
+        device: Of the ranks' tensors; NCCL reduces no others.
+    """
     unit = 1 if sys.platform == "darwin" else 1024
-    peak = torch.tensor(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    peak = torch.tensor(own, device=device)
     if dist.is_initialized():
         dist.all_reduce(peak, op=dist.ReduceOp.MAX)
     return float(peak)

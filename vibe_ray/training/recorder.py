@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from vibe_ray import storage
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.training.checkpoints import Cadence, Checkpointer, last_checkpoint
+from vibe_ray.training.checkpoints import Cadence, Checkpointer, last_checkpoint, sweep
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.reporting import RunLog
 
@@ -43,6 +43,7 @@ class RunRecorder:
             with storage.local_copy(last) as directory:
                 state.load(directory)
         if state.rank == 0:
+            sweep(self._run_dir)
             self._log.restart(state.history)
 
     def step(self, state: Learner) -> None:

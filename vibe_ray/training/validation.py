@@ -65,7 +65,7 @@ def validate_prior(state: PriorState) -> dict[str, float]:
             latent = found.posterior.mean.square().mean(dim=(1, 2))
             row = torch.stack([distance * MM_PER_METER, latent, torch.ones_like(latent)])
             sums[name] += row.sum(dim=1).cpu().double()
-    table = torch.stack(list(sums.values()))
+    table = torch.stack(list(sums.values())).to(state.device)  # NCCL reduces no other
     if dist.is_initialized():
         dist.all_reduce(table)
     if not table[0, 2]:

@@ -3,6 +3,7 @@
 import faulthandler
 import functools
 import logging
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,13 @@ import ray.data
 import ray.train
 import ray.train.torch
 
+from vibe_ray import storage
 from vibe_ray.config import from_dict
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.streams import step_batches, step_dataset
 from vibe_ray.training.checkpoints import Cadence, complete_steps
+from vibe_ray.training.claims import RUN_FILE
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
 from vibe_ray.training.reporting import read_failure, write_failure
@@ -73,6 +76,11 @@ def train_worker(loop_config: dict[str, WorkerJob]) -> None:
 
 
 def _train(job: WorkerJob) -> None:
+    if not storage.exists(storage.join(job.run_dir, RUN_FILE)):
+        raise ValueError(
+            f"no {RUN_FILE} in {job.run_dir} on {socket.gethostname()}, where a worker runs: give "
+            "--storage on a disk that all machines share, or s3://"
+        )
     config = from_dict(job.config)
     rank = ray.train.get_context().get_world_rank()
     state = create(config, ray.train.torch.get_device(), rank)

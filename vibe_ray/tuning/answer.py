@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from vibe_ray import storage
-from vibe_ray.training.learner import SCORE
+from vibe_ray.training.learner import score_name
 from vibe_ray.tuning.page import render
-from vibe_ray.tuning.ranking import SCORE_TITLE, Outcome, Ranked, failures, rich_table, to_dict
+from vibe_ray.tuning.ranking import Outcome, Ranked, failures, rich_table, score_title, to_dict
 from vibe_ray.tuning.records import BEST, RANKING_FILE, REPORT_FILE, Subject
 
 
@@ -22,11 +22,11 @@ def write_answer(directory: str, ranked: Sequence[Ranked], subject: Subject, com
     """
     path = storage.join(directory, RANKING_FILE)
     about = {"command": command, "data_hashes": subject.data_hashes}
-    storage.write_json(path, {**about, **to_dict(ranked, SCORE)})
+    storage.write_json(path, {**about, **to_dict(ranked, score_name(subject.base))})
     html = render(ranked, subject, directory, command)
     storage.write_bytes_atomic(storage.join(directory, REPORT_FILE), html.encode())
     console = Console()
-    console.print(rich_table(ranked, SCORE_TITLE))
+    console.print(rich_table(ranked, score_title(subject.base)))
     for line in failures(ranked):
         console.print(f"failed: {line}", style="red", markup=False, highlight=False)
     best = ranked[0].best

@@ -16,7 +16,7 @@ from vibe_ray.evaluation.report import (
     page,
     published_section,
 )
-from vibe_ray.training.learner import SCORE
+from vibe_ray.training.learner import SCORE, score_name
 from vibe_ray.tuning.noise import RULE
 from vibe_ray.tuning.plots import (
     REST_COLOR,
@@ -31,12 +31,18 @@ from vibe_ray.tuning.ranking import (
     median_metrics,
     noise_of,
     number,
+    score_title,
     verdict_text,
 )
 from vibe_ray.tuning.records import BEST, Subject
 
-MORE_METRICS = ("mpjpe_mm", "accel_error_mm_per_frame2")
-SCORE_METRIC = SCORE.removeprefix("val/")
+MORE_METRICS = {
+    "val/mpjpe_mm": TITLES["mpjpe_mm"],
+    "val/accel_error_mm_per_frame2": TITLES["accel_error_mm_per_frame2"],
+    "val/frame/reconstruction_mm": "Frame by frame (mm)",
+}
+"""Shown beside the score where they were measured."""
+PAPER_METRIC = SCORE.removeprefix("val/")
 CSS = {"better": "better", "worse": "worse"}
 SWATCH = '<span style="color:{color}">&#9644;</span>&nbsp;{label}'
 
@@ -50,11 +56,12 @@ def render(ranked: Sequence[Ranked], subject: Subject, directory: str, command: 
         directory: The search's folder; its runs' metrics are read.
         command: By which it was run.
     """
-    published = PAPER_TABLES.get(subject.space.paper, ())
-    score = f"{TITLES[SCORE_METRIC]}, validation"
+    is_of_paper = subject.base.task == "generator"
+    published = PAPER_TABLES.get(subject.space.paper, ()) if is_of_paper else ()
+    score = score_title(subject.base)
     has_scores = any(row.median is not None for row in ranked)
     sections = [
-        section("Candidates, best first", _results(ranked, published), "results candidates"),
+        section("Candidates, best first", _results(ranked, score, published), "results candidates"),
         _plot("Every seed", SEEDS_CAPTION, seed_plot(ranked, score)) if has_scores else "",
         _plot(
             "Settings and scores",
@@ -71,8 +78,8 @@ def render(ranked: Sequence[Ranked], subject: Subject, directory: str, command: 
 
 
 SEEDS_CAPTION = (
-    "A dot is a seed, a bar the median, the shade the baseline's range. Validation captures; each "
-    "seed by the best of its epochs."
+    "A dot is a seed, a bar the median, the shade the baseline's range. On the validation split; "
+    "each seed by the best of its epochs."
 )
 PAPER_NOTE = (
     f"The paper's numbers are for {DATASET}: other data, another body, not to be compared with "
@@ -114,18 +121,20 @@ def _title(subject: Subject) -> str:
     return "Search over " + ", ".join(name.split(".")[-1] for name in subject.space.names) + paper
 
 
-def _results(ranked: Sequence[Ranked], published: Sequence[PublishedResult]) -> str:
+def _results(ranked: Sequence[Ranked], score: str, published: Sequence[PublishedResult]) -> str:
     """The ranked table; the paper's numbers stand beside ours where a row has the same name."""
     paper = {result.method: result for result in published}
     has_paper = any(row.candidate.label in paper for row in ranked)
-    more = [TITLES[name] for name in MORE_METRICS]
-    titles = ["Candidate", "Verdict", TITLES[SCORE_METRIC], "Against baseline", "Seeds", *more]
-    titles += [f"{TITLES[SCORE_METRIC]}, paper's"] if has_paper else []
+    measured = {name for row in ranked for name in median_metrics(row)}
+    more = [name for name in MORE_METRICS if name in measured]
+    titles = ["Candidate", "Verdict", score, "Against baseline", "Seeds"]
+    titles += [MORE_METRICS[name] for name in more]
+    titles += [f"{TITLES[PAPER_METRIC]}, paper's"] if has_paper else []
     body = []
     for row in ranked:
         if row.median is not None:
             paper_cell = _paper_cell(paper.get(row.candidate.label))
-            body.append(_cells(row) + ([paper_cell] if has_paper else []))
+            body.append(_cells(row, more) + ([paper_cell] if has_paper else []))
     notes = [RULE, *_notes(ranked), *([PAPER_NOTE] if has_paper else []), *failures(ranked)]
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
     results = table([escape(title) for title in titles], body, num_text_columns=2)
@@ -141,7 +150,7 @@ def _without_result(ranked: Sequence[Ranked]) -> str:
     return f"<details>{found}{table(['Candidate', 'Why'], rows, num_text_columns=2)}</details>"
 
 
-def _cells(row: Ranked) -> list[str]:
+def _cells(row: Ranked, more: Sequence[str]) -> list[str]:
     spread = f"{number(row.lowest)} to {number(row.highest)}" if row.num_seeds > 1 else ""
     paired = row.paired
     against = NOT_MEASURED if paired.difference is None else f"{paired.difference:+.2f}"
@@ -149,21 +158,21 @@ def _cells(row: Ranked) -> list[str]:
         against += div("small", f"noise up to &plusmn;{number(paired.threshold)}")
     verdict = ", ".join(part for part in (verdict_text(row), row.state) if part)
     medians = median_metrics(row)
-    more = [medians.get(f"val/{name}") for name in MORE_METRICS]
+    values = [medians.get(name) for name in more]
     return [
         escape(row.candidate.label),
         f'<span class="{CSS.get(paired.verdict, "")}">{escape(verdict)}</span>',
         number(row.median) + (div("small", spread) if spread else ""),
         against,
         str(row.num_seeds),
-        *(NOT_MEASURED if value is None else f"{value:.1f}" for value in more),
+        *(NOT_MEASURED if value is None else f"{value:.1f}" for value in values),
     ]
 
 
 def _paper_cell(result: PublishedResult | None) -> str:
-    if result is None or SCORE_METRIC not in result.metrics:
+    if result is None or PAPER_METRIC not in result.metrics:
         return NOT_MEASURED
-    value = f"{result.metrics[SCORE_METRIC]}"
+    value = f"{result.metrics[PAPER_METRIC]}"
     if not result.withdrawn:
         return value
     return f"<s>{value}</s>" + div("small", "withdrawn")
@@ -222,22 +231,23 @@ def _comparison(
 def _facts(
     ranked: Sequence[Ranked], subject: Subject, directory: str, command: str
 ) -> Mapping[str, str]:
-    base = subject.base
+    base, is_generator = subject.base, subject.base.task == "generator"
+    protocol = f", protocol {base.validation.protocol}" if is_generator else ""
     seeds = sorted({o.trial.seed for row in ranked for o in row.outcomes})
     facts = {
         "Command": command,
         "Size of a trial": f"{base.epochs} epochs of {base.steps_per_epoch} steps of "
-        f"{base.data.batch_size} windows of {base.data.window_length} frames, where the space does "
-        "not say otherwise",
+        f"{base.data.batch_size or base.data.motion_batch_size} windows of "
+        f"{base.data.window_length} frames, where the space does not say otherwise",
         "Seeds": ", ".join(map(str, seeds)),
         "Search": f"{subject.search}, scheduler {subject.scheduler}",
-        "Score": f"{SCORE} on {base.data.validation}, protocol {base.validation.protocol}, best "
-        "epoch of each seed",
+        "Score": f"{score_name(base)} on {base.data.validation}{protocol}, best epoch of each seed",
         "Data": base.data.root,
         **{f"Hash of {name}": value for name, value in subject.data_hashes.items()},
         **environment_facts(),
     }
     if ranked[0].best is not None:
-        facts["Use the best"] = f"python -m vibe_ray.evaluate {directory}/{BEST}"
+        use = "evaluate " if is_generator else "train --set motion_prior="
+        facts["Use the best"] = f"python -m vibe_ray.{use}{directory}/{BEST}"
         facts["Its run"] = ranked[0].best.trial.name
     return facts

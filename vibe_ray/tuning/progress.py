@@ -13,7 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 from rich.live import Live
 
-from vibe_ray.training.learner import SCORE
+from vibe_ray.training.learner import score
 from vibe_ray.training.reporting import summary
 from vibe_ray.tuning.board import Board
 from vibe_ray.tuning.ranking import Outcome
@@ -49,8 +49,8 @@ class Progress(TrialProgressCallback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         """Tell an epoch's numbers."""
-        if SCORE in result:
-            self._board.epoch(str(trial), int(result["epoch"]), float(result[SCORE]))
+        if "epoch" in result:
+            self._board.epoch(str(trial), int(result["epoch"]), score(result))
             self._log("%s, %s", trial, summary(result))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

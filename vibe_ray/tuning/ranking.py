@@ -12,11 +12,13 @@ from typing import Any, Literal
 
 from rich.table import Table
 
+from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.comparison import NOT_MEASURED
+from vibe_ray.training.learner import PRIOR_SCORE, SCORE, score_name
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.noise import RULE, Noise, Paired, Verdict, compare, seed_noise
 
-SCORE_TITLE = "PA-MPJPE, validation (mm)"
+TITLES = {SCORE: "PA-MPJPE, validation (mm)", PRIOR_SCORE: "Reconstruction, validation (mm)"}
 State = Literal["finished", "stopped", "failed", "unfinished"]
 COLORS: dict[Verdict, str] = {"better": "green", "worse": "red"}
 
@@ -181,6 +183,11 @@ def rich_table(ranked: Sequence[Ranked], score_title: str) -> Table:
     for position, row in enumerate(ranked, start=1):
         table.add_row(*cells(position, row), style=COLORS.get(row.paired.verdict, ""))
     return table
+
+
+def score_title(config: TrainConfig) -> str:
+    """Title of the score that a search from this config ranks by."""
+    return TITLES[score_name(config)]
 
 
 def titles(score_title: str) -> list[str]:

@@ -22,7 +22,7 @@ from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
-from vibe_ray.training.learner import SCORE
+from vibe_ray.training.learner import score
 from vibe_ray.training.reporting import read_failure, read_metrics
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.plan import SchedulerKind, SearchKind
@@ -69,7 +69,8 @@ def hash_data(config: TrainConfig) -> dict[str, str]:
             f"no data at {data.root}: `python -m vibe_ray.prepare open --out {data.root}` prepares "
             "the open world, --data names another folder"
         )
-    names = {*data.pose_2d, *data.pose_3d, *data.motion, data.validation}
+    pose_2d, pose_3d = data.pose_2d if data.num_2d else (), data.pose_3d if data.num_3d else ()
+    names = {*pose_2d, *pose_3d, *data.motion, data.validation}
     return {name: read_manifest(storage.join(data.root, name)).hash() for name in sorted(names)}
 
 
@@ -78,8 +79,16 @@ def run_dir(directory: str, trial: Trial) -> str:
     return storage.join(directory, "trials", trial.name)
 
 
-def check_directory(directory: str, subject: Subject, resume: bool) -> list[Candidate]:
+def check_directory(
+    directory: str, subject: Subject, resume: bool, planned: Sequence[Candidate] = ()
+) -> list[Candidate]:
     """Make sure that a search may write into a folder, and return the candidates found there.
+
+    Args:
+        directory: Of the search.
+        subject: What is searched.
+        resume: Whether the user wants to go on with what stands there.
+        planned: The candidates that are known now; trials know theirs by its number alone.
 
     Raises:
         ValueError: Another search or something else stands there, or the same without `resume`.
@@ -105,6 +114,14 @@ def check_directory(directory: str, subject: Subject, resume: bool) -> list[Cand
             f"this search stands in {directory} already: --resume continues it, --name NAME starts "
             "another"
         )
+    known = {item["number"]: item["settings"] for item in before["candidates"]}
+    for candidate in planned:
+        now, old = json.loads(json.dumps(candidate.settings)), known.get(candidate.number)
+        if old is not None and old != now:
+            raise ValueError(
+                f"candidate {candidate.number} of {directory} was {_short(old)} and is now "
+                f"{_short(now)}: put the space back in its order, or --name NAME starts a new one"
+            )
     return [Candidate(**item) for item in before["candidates"]]
 
 
@@ -173,13 +190,13 @@ def read_outcome(directory: str, trial: Trial, config: TrainConfig) -> Outcome:
 def _scored(
     trial: Trial, state: Literal["finished", "stopped"], folder: str, rows: list[dict[str, float]]
 ) -> Outcome:
-    best = min(rows, key=lambda row: row[SCORE]) if rows else {}
+    best = min(rows, key=score) if rows else {}
     has_checkpoint = bool(rows) and bool(complete_steps(folder))
     return Outcome(
         trial=trial,
         state=state,
         metrics=best,
-        score=best.get(SCORE),
+        score=score(best) if best else None,
         num_epochs=len(rows),
         checkpoint=find_checkpoint(folder) if has_checkpoint else None,
     )

@@ -6,8 +6,6 @@ from typing import Any, cast
 
 from ray.tune.schedulers import AsyncHyperBandScheduler
 
-from vibe_ray.training.learner import SCORE
-
 Rows = Sequence[Mapping[str, float]]
 REDUCTION = 3
 """Of the trials that reach a rung, about one in so many goes on."""
@@ -29,18 +27,19 @@ class Asha(AsyncHyperBandScheduler):
     """
 
     def __init__(
-        self, num_epochs: int, spared: Collection[str], earlier: Mapping[str, Rows]
+        self, metric: str, num_epochs: int, spared: Collection[str], earlier: Mapping[str, Rows]
     ) -> None:
         """Set up.
 
         Args:
+            metric: By which trials are judged, lower being better.
             num_epochs: Of a run.
             spared: Names of trials that are never stopped.
             earlier: By trial's name, the epochs that earlier sessions measured.
         """
         super().__init__(
             time_attr="epoch",
-            metric=SCORE,
+            metric=metric,
             mode="min",
             max_t=num_epochs,
             grace_period=max(1, round(num_epochs / REDUCTION**2)),

@@ -9,6 +9,7 @@ stops: else a candidate's seeds would be chosen by their luck, and the spread ov
 Without the dashboard Tune cannot see that a trial's workers are gone, so it needs `ray[default]`.
 """
 
+import dataclasses
 import functools
 import json
 import logging
@@ -22,9 +23,10 @@ from rich.console import Console
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override, to_dict
+from vibe_ray.training.claims import pinned
 from vibe_ray.training.cluster import check_room, connect
 from vibe_ray.training.launch import Launch, check
-from vibe_ray.training.learner import SCORE
+from vibe_ray.training.learner import score, score_name
 from vibe_ray.training.reporting import read_metrics
 from vibe_ray.tuning import records
 from vibe_ray.tuning.board import Board
@@ -32,7 +34,7 @@ from vibe_ray.tuning.candidates import Candidate, Trial, baseline, plan_trials
 from vibe_ray.tuning.plan import DEFAULT_DRAWS, WORKERS_FLAG, Search, first_candidates
 from vibe_ray.tuning.progress import Progress, shown
 from vibe_ray.tuning.proposals import Proposals
-from vibe_ray.tuning.ranking import SCORE_TITLE, Outcome, Ranked, rank
+from vibe_ray.tuning.ranking import Outcome, Ranked, rank, score_title
 from vibe_ray.tuning.sampler import Sampler, check_installed
 from vibe_ray.tuning.schedule import Asha
 from vibe_ray.tuning.spaces import Space
@@ -90,9 +92,13 @@ def prepare_search(base: TrainConfig, space: Space, search: Search) -> "Runner":
         space=space,
         scheduler=search.scheduler,
         search=search.search,
-        data_hashes=records.hash_data(base),
+        data_hashes={
+            name: value
+            for candidate in candidates
+            for name, value in records.hash_data(override(base, candidate.settings)).items()
+        },
     )
-    before = records.check_directory(search.directory, subject, search.resume)
+    before = records.check_directory(search.directory, subject, search.resume, candidates)
     launch = Launch(name=search.name, storage=search.storage, workers=search.workers_per_trial)
     for candidate in candidates:
         check(override(base, candidate.settings), launch)
@@ -109,7 +115,7 @@ class Runner:
     ) -> None:
         self.subject = subject
         self.candidates = list(candidates)
-        self.board = Board(subject.base.epochs, SCORE_TITLE)
+        self.board = Board(subject.base.epochs, score_title(subject.base))
         self._search = search
         self._trials: dict[str, Trial] = {}
         self._is_live = False
@@ -162,7 +168,7 @@ class Runner:
             trial = self._trials[name]
             rows = read_metrics(records.run_dir(self._search.directory, trial))
             has_failed = self._outcomes([trial])[0].state == "failed"
-            scores = [] if has_failed else [row[SCORE] for row in rows]
+            scores = [] if has_failed else [score(row) for row in rows]
             sampler.tell(trial.candidate, min(scores, default=None))
 
         left = self._unfinished(known)
@@ -193,7 +199,7 @@ class Runner:
 
     def _params(self, trial: Trial) -> dict[str, str]:
         """Return what Tune hands a trial's process."""
-        config = json.dumps(to_dict(trial.config(self.subject.base)))
+        config = json.dumps(to_dict(pinned(trial.config(self.subject.base))))
         return {"trial": trial.name, "config": config}
 
     def _fit(self, proposals: Proposals, is_screening: bool) -> None:
@@ -202,9 +208,10 @@ class Runner:
         cluster = ray.cluster_resources()
         gpus = 0.0 if device == "cpu" else cluster.get("GPU", 0.0)
         filesystem, path = storage.resolve(search.directory)
+        there = dataclasses.replace(search, storage=storage.absolute(search.storage))
         tune.Tuner(
             tune.with_resources(
-                functools.partial(run_trial, search), takes(search.workers_per_trial, gpus)
+                functools.partial(run_trial, there), takes(search.workers_per_trial, gpus)
             ),
             tune_config=tune.TuneConfig(
                 search_alg=proposals,
@@ -233,7 +240,7 @@ class Runner:
         trials = plan_trials(base, self.candidates, 1)
         spared = Trial(candidate=baseline(base, self.candidates), seed=base.seed)
         rows = {t.name: read_metrics(records.run_dir(self._search.directory, t)) for t in trials}
-        return Asha(base.epochs, {spared.name}, rows)
+        return Asha(score_name(base), base.epochs, {spared.name}, rows)
 
     def _settle(self, name: str, epochs: int, error: str | None) -> Outcome:
         """Note how a trial ended, where its own folder does not say so."""

@@ -13,7 +13,8 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from vibe_ray import storage
 from vibe_ray.config import from_dict
-from vibe_ray.training.launch import RUN_FILE, Launch, train
+from vibe_ray.training.claims import RUN_FILE
+from vibe_ray.training.launch import Launch, train
 from vibe_ray.training.reporting import write_failure
 from vibe_ray.tuning.plan import Search
 
