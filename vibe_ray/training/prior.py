@@ -2,7 +2,7 @@
 
 A sequential prior is trained beside one that sees single frames and has as many weights, on the
 same windows: what a prior gains by seeing motion is then one run's answer. Files of a checkpoint,
-beside those that every checkpoint has (`state.py`):
+beside those that every checkpoint has (`snapshots.py`):
 
     prior.safetensors           the motion prior
     frame.safetensors           the one of single frames, for comparison
