@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from tests.data import noise
 from vibe_ray.config import TrainConfig, override
-from vibe_ray.recipes import smoke
+from vibe_ray.recipes import motion_prior, smoke
 from vibe_ray.training.launch import Launch, train
 from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import read_metrics
@@ -211,3 +212,19 @@ def test_optuna_proposes_and_is_taken_up_again(config: TrainConfig, tmp_path: Pa
     again = run_search(config, space, more).ranked
     assert set(scores(ranked)) < set(scores(again))
     assert len(again) == 4
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_motion_priors_are_searched_by_what_they_lose(tmp_path: Path) -> None:
+    for split, lengths in (("train", (40, 30)), ("val", (20, 33))):
+        noise.write(str(tmp_path / "data"), f"motion/{split}", lengths)
+    small = {"epochs": 2, "steps_per_epoch": 2, "prior.hidden_dim": 8, "data.motion_batch_size": 4}
+    config = override(motion_prior(), {"data.root": str(tmp_path / "data"), **small})
+    space = make_space({"optim.prior_lr": {"slow": 1e-9, "fast": 1e-2}})
+    where = search(tmp_path, num_seeds=2, scheduler="asha")
+    for outcome in (o for row in run_search(config, space, where).ranked for o in row.outcomes):
+        metrics = read_metrics(str(tmp_path / "search/trials" / outcome.trial.name))
+        losses = [epoch["val/reconstruction_mm"] for epoch in metrics]
+        assert outcome.score == min(losses[: outcome.num_epochs])

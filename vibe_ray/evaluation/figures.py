@@ -25,6 +25,7 @@ VIBE_COLOR = "#2f6fd0"
 
 CURVES: dict[str, tuple[str, ...]] = {
     "PA-MPJPE, validation (mm)": ("val/pa_mpjpe_mm",),
+    "Reconstruction, validation (mm)": ("val/reconstruction_mm",),
     "MPJPE, validation (mm)": ("val/mpjpe_mm",),
     "Accel. error, validation (mm/frame²)": ("val/accel_error_mm_per_frame2",),
     "Generator: 2D key-points": ("train/generator/kp_2d",),
