@@ -4,7 +4,15 @@ import json
 
 import pytest
 
-from vibe_ray.config import TrainConfig, differences, from_dict, override, setting_names, to_dict
+from vibe_ray.config import (
+    TrainConfig,
+    differences,
+    from_dict,
+    from_json,
+    override,
+    setting_names,
+    to_dict,
+)
 from vibe_ray.recipes import RECIPES
 
 
@@ -89,3 +97,25 @@ def test_every_setting_name_can_be_overridden_with_its_own_value() -> None:
 def test_senseless_optimizers_are_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"optim.{name} is {value}"):
         override(TrainConfig(), {f"optim.{name}": value})
+
+
+def test_a_config_is_read_back_from_a_file() -> None:
+    config = override(TrainConfig(), {"seed": 5, "optim.generator_lr": 3e-5})
+    assert from_json(json.dumps(to_dict(config)).encode(), "config.json") == config
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b'{"optim": {"gen_lr": 1}}', "does not fit this vibe_ray .*: no setting 'optim.gen_lr'"),
+        (b'{"epochs": "many"}', "does not fit this vibe_ray .*: epochs is 'many', expected int"),
+        (b'{"epochs": 0}', "does not fit this vibe_ray .*: epochs is 0, must be at least 1"),
+        (b"", "is damaged: expected a JSON object, found 0 bytes that are no JSON"),
+        (b'{"epochs": 3', "is damaged: .*found 12 bytes that are no JSON"),
+        (b"\xff\xff", "is damaged: .*found 2 bytes that are no JSON"),
+        (b"[1]", "is damaged: .*found a list; restore it"),
+    ],
+)
+def test_a_file_that_holds_no_config_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(ValueError, match=rf"^runs/old/config\.json {message}"):
+        from_json(content, "runs/old/config.json")

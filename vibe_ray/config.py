@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter
 
+import vibe_ray
 from vibe_ray.body.model import BodyConfig
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.losses.prior import PriorWeights
@@ -190,18 +191,71 @@ def to_dict(config: TrainConfig) -> dict[str, Any]:
 
 def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     """Rebuild a config from `to_dict`; names that no longer exist are errors, as in `override`."""
-    return override(TrainConfig(), dict(_flatten(values)))
+    return override(TrainConfig(), dict(flatten(values)))
+
+
+def from_json(content: bytes, source: str) -> TrainConfig:
+    """Rebuild a config from a file's content.
+
+    Args:
+        content: `to_dict`'s values as JSON.
+        source: Path of the file, for errors.
+
+    Raises:
+        ValueError: The file is damaged, or names or values in it are no longer settings'.
+    """
+    return from_saved(json_object(content, source), source)
+
+
+def from_saved(values: Mapping[str, Any], source: str) -> TrainConfig:
+    """Rebuild a config from values that a file holds, likely an older one.
+
+    Raises:
+        ValueError: Names or values that are no longer settings'; says in which file they stand.
+    """
+    try:
+        return from_dict(values)
+    except ValueError as error:
+        raise ValueError(
+            f"{source} does not fit this vibe_ray {vibe_ray.__version__}: {error}; change it in "
+            "that file, or use the vibe_ray that wrote it"
+        ) from None
+
+
+def json_object(content: bytes, source: str) -> dict[str, Any]:
+    """Parse a JSON object.
+
+    Args:
+        content: Of a file.
+        source: Path of the file, for errors.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    try:
+        values = json.loads(content)
+    except ValueError as error:
+        found = f"{len(content)} bytes that are no JSON ({error})"
+    else:
+        if isinstance(values, dict):
+            return values
+        found = f"a {type(values).__name__}"
+    raise ValueError(
+        f"{source} is damaged: expected a JSON object, found {found}; restore it, or give another "
+        "path"
+    )
 
 
 def differences(a: TrainConfig, b: TrainConfig) -> dict[str, tuple[Any, Any]]:
     """Return the settings in which two configs differ, by dotted name."""
-    left, right = dict(_flatten(to_dict(a))), dict(_flatten(to_dict(b)))
+    left, right = dict(flatten(to_dict(a))), dict(flatten(to_dict(b)))
     return {name: (left[name], right[name]) for name in left if left[name] != right[name]}
 
 
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every value of nested mappings by its dotted name."""
     for name, value in values.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value

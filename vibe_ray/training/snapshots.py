@@ -25,7 +25,7 @@ from torch import Tensor
 
 import vibe_ray
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, from_dict, to_dict
+from vibe_ray.config import TrainConfig, from_json, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
 
@@ -88,6 +88,7 @@ def load_config(directory: Path) -> TrainConfig:
 
     Raises:
         FileNotFoundError: The directory holds no checkpoint.
+        ValueError: Its config is damaged, or of another version.
     """
     path = directory / CONFIG_FILE
     if not path.is_file():
@@ -95,7 +96,7 @@ def load_config(directory: Path) -> TrainConfig:
             f"no {CONFIG_FILE} in {directory}: expected a checkpoint directory, or a run's folder "
             "written by `python -m vibe_ray.train`"
         )
-    return from_dict(json.loads(path.read_text()))
+    return from_json(path.read_bytes(), str(path))
 
 
 def load_manifest(directory: Path) -> dict[str, Any]:
