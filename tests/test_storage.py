@@ -1,6 +1,7 @@
 """Local paths, and a real server that speaks S3, which may go away."""
 
 import gc
+import os
 import pickle
 import socket
 import threading
@@ -145,6 +146,20 @@ def test_a_home_folder_is_where_it_is(tmp_path: Path, monkeypatch: pytest.Monkey
     storage.upload_directory(tmp_path / "source", "~/runs/step")
     assert (tmp_path / "home/runs/step/manifest.json").is_file()
     assert storage.list_files("~/runs") == [f"{tmp_path}/home/runs/step/manifest.json"]
+
+
+def test_others_may_read_what_was_written_in_private(tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir(mode=0o700)
+    (source / "manifest.json").write_bytes(b"{}")
+    (source / "manifest.json").chmod(0o600)
+    before = os.umask(0o022)
+    try:
+        storage.upload_directory(source, str(tmp_path / "runs/step"))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "runs/step").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "runs/step/manifest.json").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_copy_of_nothing_is_an_error(s3: str) -> None:

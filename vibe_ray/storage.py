@@ -183,7 +183,11 @@ def upload_directory(source: Path, path: str) -> None:
     temporary, old = (
         target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{suffix}") for suffix in TEMPORARY
     )
-    shutil.copytree(source, temporary)
+    for file in source.rglob("*"):
+        if file.is_file():  # contents alone: what is private in a temporary folder is not in a run
+            copy = temporary / file.relative_to(source)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
     if target.exists():
         target.replace(old)
     temporary.replace(target)
