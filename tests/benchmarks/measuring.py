@@ -6,9 +6,10 @@ not run while others have the core; on a GPU it is the time until the device is 
 """
 
 import dataclasses
+import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,11 +111,13 @@ class Report:
         """Note an error against the reference.
 
         Raises:
-            ArithmeticError: It is not below its bound, so that nothing measured here counts.
+            ArithmeticError: It is not finite or not below its bound: nothing measured here counts.
         """
         self.parity[name] = error
-        if not error <= bound:
-            raise ArithmeticError(f"{self.title}: {name} is {error:.2e}, expected <= {bound:.0e}")
+        if not (math.isfinite(error) and error <= bound):
+            raise ArithmeticError(
+                f"{self.title}: {name} is {error:.2e}, expected finite and <= {bound:.0e}"
+            )
 
 
 Times = dict[str, list[float]]
@@ -164,3 +167,8 @@ def relative(found: Tensor, expected: Tensor) -> float:
 def largest(found: Tensor, expected: Tensor) -> float:
     """Largest absolute difference."""
     return float((found.detach() - expected.detach()).abs().max())
+
+
+def worst(errors: Iterable[float]) -> float:
+    """Largest of some errors, NaN if one is NaN: `max` passes over those that are not first."""
+    return max(errors, key=lambda error: math.inf if math.isnan(error) else error)
