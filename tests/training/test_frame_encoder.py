@@ -1,6 +1,8 @@
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,6 +38,7 @@ TINY = FrameEncoderConfig(
     validation_frames=32,
     checkpoint_s=0.0,
 )
+Update = Callable[[FrameEncoderTraining], dict[str, torch.Tensor]]
 
 
 def motion() -> list[MotionSequence]:
@@ -50,35 +53,100 @@ def lines(directory: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
 
 
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = make()
-    train_frame_encoder(whole, tmp_path / "whole")
+def train_until(step: int, directory: Path, config: FrameEncoderConfig = TINY) -> None:
+    """Train in a process that is killed in the update after a step."""
+    update: Update = FrameEncoderTraining.update
 
-    killed, update = make(), FrameEncoderTraining.update
-
-    def die_at_step_3(self: FrameEncoderTraining) -> dict[str, torch.Tensor]:
-        if self.step == 3:
+    def update_or_die(self: FrameEncoderTraining) -> dict[str, torch.Tensor]:
+        if self.step == step:
             raise KeyboardInterrupt
         return update(self)
 
-    monkeypatch.setattr(FrameEncoderTraining, "update", die_at_step_3)
-    with pytest.raises(KeyboardInterrupt):
-        train_frame_encoder(killed, tmp_path / "killed")
-    monkeypatch.undo()
-    again = make()
-    train_frame_encoder(again, tmp_path / "killed")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(FrameEncoderTraining, "update", update_or_die)
+        with pytest.raises(KeyboardInterrupt):
+            train_frame_encoder(make(config), directory)
+
+
+def assert_equal_runs(found: FrameEncoderTraining, expected: FrameEncoderTraining) -> None:
     for name in ("encoder", "generator"):
-        expected, found = (getattr(t, name).state_dict() for t in (whole, again))
-        assert all(torch.equal(found[k], expected[k]) for k in expected)
+        left, right = (getattr(training, name).state_dict() for training in (found, expected))
+        assert all(torch.equal(left[key], right[key]) for key in right)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, step: int) -> None:
+    whole, again = make(), make()
+    train_frame_encoder(whole, tmp_path / "whole")
+    train_until(step, tmp_path / "killed")
+    train_frame_encoder(again, tmp_path / "killed")
+    assert_equal_runs(again, whole)
     assert [line["step"] for line in lines(tmp_path / "killed")] == [2, 4]
-    for name in ("val/mpjpe_mm", "val/pa_mpjpe_mm"):
-        assert lines(tmp_path / "killed")[-1][name] == lines(tmp_path / "whole")[-1][name]
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+def test_rows_logged_after_the_last_state_are_logged_once(tmp_path: Path) -> None:
+    whole, again = make(), make()
+    train_frame_encoder(whole, tmp_path / "whole")
+    train_until(1, tmp_path / "killed")
+    rare = dataclasses.replace(TINY, checkpoint_s=1e9)
+    train_until(3, tmp_path / "killed", rare)  # from the state of step 1; the row of step 2 is out
+    assert [line["step"] for line in lines(tmp_path / "killed")] == [2]
+    train_frame_encoder(again, tmp_path / "killed")
+    assert_equal_runs(again, whole)
+    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+
+
+def test_a_rows_terms_are_means_over_its_steps(tmp_path: Path) -> None:
+    train_frame_encoder(make(), tmp_path)
+    naive = make()
+    totals = [float(naive.update()["total"]) for _ in range(4)]
+    found = [line["train/total"] for line in lines(tmp_path)]
+    assert found == pytest.approx([sum(totals[:2]) / 2, sum(totals[2:]) / 2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": 1}, "seed 0 -> 1"),
+        ({"num_steps": 6}, "num_steps 4 -> 6"),
+        ({"losses": dataclasses.replace(TINY.losses, pose=1.0)}, r"losses\.pose 60\.0 -> 1\.0"),
+    ],
+)
+def test_a_finished_run_is_not_taken_for_one_with_other_settings(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    train_frame_encoder(make(), tmp_path)
+    other = make(dataclasses.replace(TINY, **changes))
+    with pytest.raises(ValueError, match=f"another training: {message}; .*another --out"):
+        train_frame_encoder(other, tmp_path)
+
+
+@pytest.mark.parametrize("split", ["training", "validation"])
+def test_a_finished_run_is_not_taken_for_one_of_other_motion(tmp_path: Path, split: str) -> None:
+    train_frame_encoder(make(), tmp_path)
+    clips = {"training": motion()[:1], "validation": motion()[1:2]}
+    pose = clips[split][0].pose.copy()
+    pose[-1, -1] += 1e-6
+    clips[split] = [dataclasses.replace(clips[split][0], pose=pose)]
+    other = FrameEncoderTraining(TINY, load_body(BodyConfig()), *clips.values())
+    with pytest.raises(ValueError, match=rf"{split} motion 1 clips \(\w+\) -> 1 clips \(\w+\); "):
+        train_frame_encoder(other, tmp_path)
+
+
+def test_a_state_that_does_not_say_what_it_is_of_is_refused(tmp_path: Path) -> None:
+    train_frame_encoder(make(), tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    del state["identity"]
+    torch.save(state, tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="did not note its settings and motion"):
+        train_frame_encoder(make(), tmp_path)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train_frame_encoder(make(dataclasses.replace(TINY, num_steps=2)), tmp_path)
+    train_until(2, tmp_path)
     good = (tmp_path / "state.pt").read_bytes()
     training = make()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vibe_ray import storage
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.mixing import DataConfig
@@ -60,26 +61,28 @@ def train_frame_encoder(training: FrameEncoderTraining, directory: Path) -> None
 
     Args:
         training: Fresh.
-        directory: Gets the state and `metrics.jsonl`.
+        directory: Gets the state and `metrics.jsonl`, which is written anew from the state.
 
     Raises:
         FloatingPointError: The loss was not finite.
+        ValueError: The state there is of a training with other settings or motion.
     """
     directory.mkdir(parents=True, exist_ok=True)
     if training.resume(directory):
         logger.info("continuing at step %d", training.step)
+        _write_rows(training, directory)  # without those that a killed process logged later
     config, saved = training.config, time.monotonic()
-    history: list[dict[str, Tensor]] = []
     while training.step < config.num_steps:
-        history.append(training.update())
+        terms = training.update()
         last = training.step == config.num_steps
         reports = last or training.step % config.validate_every == 0
         saves = last or time.monotonic() - saved > config.checkpoint_s
         if reports or saves:
-            _check_finite(history[-1], training.step, directory)
+            _check_finite(terms, training.step, directory)
         if reports:
-            _report(training, history, directory)
-            history = []
+            row = training.end_row()
+            logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in row.items()))
+            _write_rows(training, directory)
         if saves:
             training.save(directory)
             saved = time.monotonic()
@@ -126,20 +129,9 @@ def save_result(
     return metrics
 
 
-def _report(
-    training: FrameEncoderTraining, history: list[dict[str, Tensor]], directory: Path
-) -> None:
-    """Validate, log, and append one line to the metrics file."""
-    means = {k: sum(float(terms[k]) for terms in history) / len(history) for k in history[0]}
-    line = {
-        "step": training.step,
-        "lr": training.config.lr_at(training.step - 1),
-        **{f"train/{name}": value for name, value in means.items()},
-        **{f"val/{name}": value for name, value in training.validate().items()},
-    }
-    with (directory / METRICS_FILE).open("a") as file:
-        file.write(json.dumps(line) + "\n")
-    logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in line.items()))
+def _write_rows(training: FrameEncoderTraining, directory: Path) -> None:
+    text = "".join(json.dumps(row) + "\n" for row in training.rows)
+    storage.write_bytes_atomic(str(directory / METRICS_FILE), text.encode())
 
 
 def _check_finite(terms: dict[str, Tensor], step: int, directory: Path) -> None:

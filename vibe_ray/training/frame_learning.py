@@ -9,8 +9,9 @@ Shapes: B frames of a batch, F features, S = 157 estimated numbers, K = 49.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -35,6 +36,7 @@ from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
+from vibe_ray.training.frame_identity import changes, identity_of
 
 STATE_FILE = "state.pt"
 FPS = 25.0
@@ -88,6 +90,11 @@ class FrameEncoderConfig:
             regressor=self.regressor,
         )
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that change a number, sections as mappings."""
+        return {name: value for name, value in asdict(self).items() if name != "checkpoint_s"}
+
     def lr_at(self, step: int) -> float:
         """Learning rate of a step: linear warm-up, then a cosine."""
         if step < self.warmup_steps:
@@ -125,6 +132,12 @@ class FrameEncoderTraining:
         ]
         self.optimizer = torch.optim.Adam(groups, lr=config.lr, fused=True)
         self.validation = self._held_out(validation)
+        self.identity = identity_of(config.settings, {"training": train, "validation": validation})
+        """What decides the numbers of this training, by name."""
+        self.rows: list[dict[str, float]] = []
+        """The log so far."""
+        self._sums: dict[str, Tensor] = {}
+        self._num_summed = 0
 
     def update(self) -> dict[str, Tensor]:
         """Synthesize one batch and descend on it; returns the unweighted loss terms, detached."""
@@ -148,11 +161,28 @@ class FrameEncoderTraining:
         nn.utils.clip_grad_norm_(self.parameters, config.max_grad_norm)
         self.optimizer.step()
         self.step += 1
-        return {**{name: value.detach() for name, value in terms.items()}, "total": total.detach()}
+        found = {**terms, "total": total}
+        for name, value in found.items():
+            self._sums[name] = self._sums.get(name, 0.0) + value.detach().double()
+        self._num_summed += 1
+        return {name: value.detach() for name, value in found.items()}
 
     def validate(self) -> dict[str, float]:
         """Return the frame baseline's errors on the validation clips' frames."""
         return self._errors(self.validation)
+
+    def end_row(self) -> dict[str, float]:
+        """Add a row to the log: means of the loss terms since the last one, validation errors."""
+        means = {name: float(value) / self._num_summed for name, value in self._sums.items()}
+        row = {
+            "step": self.step,
+            "lr": self.config.lr_at(self.step - 1),
+            **{f"train/{name}": value for name, value in means.items()},
+            **{f"val/{name}": value for name, value in self.validate().items()},
+        }
+        self.rows.append(row)
+        self._sums, self._num_summed = {}, 0
+        return row
 
     def evaluate(self, motion: Sequence[MotionSequence]) -> dict[str, float]:
         """Return the frame baseline's errors on frames of other clips, captured alike."""
@@ -161,7 +191,11 @@ class FrameEncoderTraining:
     def save(self, directory: Path) -> None:
         """Write the state such that a kill at any moment leaves the old or the new one."""
         state = {
+            "identity": self.identity,
             "step": self.step,
+            "rows": self.rows,
+            "sums": self._sums,
+            "num_summed": self._num_summed,
             "encoder": self.encoder.state_dict(),
             "generator": self.generator.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -171,14 +205,25 @@ class FrameEncoderTraining:
         temporary.replace(directory / STATE_FILE)
 
     def resume(self, directory: Path) -> bool:
-        """Continue from `save`; returns whether there was anything."""
-        if not (directory / STATE_FILE).is_file():
+        """Continue from `save`; returns whether there was anything.
+
+        Raises:
+            ValueError: It is the state of a training with other settings or motion.
+        """
+        path = directory / STATE_FILE
+        if not path.is_file():
             return False
-        state = torch.load(directory / STATE_FILE, weights_only=True)
+        state = torch.load(path, weights_only=True)
+        if changed := changes(state.get("identity", {}), self.identity):
+            raise ValueError(
+                f"{path} holds another training: {'; '.join(changed)}; give another --out, or "
+                "continue it with what it was started with"
+            )
         self.encoder.load_state_dict(state["encoder"])
         self.generator.load_state_dict(state["generator"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        self.step, self.rows = state["step"], state["rows"]
+        self._sums, self._num_summed = state["sums"], state["num_summed"]
         return True
 
     def _frames(
