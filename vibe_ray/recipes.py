@@ -169,19 +169,20 @@ def motion_prior() -> TrainConfig:
     """MPoser on the open motion (Sec. 3.2), and beside it a prior that sees single frames.
 
     The run's folder is what `motion_prior` names when a generator is trained with
-    `losses.motion_prior` above 0.
+    `losses.motion_prior` above 0; `motion_prior=open` names the packaged one, trained like this.
     """
     return TrainConfig(
         task="motion_prior",
         epochs=15,
-        steps_per_epoch=100,
+        steps_per_epoch=200,
         data=DataConfig(
             root="data/open",
             pose_2d=(),
             pose_3d=(),
             validation="motion/val",
+            window_stride=4,
             batch_size=0,
-            motion_batch_size=64,
+            motion_batch_size=32,
         ),
         optim=OptimConfig(prior_lr=2e-3, lr_factor=0.3, lr_patience=1),
     )

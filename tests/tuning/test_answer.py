@@ -33,9 +33,10 @@ def test_the_answer_is_written(
     write_answer(directory, ranked, subject(SPACE), "python -m vibe_ray.tune")
 
     ranking = json.loads(storage.read_bytes(storage.join(directory, "ranking.json")))
-    assert [row["label"] for row in ranking["candidates"]] == ["frame baseline", "G", "G + D"]
+    labels = [row["label"] for row in ranking["candidates"]]
+    assert labels == ["frame baseline", "G", "G + MPoser", "G + D"]
     assert ranking["data_hashes"] == {"open_3d/val": "abc123"}
-    assert ranking["seed_noise"]["freedom"] == 4
+    assert ranking["seed_noise"]["freedom"] == 6
     assert storage.read_bytes(storage.join(directory, "report.html")).startswith(b"<!")
     assert find_checkpoint(directory) == storage.join(directory, "best")
     manifest = storage.read_bytes(storage.join(directory, "best/manifest.json"))
@@ -44,7 +45,7 @@ def test_the_answer_is_written(
 
 
 def test_without_a_result_reasons_are_written_and_the_command_fails(tmp_path: Path) -> None:
-    ranked = made_up(tmp_path, SPACE, failed=3)
+    ranked = made_up(tmp_path, SPACE, failed=4)
     with pytest.raises(ValueError, match=r"no trial finished; .*ranking\.json says why"):
         write_answer(str(tmp_path), ranked, subject(SPACE), "python -m vibe_ray.tune")
     assert "not finite" in (tmp_path / "ranking.json").read_text()

@@ -69,7 +69,7 @@ def test_verdicts_seeds_and_metrics_are_shown(tmp_path: Path) -> None:
     cells = Page(page(tmp_path, load_space("motion_prior"))).cells
     start = cells.index("frame baseline")
     assert cells[start + 1] == "better"
-    assert cells[start + 3].startswith("-2.00")
+    assert cells[start + 3].startswith("-3.00")
     assert cells[start + 4] == "3"
     assert "baseline" in cells
 
@@ -81,12 +81,12 @@ def test_reasons_are_shown_and_escaped(attention: str) -> None:
 
 
 def test_a_search_without_any_result_has_a_page(tmp_path: Path) -> None:
-    assert "No trial finished." in page(tmp_path, load_space("motion_prior"), failed=3)
+    assert "No trial finished." in page(tmp_path, load_space("motion_prior"), failed=4)
 
 
 def test_the_summary_says_what_can_be_told(tmp_path: Path) -> None:
     ranked = made_up(tmp_path, load_space("motion_prior"))
     assert summary(ranked) == (
-        "Best of 3 candidates by the median of 3 seed(s): frame baseline, 50.12 mm. It beats the "
-        "baseline by 2.00 mm. 2 of 2 candidates can be told from the baseline."
+        "Best of 4 candidates by the median of 3 seed(s): frame baseline, 50.12 mm. It beats the "
+        "baseline by 3.00 mm. 3 of 3 candidates can be told from the baseline."
     )

@@ -53,7 +53,7 @@ def test_a_recipe_outside_the_space_has_a_place(tmp_path: Path) -> None:
 
 def test_a_search_without_results_is_drawn(tmp_path: Path) -> None:
     space = load_space("motion_prior")
-    ranked = made_up(tmp_path, space, failed=3)
+    ranked = made_up(tmp_path, space, failed=4)
     assert parallel_coordinates(ranked, space, "score").startswith(b"<?xml")
 
 
