@@ -1,3 +1,4 @@
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -143,6 +144,48 @@ def test_numbers_that_are_none_are_told_with_their_sequence(tmp_path: Path) -> N
         writer.write(noise.pose_sequence("broken", 20, features=features, kp_3d=kp_3d))
     plan = plan_of(root)
     with pytest.raises(ValueError, match="open_3d/train: features, kp_3d of sequence 'broken'"):
+        read_shares(plan, [plan.share(0, 0, 1)])
+
+
+@pytest.mark.parametrize(
+    ("lengths", "message"),
+    [
+        ((1,), r"row 0 has \(frames, feature width\) \(1, 16\), the manifest says \(40, 16\)"),
+        ((39,), r"row 0 has \(frames, feature width\) \(39, 16\), the manifest says \(40, 16\)"),
+    ],
+)
+def test_clips_that_are_not_what_their_manifest_says_are_told_with_their_file(
+    tmp_path: Path, lengths: tuple[int, ...], message: str
+) -> None:
+    root = noise.write_all(str(tmp_path))
+    folder = Path(noise.write(root, "open_3d/train", lengths))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (file,) = manifest["files"]
+    file["clip_frames"] = [40]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    plan = plan_of(root)
+    with pytest.raises(ValueError, match=rf"^{folder}/{file['name']}: {message}"):
+        read_shares(plan, [plan.share(0, 0, 1)])
+
+
+def test_features_of_another_width_than_the_manifests_are_told(tmp_path: Path) -> None:
+    root = noise.write_all(str(tmp_path))
+    for name in ("open_2d/train", "open_3d/train"):
+        path = Path(root, name, "manifest.json")
+        path.write_text(path.read_text().replace('"feature_dim": 16', '"feature_dim": 1'))
+    plan = plan_of(root)
+    with pytest.raises(ValueError, match=r"open_2d/train/part.*\(\d+, 16\), the manif.*\(\d+, 1\)"):
+        read_shares(plan, [plan.share(0, 0, 1)])
+
+
+def test_a_row_that_is_not_there_is_told_with_its_file(tmp_path: Path) -> None:
+    root = noise.write_all(str(tmp_path))
+    folder = Path(noise.write(root, "open_3d/train", (7,)))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][0]["clip_frames"] = [7, 40]
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    plan = plan_of(root)
+    with pytest.raises(ValueError, match=rf"^{folder}/part.*parquet: row 1 is no clip"):
         read_shares(plan, [plan.share(0, 0, 1)])
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from tests.data import noise
+from tests.data.test_agreement import rewrite, with_column
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
@@ -157,6 +158,15 @@ def test_a_manifest_that_cannot_be_read_is_a_finding(tmp_path: Path, person: Pos
     assert "schema version 9" in found.message
 
 
+def test_what_cannot_be_read_does_not_keep_others_from_being_checked(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name, noise.header("motion/train", fps=120.0), still("run", fps=120.0))
+    rewrite(tmp_path / "a", with_column("fps", 0.0))
+    messages = [finding.message for finding in findings(tmp_path)]
+    assert f"{tmp_path}/a cannot be read: run plays at 0.0 frames per second" in messages[1]
+    assert messages[2].startswith(f"{tmp_path}/b plays at 120 frames per second")
+
+
 def test_a_folder_without_data_sets_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no data set at or below"):
         findings(tmp_path)
@@ -182,6 +192,24 @@ def test_features_of_different_encoders_are_not_mixed(tmp_path: Path) -> None:
     write(tmp_path / "open_3d/train", noise.header("open_3d/train", encoder_id="other"), other)
     with pytest.raises(ValueError, match="different frame encoders cannot be mixed"):
         check_usable(config, noise.F)
+
+
+@pytest.mark.parametrize("stream", ["open_2d/train", "open_3d/train"])
+def test_motion_at_another_frame_rate_than_the_captures_is_refused(
+    tmp_path: Path, stream: str
+) -> None:
+    root = noise.write_all(str(tmp_path))
+    write(tmp_path / stream, noise.header(stream, fps=30.0), noise.pose_sequence("s", 20, fps=30.0))
+    message = f"{root}/{stream} plays at 30 frames .*{root}/motion/train at 25: .*--fps 30"
+    with pytest.raises(ValueError, match=message):
+        check_usable(DataConfig(root=root), noise.F)
+    check_usable(DataConfig(root=root, batch_size=0, validation="motion/train"), noise.F)
+
+
+def test_frame_rates_may_differ_by_rounding(tmp_path: Path) -> None:
+    root = noise.write_all(str(tmp_path))
+    noise.write(root, "motion/train", (50,), fps=25.02)
+    check_usable(DataConfig(root=root), noise.F)
 
 
 def _set(array: np.ndarray, value: float) -> np.ndarray:

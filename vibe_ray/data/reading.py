@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
+from vibe_ray import storage
 from vibe_ray.data.mixing import Share, Source, StepPlan
 from vibe_ray.data.rows import decode_clip, value
 from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
@@ -46,7 +47,8 @@ def read_shares(plan: StepPlan, shares: Sequence[Share]) -> pa.Table:
     Each number is copied once, from the clip it was read in to its place in the table.
 
     Raises:
-        ValueError: A number is NaN or infinite; names the sequence.
+        ValueError: A number is NaN or infinite, or a clip is not what its manifest says; names the
+            sequence or the file.
     """
     T = plan.window_length
     num_windows = [len(share.pose_2d) + len(share.pose_3d) for share in shares]
@@ -102,8 +104,12 @@ class ClipCache:
         if key in self._clips:
             self._clips.move_to_end(key)
             return self._clips[key]
-        table = read_clip(path, name, row)
-        clip = decode_clip(table)
+        try:
+            table = read_clip(path, name, row)
+            clip = decode_clip(table)
+        except ValueError as error:
+            where = f"{storage.join(path, name)}: row {row}"
+            raise ValueError(f"{where} is no clip ({error}): prepare the data set anew") from None
         _check_finite(clip, path, table)
         self._clips[key] = clip
         self.num_reads += 1
@@ -132,8 +138,17 @@ def _motion_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[C
 
 
 def _clip(source: Source, window: Window) -> Clip:
-    name = source.manifests[window.dataset].files[window.file].name
-    return CACHE.get(source.paths[window.dataset], name, window.row)
+    path, manifest = source.paths[window.dataset], source.manifests[window.dataset]
+    file = manifest.files[window.file]
+    clip = CACHE.get(path, file.name, window.row)
+    found = len(clip["pose"]), clip["features"].shape[1] if "features" in clip else 0
+    expected = file.clip_frames[window.row], manifest.feature_dim
+    if found != expected:  # else a single frame would be taken for a window of equal ones
+        raise ValueError(
+            f"{storage.join(path, file.name)}: row {window.row} has (frames, feature width) "
+            f"{found}, the manifest says {expected}: prepare the data set anew"
+        )
+    return clip
 
 
 def _shape(spec: tuple[str, tuple[int, ...]], feature_dim: int) -> tuple[int, ...]:

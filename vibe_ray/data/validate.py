@@ -1,7 +1,8 @@
 """Is a data set what it claims to be? Quick checks before a run, thorough ones on request."""
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +12,8 @@ import torch
 from vibe_ray import storage
 from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import KEYPOINTS, indices
-from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
+from vibe_ray.data.agreement import row_problems
+from vibe_ray.data.mixing import DataConfig, Source, StepPlan, make_plan
 from vibe_ray.data.schema import (
     MANIFEST_FILE,
     Array,
@@ -27,6 +29,8 @@ MAX_BETA = 10.0
 MAX_KP_2D = 3.0
 BODY_SPAN_M = (0.3, 4.0)
 FPS_RANGE = (10.0, 60.0)
+SAME_FPS = 0.01
+"""Share by which frame rates may differ: 29.97 are 30."""
 MOSTLY = 0.5
 """Share of a sequence's frames, which may hold a handstand, in which the plausible must hold."""
 _NECK, _HIP = indices(("neck", "hip"), KEYPOINTS)
@@ -50,18 +54,16 @@ def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPla
 
     Raises:
         FileNotFoundError: A data set is missing.
-        ValueError: Another schema version or kind, features of another width, no usable window.
+        ValueError: Another schema version or kind, features of another width, no usable window,
+            motion at another frame rate than what it is compared with.
     """
     plan = make_plan(config, seed)
     validation = storage.join(config.root, config.validation)
     if not config.batch_size:
         read_manifest(validation, "motion")
         return plan
-    pose_sets = [
-        *zip(plan.pose_2d.paths, plan.pose_2d.manifests, strict=True),
-        *zip(plan.pose_3d.paths, plan.pose_3d.manifests, strict=True),
-        (validation, read_manifest(validation, "pose")),
-    ]
+    train_sets = [*_sets(plan.pose_2d), *_sets(plan.pose_3d)]
+    pose_sets = [*train_sets, (validation, read_manifest(validation, "pose"))]
     for path, manifest in pose_sets:
         if manifest.feature_dim != feature_dim:
             raise ValueError(
@@ -72,7 +74,29 @@ def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPla
     encoders = {manifest.encoder_id for _, manifest in pose_sets}
     if len(encoders) > 1:
         raise ValueError(f"data sets of different frame encoders cannot be mixed: {encoders}")
+    _check_same_rate(train_sets, _sets(plan.motion))
     return plan
+
+
+def _sets(source: Source) -> list[tuple[str, Manifest]]:
+    return list(zip(source.paths, source.manifests, strict=True))
+
+
+def _check_same_rate(
+    pose_sets: Sequence[tuple[str, Manifest]], motion_sets: Sequence[tuple[str, Manifest]]
+) -> None:
+    """Refuse captured motion at another rate than that of the windows it is compared with."""
+    for path, manifest in pose_sets:
+        for motion_path, motion in motion_sets:
+            if not math.isclose(manifest.fps, motion.fps, rel_tol=SAME_FPS):
+                raise ValueError(
+                    f"{path} plays at {manifest.fps:g} frames per second, {motion_path} at "
+                    f"{motion.fps:g}: the discriminator compares them frame by frame, and would "
+                    "tell them apart by their speed alone; prepare the motion anew with "
+                    f"`python -m vibe_ray.prepare amass (bvh, amc) --fps "
+                    f"{manifest.fps:g}`, or leave one out of data.pose_2d, data.pose_3d or "
+                    "data.motion"
+                )
 
 
 def validate(path: str) -> Iterator[Finding]:
@@ -95,8 +119,12 @@ def validate(path: str) -> Iterator[Finding]:
         yield from _check_rate(folder, manifest)
         damaged = list(_check_files(folder, manifest))
         yield from damaged
-        if not damaged:
+        if damaged:
+            continue
+        try:
             yield from _check_sequences(folder, manifest, splits)
+        except ValueError as error:  # the other data sets are checked all the same
+            yield Finding("error", f"{folder} cannot be read: {error}: prepare it anew")
 
 
 def _check_rate(folder: str, manifest: Manifest) -> Iterator[Finding]:
@@ -117,6 +145,9 @@ def _check_files(folder: str, manifest: Manifest) -> Iterator[Finding]:
             found = "is missing"
         else:
             if hashlib.sha256(content).hexdigest() == file.sha256:
+                for problem in row_problems(content, file, manifest):
+                    text = f"{folder}: {file.name}: {problem}: prepare the data set anew"
+                    yield Finding("error", text)
                 continue
             found = f"is not what was written ({len(content)} bytes, expected {file.num_bytes})"
         yield Finding("error", f"{folder}: {file.name} {found}: copy the data set again")
