@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from tests.models import naive_vibe
@@ -21,7 +23,11 @@ from tests.training.tiny import (
 )
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.training.prior import PriorState, load_prior
+from vibe_ray.data.open_motion import load_open_motion
+from vibe_ray.pretrained import packaged
+from vibe_ray.recipes import motion_prior
+from vibe_ray.training.prior import PRIOR_FILE, PriorState, load_prior
+from vibe_ray.training.snapshots import load_config, load_manifest
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 from vibe_ray.training.tasks import create, learn, validate
@@ -174,3 +180,32 @@ def test_each_task_has_its_learner() -> None:
         learn(unknown, random_batch(0, 0, 5))
     with pytest.raises(TypeError, match="no validation is known of a object"):
         validate(unknown)
+
+
+def test_the_packaged_prior_knows_captured_motion_from_noise() -> None:
+    """Of a clip that was held out; what is lost of it is measured by SciPy."""
+    state = with_prior("open")
+    assert state.prior is not None
+    clip = next(clip for clip in load_open_motion() if clip.name == "01/01_01")
+    pose = torch.from_numpy(clip.pose[: len(clip.pose) // 16 * 16].copy()).view(-1, 16, 24, 3)
+    body, noise = (
+        torch.from_numpy(Rotation.from_rotvec(vectors[..., 1:, :].flatten(0, 2)).as_matrix())
+        .float()
+        .view(-1, 16, 23, 3, 3)
+        for vectors in (pose, 0.5 * torch.randn(pose.shape))
+    )
+    captured = state.prior(body)
+    lost = Rotation.from_matrix((captured.rotmat.mT @ body).flatten(0, 2))
+    moved = Rotation.from_matrix(body.flatten(0, 2))
+    assert lost.magnitude().mean() < moved.magnitude().mean() / 4
+    lengths = [float(state.prior.encode(x).mean.square().mean()) for x in (body, noise)]
+    assert lengths[0] < lengths[1] / 4
+
+
+def test_the_packaged_prior_is_small_and_says_how_it_was_trained() -> None:
+    directory = packaged("motion_prior")
+    assert sum(path.stat().st_size for path in directory.iterdir()) < 3e6
+    assert all(value.dtype == torch.float16 for value in load_file(directory / PRIOR_FILE).values())
+    manifest = load_manifest(directory)
+    assert {"step", "seed", "data_hash", "validation_metrics"} <= manifest.keys()
+    assert load_config(directory) == motion_prior(), "as its recipe"
