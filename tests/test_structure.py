@@ -2,8 +2,10 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,12 +20,23 @@ PACKAGE = ROOT / "vibe_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SPACES = sorted((ROOT / "tune_spaces").glob("*.py"))
 COMMANDS = sorted(path.stem for path in PACKAGE.glob("*.py") if "def main(" in path.read_text())
+COMMANDS_ON_RAY = {"train", "tune", "serve"}
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
+MADE_UP_FILES = {"my_space.py"}
 TESTS_OF_THE_WHOLE = {"integration", "benchmarks"}
 TESTS_OF_FILES = {"test_cluster.py", "test_structure.py"}
 
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def holds_code(path: Path) -> bool:
+    return path.name != "__init__.py" or "def " in path.read_text()
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SPACES], ids=name)
@@ -41,6 +54,41 @@ def test_every_test_stands_where_its_module_does() -> None:
         if not module.is_file() and not module.with_suffix("").is_dir():
             strays.append(f"{name(path)}: no {name(module)}")
     assert not strays
+
+
+def files_named_in(text: str) -> set[str]:
+    """Python files in a text; `a/{b,c}.py` are two."""
+    found = set()
+    for path in re.findall(r"[\w./-]*(?:\{[\w,]+\})?[\w-]*\.py\b", text):
+        before, _, rest = path.rpartition("{")
+        parts, brace, after = rest.partition("}")
+        found |= {before + part + after for part in parts.split(",")} if brace else {path}
+    return found
+
+
+def test_files_named_are_found() -> None:
+    text = "see `a/b.py`, `c/{d,e}.py` ([f](g/h.py)); x.pyc and numpy are none"
+    assert files_named_in(text) == {"a/b.py", "c/d.py", "c/e.py", "g/h.py"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_that_a_document_names_exists(document: str) -> None:
+    named = files_named_in((ROOT / document).read_text()) - MADE_UP_FILES
+    assert named
+    lost = [file for file in named if not any((at / file).is_file() for at in (ROOT, PACKAGE))]
+    assert not lost, f"{document} names {sorted(lost)}"
+
+
+def test_every_module_either_may_import_ray_or_may_not_reach_it() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (may,) = (c["allowed_importers"] for c in contracts if c.get("protected_modules") == ["ray"])
+    (kept,) = (c["source_modules"] for c in contracts if c.get("forbidden_modules") == ["ray"])
+    modules = {module(path) for path in MODULES if holds_code(path)}
+    kept_from_it = {m for m in modules if any(f"{m}.".startswith(f"{part}.") for part in kept)}
+    assert set(may) <= modules
+    assert not kept_from_it & set(may)
+    assert modules - kept_from_it - set(may) == {f"vibe_ray.{name}" for name in COMMANDS_ON_RAY}
 
 
 @pytest.mark.parametrize("path", SPACES, ids=name)
