@@ -12,8 +12,8 @@ import argparse
 import json
 import os
 import sys
-import threading
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from tests.data import noise
@@ -47,7 +47,7 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     from ray.cluster_utils import Cluster
 
     from vibe_ray.training.checkpoints import Cadence, complete_steps
-    from vibe_ray.training.launch import Launch, RunResult, train
+    from vibe_ray.training.launch import Launch, train
 
     folder.mkdir(parents=True, exist_ok=True)
     data = noise.write_all(str(folder / "data"))
@@ -63,35 +63,33 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
         max_workers=2,
         cadence=Cadence(steps=20),
     )
-    results: list[RunResult] = []
     events: list[tuple[float, str]] = []
     begun = time.monotonic()
 
     def note(text: str) -> None:
         events.append((round(time.monotonic() - begun, 1), text))
 
-    thread = threading.Thread(target=lambda: results.append(train(config, launch)))
-    thread.start()  # nodes come and go in the main thread alone
-    wait_for_step(launch.run_dir, 100, thread)
+    training = ThreadPoolExecutor(1).submit(train, config, launch)
+    wait_for_step(launch.run_dir, 100, training)  # nodes come and go in the main thread alone
     note("a node is lost")
     cluster.remove_node(second, allow_graceful=False)
     lost_at = max(complete_steps(launch.run_dir))
-    wait_for_step(launch.run_dir, lost_at + 200, thread)
+    wait_for_step(launch.run_dir, lost_at + 200, training)
     note("a node joins")
     cluster.add_node(**node)
-    thread.join()
+    found = training.result()
     note("the end")
     ray.shutdown()
     cluster.shutdown()
     del first
     here = train(config, Launch(name="here", storage=str(folder / "runs"), workers=0))
     worst = max(
-        abs(found[name] - value) / max(abs(value), 1e-9)
-        for found, expected in zip(results[0].metrics, here.metrics, strict=True)
+        abs(row[name] - value) / max(abs(value), 1e-9)
+        for row, expected in zip(found.metrics, here.metrics, strict=True)
         for name, value in expected.items()
         if not name.startswith("system/")
     )
-    workers = [row["system/num_workers"] for row in results[0].metrics]
+    workers = [row["system/num_workers"] for row in found.metrics]
     return {
         "events": events,
         "workers_at_the_end_of_each_epoch": workers,
@@ -100,12 +98,13 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     }
 
 
-def wait_for_step(run_dir: str, step: int, thread: threading.Thread) -> None:
+def wait_for_step(run_dir: str, step: int, training: Future[object]) -> None:
     """Wait until a checkpoint of at least this step is there."""
     from vibe_ray.training.checkpoints import complete_steps
 
     while max(complete_steps(run_dir), default=0) < step:
-        if not thread.is_alive():
+        if training.done():
+            training.result()
             raise RuntimeError(f"training ended before step {step}")
         time.sleep(0.2)
 

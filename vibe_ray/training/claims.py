@@ -1,11 +1,10 @@
 """A run's name is taken by one run: which, is written in its folder, and compared on `--resume`."""
 
-import json
 from functools import reduce
 from typing import Any
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, differences, from_dict, override, to_dict
+from vibe_ray.config import TrainConfig, differences, from_saved, json_object, override, to_dict
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.training.checkpoints import find_checkpoint
@@ -58,8 +57,8 @@ def check_name(run_dir: str, resume: bool, config: TrainConfig, plan: StepPlan) 
         raise ValueError(
             f"a run stands in {run_dir} already: --resume continues it, --name NAME starts another"
         )
-    before = json.loads(storage.read_bytes(path))
-    changed = differences(from_dict(before["config"]), config)
+    before = json_object(storage.read_bytes(path), path)
+    changed = differences(from_saved(before["config"], path), config)
     changed.pop("data.root", None)  # what lies there is compared below
     if changed:
         named = ", ".join(f"{name} {old!r} -> {new!r}" for name, (old, new) in changed.items())

@@ -13,7 +13,6 @@ This module alone knows the names of what every checkpoint has, and of VIBE's ne
 A motion prior's has networks of its own (`prior.py`).
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from torch import Tensor
 
 import vibe_ray
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, from_json, to_dict
+from vibe_ray.config import TrainConfig, from_json, json_object, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
 
@@ -101,8 +100,8 @@ def load_config(directory: Path) -> TrainConfig:
 
 def load_manifest(directory: Path) -> dict[str, Any]:
     """Read what a checkpoint says of itself: versions, data, frame encoder, step and metrics."""
-    manifest: dict[str, Any] = json.loads((directory / MANIFEST_FILE).read_text())
-    return manifest
+    path = directory / MANIFEST_FILE
+    return json_object(path.read_bytes(), str(path))
 
 
 def load_weights(directory: Path, name: str) -> Weights:

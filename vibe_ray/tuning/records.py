@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, differences, from_dict, to_dict
+from vibe_ray.config import TrainConfig, differences, from_saved, json_object, to_dict
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
@@ -103,7 +103,7 @@ def check_directory(
                 f"{directory} exists already and is no search: --name NAME starts one elsewhere"
             )
         return []
-    before = json.loads(storage.read_bytes(path))
+    before = json_object(storage.read_bytes(path), path)
     changed = _changes(before, subject)
     if changed:
         raise ValueError(
@@ -137,7 +137,7 @@ def _changes(before: dict[str, Any], subject: Subject) -> list[str]:
             old, new = before[part].get(key), now[part].get(key)
             if old != new:
                 changed.append(f"{text} {key} {_short(old)} -> {_short(new)}")
-    settings = differences(from_dict(before["config"]), subject.base)
+    settings = differences(from_saved(before["config"], SEARCH_FILE), subject.base)
     return changed + [f"{name} {old!r} -> {new!r}" for name, (old, new) in settings.items()]
 
 
