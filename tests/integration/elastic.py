@@ -74,7 +74,8 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     note("a node is lost")
     cluster.remove_node(second, allow_graceful=False)
     lost_at = max(complete_steps(launch.run_dir))
-    wait_for_step(launch.run_dir, lost_at + 200, training)
+    epoch_end = steps_per_epoch * (lost_at // steps_per_epoch + 1)  # with the one that is left
+    wait_for_step(launch.run_dir, epoch_end + launch.cadence.steps, training)
     note("a node joins")
     cluster.add_node(**node)
     found = training.result()
