@@ -90,3 +90,9 @@ def test_the_summary_says_what_can_be_told(tmp_path: Path) -> None:
         "Best of 4 candidates by the median of 3 seed(s): frame baseline, 50.12 mm. It beats the "
         "baseline by 3.00 mm. 3 of 3 candidates can be told from the baseline."
     )
+
+
+def test_settings_of_one_name_are_told_apart_in_the_title(tmp_path: Path) -> None:
+    html = page(tmp_path, load_space("motion_prior"))
+    title = "Search over kind, adversarial, losses.motion_prior, motion_prior (paper, Table 2)"
+    assert f"<h1>{title}</h1>" in html

@@ -35,6 +35,7 @@ from vibe_ray.tuning.ranking import (
     verdict_text,
 )
 from vibe_ray.tuning.records import BEST, Subject
+from vibe_ray.tuning.spaces import short_names
 
 MORE_METRICS = {
     "val/mpjpe_mm": TITLES["mpjpe_mm"],
@@ -118,7 +119,7 @@ def summary(ranked: Sequence[Ranked]) -> str:
 
 def _title(subject: Subject) -> str:
     paper = f" (paper, {subject.space.paper})" if subject.space.paper else ""
-    return "Search over " + ", ".join(name.split(".")[-1] for name in subject.space.names) + paper
+    return f"Search over {', '.join(short_names(subject.space.names).values())}{paper}"
 
 
 def _results(ranked: Sequence[Ranked], score: str, published: Sequence[PublishedResult]) -> str:

@@ -161,7 +161,7 @@ def make_space(space: Any, paper: str = "") -> Space:
     """
     if not isinstance(space, Mapping) or not space:
         raise ValueError(f"SPACE is {space!r}, expected a dict of setting names to lists")
-    short = _short_names([name for key in space for name in _names(key)])
+    short = short_names([name for key in space for name in _names(key)])
     entries = tuple(_entry(key, values, short) for key, values in space.items())
     names = [name for entry in entries for name in entry.names]
     twice = sorted({name for name in names if names.count(name) > 1})
@@ -179,7 +179,7 @@ def _names(key: Any) -> tuple[str, ...]:
     return names
 
 
-def _short_names(names: Sequence[str]) -> dict[str, str]:
+def short_names(names: Sequence[str]) -> dict[str, str]:
     """Cut names to their last part, where that tells them from all others."""
     last = [name.rpartition(".")[2] for name in names]
     return {
