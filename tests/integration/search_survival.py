@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.integration.processes import Process, descendants, started
 from tests.integration.survival import NARROW
-from vibe_ray.training.reporting import read_metrics
+from vibe_ray.training.checkpoints import complete_steps
 
 SPACE = """
 SPACE = {
@@ -77,9 +77,10 @@ class Case:
         return driver.returncode
 
     def finished(self, name: str) -> list[Path]:
-        """Folders of the trials that are at their end."""
+        """Folders of the trials that are at their end, the last checkpoint stored."""
         trials = (self.folder / name / "trials").glob("candidate_*")
-        return sorted(path for path in trials if len(read_metrics(str(path))) == self.epochs)
+        last = self.epochs * self.steps_per_epoch
+        return sorted(path for path in trials if last in complete_steps(str(path)))
 
     def answer(self, name: str) -> list[dict[str, Any]]:
         """The ranking, without paths."""
