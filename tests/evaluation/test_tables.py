@@ -15,8 +15,8 @@ from vibe_ray.evaluation.tables import (
 )
 
 
-def printed(table: object) -> str:
-    console = Console(width=220, file=io.StringIO(), record=True)
+def printed(table: object, width: int = 220) -> str:
+    console = Console(width=width, file=io.StringIO(), record=True)
     console.print(table)
     return console.export_text()
 
@@ -38,6 +38,14 @@ def test_the_console_shows_published_numbers_with_their_state() -> None:
     assert "56.5608" in text
     (line,) = [line for line in text.splitlines() if "51.9" in line]
     assert "(withdrawn)" in line
+
+
+def test_nothing_of_the_published_numbers_is_cut_in_80_columns() -> None:
+    text = printed(published_rich_table(comparison()), width=80)
+    assert "…" not in text
+    words = set(text.split())
+    for result in PUBLISHED:
+        assert {*published_source(result).split(), *result.method.split()} <= words
 
 
 def test_markdown_tables_are_rectangular_and_hold_every_source() -> None:

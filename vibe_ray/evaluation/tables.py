@@ -3,6 +3,9 @@
 import dataclasses
 from typing import Any
 
+from rich import box
+from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from vibe_ray.evaluation.comparison import (
@@ -33,16 +36,23 @@ def rich_table(comparison: Comparison) -> Table:
     return table
 
 
-def published_rich_table(comparison: Comparison) -> Table:
-    """The published numbers for the console."""
-    table = Table(title=published_title(comparison))
+def published_rich_table(comparison: Comparison) -> Group:
+    """The published numbers for the console, their sources below: 80 columns hold no more."""
+    title = published_title(comparison)
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=0)
     names = published_metrics(comparison)
-    for title in ("Method", "Training", *(TITLES[name] for name in names), "Source"):
-        table.add_column(title)
-    for result in comparison.published:
+    table.add_column()
+    table.add_column("Method", min_width=len("(mmhuman3d),"))  # no word is cut
+    table.add_column("Training")
+    for name in names:
+        table.add_column(TITLES[name].replace("/", "/ "), justify="right")  # may break there
+    sources = Table.grid(padding=(0, 1))
+    for number, result in enumerate(comparison.published, 1):
         style = "dim" if result.withdrawn else ""
-        table.add_row(*published_cells(result, names), published_source(result), style=style)
-    return table
+        mark = escape(f"[{number}]")
+        table.add_row(mark, *published_cells(result, names), style=style)
+        sources.add_row(mark, escape(published_source(result)), style=style)
+    return Group(table, sources)
 
 
 def markdown(comparison: Comparison) -> str:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from vibe_ray.config import TrainConfig
-from vibe_ray.training.meter import Meter
+from vibe_ray.training.meter import Meter, deal, gather
 from vibe_ray.training.snapshots import Snapshot
 
 SCORE = "val/pa_mpjpe_mm"
@@ -59,6 +59,22 @@ class Learner(Protocol):
 
     def load(self, directory: Path) -> None:
         """Continue from a checkpoint of the same config, with any number of ranks."""
+
+
+def save_progress(learner: Learner) -> dict[str, Any]:
+    """Return how far it has come, as a checkpoint's trainer file holds it; every rank calls it."""
+    return {
+        "step": learner.step,
+        "history": learner.history,
+        "meter": gather(learner.meter),
+    }
+
+
+def load_progress(learner: Learner, trainer: Mapping[str, Any]) -> None:
+    """Set how far it has come from a trainer file, written by any number of ranks."""
+    learner.step = trainer["step"]
+    learner.history = trainer["history"]
+    learner.meter = deal(trainer["meter"], learner.device)
 
 
 def score_name(config: TrainConfig) -> str:

@@ -28,8 +28,8 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.losses.masked import MaskedTerm
 from vibe_ray.losses.prior import joints_term, kl_term, rotation_term
 from vibe_ray.models.motion_prior import MotionPrior, Reconstruction, frame_wise
-from vibe_ray.training.learner import PRIOR_SCORE, check_weights
-from vibe_ray.training.meter import Meter, check_terms, deal, gather, rank_and_world_size
+from vibe_ray.training.learner import PRIOR_SCORE, check_weights, load_progress, save_progress
+from vibe_ray.training.meter import Meter, check_terms, rank_and_world_size
 from vibe_ray.training.optimizers import descend
 from vibe_ray.training.precision import products, set_float32_products
 from vibe_ray.training.snapshots import (
@@ -152,9 +152,7 @@ class PriorState:
         """Copy all that a checkpoint holds; every rank calls it."""
         networks = {_file(name): network.state_dict() for name, network in self.networks.items()}
         trainer = {
-            "step": self.step,
-            "history": self.history,
-            "meter": gather(self.meter),
+            **save_progress(self),
             "optimizers": {name: o.state_dict() for name, o in self.optimizers.items()},
             "schedulers": {name: plain(s.state_dict()) for name, s in self.schedulers.items()},
         }
@@ -168,9 +166,7 @@ class PriorState:
     def load(self, directory: Path) -> None:
         """Continue from a checkpoint of the same config, with any number of ranks."""
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
-        self.step = trainer["step"]
-        self.history = trainer["history"]
-        self.meter = deal(trainer["meter"], self.device)
+        load_progress(self, trainer)
         for name, network in self.networks.items():
             network.load_state_dict(load_weights(directory, _file(name)))
             self.optimizers[name].load_state_dict(trainer["optimizers"][name])

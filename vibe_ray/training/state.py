@@ -17,8 +17,8 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
-from vibe_ray.training.learner import SCORE, check_weights
-from vibe_ray.training.meter import Meter, check_terms, deal, gather
+from vibe_ray.training.learner import SCORE, check_weights, load_progress, save_progress
+from vibe_ray.training.meter import Meter, check_terms
 from vibe_ray.training.optimizers import (
     descend,
     discriminator_adam,
@@ -212,9 +212,7 @@ class TrainState:
         if self.config.is_adversarial:
             networks[DISCRIMINATOR_FILE] = self.discriminator.state_dict()
         trainer = {
-            "step": self.step,
-            "history": self.history,
-            "meter": gather(self.meter),
+            **save_progress(self),
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
@@ -236,9 +234,7 @@ class TrainState:
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
         if self.average is not None:
             self.generator.load_state_dict(trainer["generator"])
-        self.step = trainer["step"]
-        self.history = trainer["history"]
-        self.meter = deal(trainer["meter"], self.device)
+        load_progress(self, trainer)
         self.generator_optimizer.load_state_dict(trainer["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
         for scheduler, values in zip(self.schedulers, trainer["schedulers"], strict=True):
