@@ -2,8 +2,9 @@
 
     python -m tests.integration.elastic --folder elastic
 
-Three nodes are simulated on this machine. A run with 1 to 2 workers loses a node and goes on with
-one worker; when another node joins, it grows again. Windows are a function of the global step
+A head without room for workers and two nodes with room for one each are simulated on this machine.
+A run with 1 to 2 workers loses a node and goes on with one worker; when another node joins, it
+grows again. Windows are a function of the global step
 alone and losses are divided by global counts, so without dropout its metrics must agree with
 those of a run in one process, up to the order of sums.
 """
@@ -53,7 +54,8 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     data = noise.write_all(str(folder / "data"))
     config = tiny(data__root=data, epochs=epochs, steps_per_epoch=steps_per_epoch, **NO_DROPOUT)
     node = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": True})
+    head = {**node, "num_cpus": 0, "include_dashboard": True}
+    cluster = Cluster(initialize_head=True, head_node_args=head)
     first, second = cluster.add_node(**node), cluster.add_node(**node)
     ray.init(address=cluster.address, log_to_driver=True, logging_level="ERROR")
     launch = Launch(
