@@ -14,7 +14,8 @@ from tests.data.noise import F
 from tests.training.tiny import tiny, tiny_prior, tiny_prior_state, tiny_state
 from vibe_ray import evaluate
 from vibe_ray.body.model import BodyConfig, load_body
-from vibe_ray.data.shards import ShardWriter, read_pose_sequences
+from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.data.shards import ShardWriter
 from vibe_ray.evaluation.evaluator import evaluate as evaluate_sequences
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.training.launch import Launch, train

@@ -11,7 +11,8 @@ from tests.models.test_official import DISCRIMINATOR, GENERATOR, released_vibe, 
 from tests.training.tiny import tiny_prior, tiny_prior_state
 from vibe_ray import evaluate, prepare
 from vibe_ray.config import TrainConfig
-from vibe_ray.data.shards import ShardWriter, read_manifest, read_motion_sequences
+from vibe_ray.data.sequences import read_motion_sequences
+from vibe_ray.data.shards import ShardWriter, read_manifest
 from vibe_ray.training.snapshots import load_generator
 
 EXPORTED_PRIOR = ("prior.safetensors", "out/prior.safetensors")

@@ -105,7 +105,8 @@ def _data_path(args: argparse.Namespace, predictor: "Predictor") -> str:
 def _measure(checkpoint: str, predictor: "Predictor", data: str, protocol: str) -> Measured:
     from rich.progress import track
 
-    from vibe_ray.data.shards import read_manifest, read_pose_sequences
+    from vibe_ray.data.sequences import read_pose_sequences
+    from vibe_ray.data.shards import read_manifest
     from vibe_ray.evaluation.evaluator import Evaluator
     from vibe_ray.evaluation.protocols import PROTOCOLS
 
@@ -200,7 +201,7 @@ def _pictures(run: Measured, baseline: Measured | None, data: str) -> list["Pict
     """Picture the sequences of median and of worst error."""
     import torch
 
-    from vibe_ray.data.shards import read_pose_sequences
+    from vibe_ray.data.sequences import read_pose_sequences
     from vibe_ray.evaluation.figures import BASELINE_COLOR, VIBE_COLOR
     from vibe_ray.evaluation.gallery import Prediction, sequence_pictures
 

@@ -10,12 +10,8 @@ from tests.data import noise
 from vibe_ray.data import reading
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.reading import ClipCache, num_row_bytes, read_shares
-from vibe_ray.data.shards import (
-    ShardWriter,
-    read_manifest,
-    read_motion_sequences,
-    read_pose_sequences,
-)
+from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
+from vibe_ray.data.shards import ShardWriter, read_manifest
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,8 @@ import pytest
 from tests.data import noise
 from vibe_ray.data import shards
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, MotionSequence, PoseSequence
-from vibe_ray.data.shards import (
-    ShardWriter,
-    read_clip,
-    read_manifest,
-    read_motion_sequences,
-    read_pose_sequences,
-)
+from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
+from vibe_ray.data.shards import ShardWriter, read_clip, read_manifest
 
 Sequence = PoseSequence | MotionSequence
 

@@ -15,7 +15,8 @@ from tests.data.converters.test_amass import make_npz
 from tests.integration.object_server import ObjectServer
 from tests.integration.survival import NARROW, hashes, measured
 from vibe_ray import evaluate, prepare, storage, train
-from vibe_ray.data.shards import read_manifest, read_motion_sequences
+from vibe_ray.data.sequences import read_motion_sequences
+from vibe_ray.data.shards import read_manifest
 from vibe_ray.inference import Predictor
 from vibe_ray.serving.deployment import VibeReplica
 from vibe_ray.training.checkpoints import complete_steps, find_checkpoint

@@ -9,7 +9,7 @@ import torch
 from tests.training.ranks import Outcome
 from tests.training.tiny import largest_difference, random_batch, tiny, tiny_state, weights_of
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.data.shards import read_pose_sequences
+from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.evaluation.evaluator import evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.storage import join

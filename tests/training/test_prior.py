@@ -25,7 +25,8 @@ from tests.training.tiny import (
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
 from vibe_ray.data.batches import MotionBatch, StepBatch
-from vibe_ray.data.shards import ShardWriter, read_motion_sequences
+from vibe_ray.data.sequences import read_motion_sequences
+from vibe_ray.data.shards import ShardWriter
 from vibe_ray.training import loop
 from vibe_ray.training.checkpoints import find_checkpoint
 from vibe_ray.training.launch import Launch, RunResult, train

@@ -1,14 +1,13 @@
-"""Writing sequences as shards, and reading them back whole. Training reads clips: `windows.py`.
+"""Writing sequences as shards, and reading a shard's clips and what a manifest says of them.
 
-Memory holds one file's rows while writing and one sequence while reading, whatever the size of the
-data set.
+Memory holds one file's rows while writing, whatever the size of the data set.
 """
 
 import functools
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -19,7 +18,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from vibe_ray import storage
-from vibe_ray.data.rows import binary, decode_clip, encode_clip, value
+from vibe_ray.data.rows import encode_clip
 from vibe_ray.data.schema import (
     MANIFEST_FILE,
     MAX_CLIP_FRAMES,
@@ -27,7 +26,6 @@ from vibe_ray.data.schema import (
     POSE_SCHEMA,
     PROGRESS_FILE,
     SCHEMA_VERSION,
-    Array,
     Kind,
     Manifest,
     MotionSequence,
@@ -205,63 +203,25 @@ def read_clip(path: str, name: str, row: int) -> pa.Table:
         return file.read_row_group(row, use_threads=False)
 
 
+def read_columns(path: str, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Read these columns of all clips in a file; one that its kind lacks is left out."""
+    filesystem, inner = storage.resolve(storage.join(path, name))
+    footer = _read_footer(path, name)
+    with (
+        filesystem.open_input_file(inner) as source,
+        pq.ParquetFile(source, metadata=footer, pre_buffer=True) as file,
+    ):
+        table = file.read(list(columns), use_threads=False)
+    rows: list[dict[str, Any]] = table.to_pylist()
+    return rows
+
+
 @functools.lru_cache(maxsize=NUM_FOOTERS)
 def _read_footer(path: str, name: str) -> pq.FileMetaData:
     """Read where a file's rows lie. A name holds the content's hash, so this never grows stale."""
     filesystem, inner = storage.resolve(storage.join(path, name))
     with filesystem.open_input_file(inner) as source:
         return pq.read_metadata(source)
-
-
-def read_pose_sequences(path: str) -> Iterator[PoseSequence]:
-    """Yield the sequences of a pose data set, clips joined again, one at a time."""
-    for rows in _runs(path, read_manifest(path, "pose")):
-        arrays = _joined(rows)
-        for name in ("has_kp_3d", "has_smpl", "valid"):
-            arrays[name] = arrays[name].astype(bool)
-        names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
-        known: dict[str, Any] = {name: value(rows[0], name) for name in names}
-        yield PoseSequence(**(known | arrays))
-
-
-def read_motion_sequences(path: str) -> Iterator[MotionSequence]:
-    """Yield the sequences of a motion data set, clips joined again, one at a time."""
-    for rows in _runs(path, read_manifest(path, "motion")):
-        yield MotionSequence(
-            dataset=value(rows[0], "dataset"),
-            name=value(rows[0], "sequence"),
-            fps=value(rows[0], "fps"),
-            betas=binary(rows[0], "betas", "<f4"),
-            **_joined(rows),
-        )
-
-
-def _joined(rows: list[pa.Table]) -> dict[str, Array]:
-    """Join the arrays of a sequence's clips."""
-    clips = [decode_clip(row) for row in rows]
-    return {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
-
-
-def _runs(path: str, manifest: Manifest) -> Iterator[list[pa.Table]]:
-    """Yield the rows of each sequence; a sequence's clips stand one after the other."""
-    rows: list[pa.Table] = []
-    for file in manifest.files:
-        for index in range(len(file.clip_frames)):
-            row = read_clip(path, file.name, index)
-            if rows and not _continues(rows[-1], row):
-                yield rows
-                rows = []
-            rows.append(row)
-    if rows:
-        yield rows
-
-
-def _continues(before: pa.Table, row: pa.Table) -> bool:
-    """Whether a row is the next clip of the sequence of the one before it."""
-    names = [name for name in ("dataset", "sequence", "person") if name in row.column_names]
-    end = value(before, "start_frame") + value(before, "num_frames")
-    same = all(value(row, name) == value(before, name) for name in names)
-    return same and value(row, "start_frame") == end
 
 
 def _num_bytes(sequence: PoseSequence | MotionSequence) -> int:

@@ -21,7 +21,8 @@ from vibe_ray.data.schema import (
     MotionSequence,
     PoseSequence,
 )
-from vibe_ray.data.shards import read_manifest, read_motion_sequences, read_pose_sequences
+from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
+from vibe_ray.data.shards import read_manifest
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 MAX_ANGLE = 2 * np.pi

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vibe_ray.body.params import pose_to_rotmat
-from vibe_ray.data.shards import read_motion_sequences, read_pose_sequences
+from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.models.motion_prior import Reconstruction
@@ -25,18 +25,13 @@ MM_PER_METER = 1000.0
 def validate_generator(state: TrainState) -> dict[str, float]:
     """Evaluate the generator on the validation split, each rank on its share of the sequences."""
     config = state.config
-    rank, world_size = rank_and_world_size()
     evaluator = Evaluator(
         state.body, PROTOCOLS[config.validation.protocol], config.data.window_length, state.device
     )
-    limit = config.validation.max_sequences
-    sequences = read_pose_sequences(join(config.data.root, config.data.validation))
+    path = join(config.data.root, config.data.validation)
     predict = state.best_generator.folded()
-    for index, sequence in enumerate(sequences):
-        if limit and index >= limit:
-            break
-        if index % world_size == rank:
-            evaluator.add(predict, sequence)
+    for sequence in read_pose_sequences(path, _share(config.validation.max_sequences)):
+        evaluator.add(predict, sequence)
     if dist.is_initialized():
         evaluator.all_reduce()
     return evaluator.result().metrics
@@ -83,9 +78,14 @@ def validate_prior(state: PriorState) -> dict[str, float]:
 
 def _held_out_windows(path: str, length: int) -> Iterator[Tensor]:
     """Yield this rank's sequences, each as windows (B, T, J, 3, 3)."""
-    rank, world_size = rank_and_world_size()
-    for index, sequence in enumerate(read_motion_sequences(path)):
+    for sequence in read_motion_sequences(path, _share()):
         num_windows = len(sequence.pose) // length
-        if num_windows and index % world_size == rank:
+        if num_windows:
             pose = torch.from_numpy(sequence.pose[: num_windows * length].copy())
             yield pose_to_rotmat(pose.view(num_windows, length, -1))[..., 1:, :, :]
+
+
+def _share(limit: int = 0) -> slice:
+    """This rank's of the first `limit` sequences, or of all: the others' it does not read."""
+    rank, world_size = rank_and_world_size()
+    return slice(rank, limit or None, world_size)

@@ -1,0 +1,51 @@
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from tests.data import noise
+from vibe_ray.data import sequences
+from vibe_ray.data.schema import MANIFEST_FILE, MAX_CLIP_FRAMES
+from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.data.shards import ShardWriter
+
+NUM_FRAMES = (30, MAX_CLIP_FRAMES + 3, 4, 2 * MAX_CLIP_FRAMES, 9)
+NUM_CLIPS = (1, 2, 1, 2, 1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        for number, num_frames in enumerate(NUM_FRAMES):
+            writer.write(noise.pose_sequence(f"s{number}", num_frames, number))
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "which", [slice(None), slice(0, None, 2), slice(1, None, 2), slice(2, 4), slice(3, 2, 4)]
+)
+def test_of_the_others_no_clip_is_read(
+    folder: str, which: slice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+
+    def note(path: str, name: str, row: int) -> pa.Table:
+        read.append(row)
+        return read_clip(path, name, row)
+
+    read_clip = sequences.read_clip
+    monkeypatch.setattr(sequences, "read_clip", note)
+    found = list(read_pose_sequences(folder, which))
+    assert [sequence.sequence for sequence in found] == [f"s{n}" for n in range(5)][which]
+    assert [sequence.num_frames for sequence in found] == list(NUM_FRAMES[which])
+    assert len(read) == sum(NUM_CLIPS[which])
+
+
+def test_a_file_with_other_clips_than_its_manifest_says_is_refused(folder: str) -> None:
+    path = Path(folder) / MANIFEST_FILE
+    manifest = json.loads(path.read_text())
+    manifest["files"][0]["clip_frames"].append(5)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match="has 7 clips, the manifest says 8: prepare the data set"):
+        list(read_pose_sequences(folder))

@@ -1,0 +1,87 @@
+"""Reading a data set's sequences whole, their clips joined. Training reads clips: `windows.py`.
+
+Memory holds one sequence, whatever the size of the data set.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from vibe_ray.data.rows import binary, decode_clip, value
+from vibe_ray.data.schema import Array, Manifest, MotionSequence, PoseSequence
+from vibe_ray.data.shards import read_clip, read_columns, read_manifest
+from vibe_ray.storage import join
+
+ALL = slice(None)
+WHOSE = ("dataset", "sequence", "person")
+"""Columns that name a sequence; motion has no persons."""
+
+
+def read_pose_sequences(path: str, which: slice = ALL) -> Iterator[PoseSequence]:
+    """Yield the sequences of a pose data set, clips joined again, one at a time.
+
+    Args:
+        path: Folder of the data set.
+        which: Of its sequences; of the others no more is read than their names.
+    """
+    for rows in _runs(path, read_manifest(path, "pose"), which):
+        arrays = _joined(rows)
+        for name in ("has_kp_3d", "has_smpl", "valid"):
+            arrays[name] = arrays[name].astype(bool)
+        names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
+        known: dict[str, Any] = {name: value(rows[0], name) for name in names}
+        yield PoseSequence(**(known | arrays))
+
+
+def read_motion_sequences(path: str, which: slice = ALL) -> Iterator[MotionSequence]:
+    """Yield the sequences of a motion data set, as `read_pose_sequences` does."""
+    for rows in _runs(path, read_manifest(path, "motion"), which):
+        yield MotionSequence(
+            dataset=value(rows[0], "dataset"),
+            name=value(rows[0], "sequence"),
+            fps=value(rows[0], "fps"),
+            betas=binary(rows[0], "betas", "<f4"),
+            **_joined(rows),
+        )
+
+
+def _joined(rows: list[pa.Table]) -> dict[str, Array]:
+    """Join the arrays of a sequence's clips."""
+    clips = [decode_clip(row) for row in rows]
+    return {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
+
+
+def _runs(path: str, manifest: Manifest, which: slice) -> Iterator[list[pa.Table]]:
+    """Yield the rows of each of those sequences."""
+    for clips in islice(_sequences(path, manifest), which.start, which.stop, which.step):
+        yield [read_clip(path, name, row) for name, row in clips]
+
+
+def _sequences(path: str, manifest: Manifest) -> Iterator[list[tuple[str, int]]]:
+    """Yield each sequence's clips, by file and row; they stand one after the other."""
+    clips: list[tuple[str, int]] = []
+    before: dict[str, Any] = {}
+    for file in manifest.files:
+        found = read_columns(path, file.name, (*WHOSE, "start_frame", "num_frames"))
+        if len(found) != len(file.clip_frames):
+            raise ValueError(
+                f"{join(path, file.name)} has {len(found)} clips, the manifest says "
+                f"{len(file.clip_frames)}: prepare the data set anew"
+            )
+        for row, clip in enumerate(found):
+            if clips and not _continues(before, clip):
+                yield clips
+                clips = []
+            clips.append((file.name, row))
+            before = clip
+    if clips:
+        yield clips
+
+
+def _continues(before: dict[str, Any], row: dict[str, Any]) -> bool:
+    """Whether a clip is the next one of the sequence of the one before it."""
+    same = all(row.get(name) == before.get(name) for name in WHOSE)
+    return same and row["start_frame"] == before["start_frame"] + before["num_frames"]
