@@ -37,9 +37,10 @@ from tests.benchmarks.bodies import inference, joints
 from tests.benchmarks.loading import loader
 from tests.benchmarks.measuring import Options, Report
 from tests.benchmarks.memory import memory
+from tests.benchmarks.ray_overhead import ray_overhead
+from tests.benchmarks.scaling import scaling
 from tests.benchmarks.steps import step_parts, train_step
 from tests.benchmarks.tables import print_report, to_markdown
-from tests.benchmarks.workers import ray_overhead, scaling
 
 Benchmark = Callable[[Path, Options], Report]
 

@@ -24,9 +24,9 @@ from tests.benchmarks.measuring import (
     worst,
 )
 from tests.benchmarks.peaks import MatmulPeak, count_flops
+from tests.benchmarks.plain_rotations import rotmat_to_axis_angle as plain_axis_angle
 from tests.benchmarks.plain_step import Body as PlainBody
 from tests.benchmarks.plain_step import PlainTrainer, project, supervised
-from tests.benchmarks.plain_step import rotmat_to_axis_angle as plain_axis_angle
 from tests.benchmarks.setting import NO_DROPOUT, config_with, new_state, step_batch
 from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig, override

@@ -36,7 +36,7 @@ def test_the_answer_is_written(
     labels = [row["label"] for row in ranking["candidates"]]
     assert labels == ["frame baseline", "G", "G + MPoser", "G + D"]
     assert ranking["data_hashes"] == {"open_3d/val": "abc123"}
-    assert ranking["seed_noise"]["freedom"] == 6
+    assert ranking["candidates"][0]["against_baseline"]["noise"]["freedom"] == 6
     assert storage.read_bytes(storage.join(directory, "report.html")).startswith(b"<!")
     assert find_checkpoint(directory) == storage.join(directory, "best")
     manifest = storage.read_bytes(storage.join(directory, "best/manifest.json"))

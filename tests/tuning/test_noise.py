@@ -29,10 +29,12 @@ def test_noise_is_found_under_candidates_and_seeds_shares() -> None:
     rng = np.random.default_rng(1)
     noise = rng.normal(0, 0.7, (40, 30))
     table = 10 * rng.normal(size=(40, 1)) + 10 * rng.normal(size=(1, 30)) + noise
-    found = seed_noise(by_seed(table))
+    found, better_half = seed_noise(by_seed(table), math.inf), seed_noise(by_seed(table))
     assert found is not None
-    assert found.freedom == 39 * 29
+    assert better_half is not None
+    assert (found.freedom, better_half.freedom) == (39 * 29, 20 * 29)
     assert abs(found.deviation - 0.7) < 0.03
+    assert abs(better_half.deviation - 0.7) < 0.04
 
 
 @pytest.mark.parametrize(("candidates", "seeds"), [(2, 3), (5, 3), (16, 3), (5, 2), (3, 8)])
@@ -54,6 +56,17 @@ def test_a_large_difference_is_found_with_three_seeds() -> None:
     table[2] += 5
     verdicts = [paired.verdict for paired in compare(by_seed(table))]
     assert verdicts == ["baseline", "better", "worse", "within seed noise", "within seed noise"]
+
+
+def test_candidates_that_have_learned_nothing_hide_no_difference_between_the_others() -> None:
+    rng = np.random.default_rng(4)
+    table = rng.normal(50, 0.2, (6, 3))
+    table[1] += 3
+    table[4:] = rng.normal(100, 10, (2, 3))
+    verdicts = [paired.verdict for paired in compare(by_seed(table))]
+    assert verdicts[:4] == ["baseline", "worse", "within seed noise", "within seed noise"]
+    noise = [paired.noise for paired in compare(by_seed(table))[1:]]
+    assert [found and found.freedom for found in noise] == [6, 6, 6, 8, 10]
 
 
 def test_seeds_that_disagree_on_the_sign_claim_nothing() -> None:

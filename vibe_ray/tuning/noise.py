@@ -2,8 +2,11 @@
 
 The model is the textbook's for treatments (candidates) tried on blocks (seeds): a score is its
 candidate's mean plus its seed's share plus noise. The noise is what is left when both are taken
-out, and is estimated from all candidates together, since three seeds of one say little. A
-difference counts only if
+out. Three seeds of one candidate say little about it, so it is estimated from several together;
+not from all, since bad candidates scatter more: one that has not begun to learn would hide what the
+good ones differ by. Each comparison has the noise of the better half of the candidates and of all
+that are as good as the worse of the two compared. (A mean says nothing about the scatter around it
+where all scatter alike, so this choice favors no verdict.) A difference counts only if
 
 1. every seed that both have agrees on its sign, and
 2. the mean difference exceeds what noise alone exceeds in 5 % of searches, whichever of the
@@ -30,28 +33,14 @@ LEVEL = 0.05
 
 RULE = (
     "A difference counts only if all seeds agree on its sign and its mean is larger than seed "
-    "noise makes any of this search's differences in 95 of 100 searches (paired by seed, noise "
-    "estimated from all candidates, Bonferroni's correction); anything else is within seed noise."
+    "noise makes any of this search's differences in 95 of 100 searches (paired by seed; noise "
+    "estimated from the better half of the candidates and all that are as good as the worse of the "
+    "two; Bonferroni's correction); anything else is within seed noise."
 )
 
 Verdict = Literal["baseline", "better", "worse", "within seed noise", "one seed", "not measured"]
 Scores = Mapping[int, float]
 """Seed -> score, lower is better."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Paired:
-    """A candidate against the baseline, seed by seed."""
-
-    verdict: Verdict
-    difference: float | None = None
-    """Mean over the seeds that both have, of candidate minus baseline."""
-    threshold: float | None = None
-    """What the mean difference has to exceed."""
-    median_difference: float | None = None
-    seeds_agree: bool = False
-    """Whether all differences have the same sign."""
-    num_seeds: int = 0
 
 
 @dataclass(frozen=True)
@@ -62,18 +51,42 @@ class Noise:
     """Degrees of freedom of the estimate."""
 
 
-def seed_noise(scores: Sequence[Scores]) -> Noise | None:
-    """Estimate the noise from the candidates that have every seed of the first, the baseline.
+@dataclass(frozen=True, kw_only=True)
+class Paired:
+    """A candidate against the baseline, seed by seed."""
+
+    verdict: Verdict
+    difference: float | None = None
+    """Mean over the seeds that both have, of candidate minus baseline."""
+    noise: Noise | None = None
+    """By which it was judged."""
+    threshold: float | None = None
+    """What the mean difference has to exceed."""
+    median_difference: float | None = None
+    seeds_agree: bool = False
+    """Whether all differences have the same sign."""
+    num_seeds: int = 0
+
+
+def seed_noise(scores: Sequence[Scores], worst: float = -math.inf) -> Noise | None:
+    """Estimate the noise of the better half of candidates and all whose mean is at most `worst`.
+
+    Counted are those that have every seed of the first, the baseline.
 
     Returns:
         None where there are too few: two candidates with the same two seeds are needed.
     """
     seeds = sorted(scores[0])
+    if not seeds:
+        return None
     complete = [item for item in scores if set(item) >= set(seeds)]
-    freedom = (len(complete) - 1) * (len(seeds) - 1)
+    means = [_mean(item, seeds) for item in complete]
+    bound = max(worst, statistics.median_high(means))
+    good = [item for item, mean in zip(complete, means, strict=True) if mean <= bound]
+    freedom = (len(good) - 1) * (len(seeds) - 1)
     if freedom < 1:
         return None
-    table = np.array([[item[seed] for seed in seeds] for item in complete])  # (C, S)
+    table = np.array([[item[seed] for seed in seeds] for item in good])  # (C, S)
     left = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     return Noise(math.sqrt(float((left**2).sum()) / freedom), freedom)
 
@@ -83,17 +96,18 @@ def compare(scores: Sequence[Scores]) -> list[Paired]:
 
     Those without a score count as comparisons, too: others were chosen over them.
     """
-    noise = seed_noise(scores)
     first = Paired(verdict="baseline", num_seeds=len(scores[0]))
-    tried = len(scores) - 1
-    return [first, *(_compare(scores[0], item, noise, tried) for item in scores[1:])]
+    return [first, *(_compare(scores, item) for item in scores[1:])]
 
 
-def _compare(base: Scores, other: Scores, noise: Noise | None, comparisons: int) -> Paired:
-    differences = [other[seed] - base[seed] for seed in sorted(set(base) & set(other))]
-    num = len(differences)
+def _compare(scores: Sequence[Scores], other: Scores) -> Paired:
+    base, comparisons = scores[0], len(scores) - 1
+    seeds = sorted(set(base) & set(other))
+    num = len(seeds)
     if not num:
         return Paired(verdict="not measured")
+    noise = seed_noise(scores, max(_mean(base, sorted(base)), _mean(other, seeds)))
+    differences = [other[seed] - base[seed] for seed in seeds]
     mean = statistics.fmean(differences)
     known = Paired(
         verdict="one seed",
@@ -109,4 +123,8 @@ def _compare(base: Scores, other: Scores, noise: Noise | None, comparisons: int)
     verdict: Verdict = "within seed noise"
     if known.seeds_agree and abs(mean) > threshold:
         verdict = "better" if mean < 0 else "worse"
-    return dataclasses.replace(known, verdict=verdict, threshold=threshold)
+    return dataclasses.replace(known, verdict=verdict, threshold=threshold, noise=noise)
+
+
+def _mean(item: Scores, seeds: Sequence[int]) -> float:
+    return statistics.fmean(item[seed] for seed in seeds)

@@ -29,7 +29,6 @@ from vibe_ray.tuning.ranking import (
     Ranked,
     failures,
     median_metrics,
-    noise_of,
     number,
     score_title,
     verdict_text,
@@ -181,11 +180,12 @@ def _paper_cell(result: PublishedResult | None) -> str:
 
 def _notes(ranked: Sequence[Ranked]) -> list[str]:
     notes = []
-    noise = noise_of(ranked)
-    if noise is not None:
+    noises = [row.paired.noise for row in ranked if row.paired.noise is not None]
+    if noises:
+        least = min(noises, key=lambda noise: noise.freedom)
         notes.append(
-            f"Seed noise in this search: {noise.deviation:.2f} mm (standard deviation of a score, "
-            f"candidate and seed taken out; {noise.freedom} degrees of freedom)."
+            f"Seed noise of the better half: {least.deviation:.2f} mm (standard deviation of a "
+            f"score, candidate and seed taken out; {least.freedom} degrees of freedom)."
         )
     if any(outcome.state == "stopped" for row in ranked for outcome in row.outcomes):
         notes.append(

@@ -16,7 +16,7 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.comparison import NOT_MEASURED
 from vibe_ray.training.learner import PRIOR_SCORE, SCORE, score_name
 from vibe_ray.tuning.candidates import Candidate, Trial
-from vibe_ray.tuning.noise import RULE, Noise, Paired, Verdict, compare, seed_noise
+from vibe_ray.tuning.noise import RULE, Paired, Verdict, compare
 
 TITLES = {SCORE: "PA-MPJPE, validation (mm)", PRIOR_SCORE: "Reconstruction, validation (mm)"}
 State = Literal["finished", "stopped", "failed", "unfinished"]
@@ -121,13 +121,6 @@ def _order(row: Ranked) -> tuple[bool, float, int, int]:
     return True, 0.0, -max((o.num_epochs for o in row.outcomes), default=0), row.candidate.number
 
 
-def noise_of(ranked: Sequence[Ranked]) -> Noise | None:
-    """The noise by which candidates were judged."""
-    first = [row for row in ranked if row.paired.verdict == "baseline"]
-    rows = first + [row for row in ranked if row not in first]
-    return seed_noise([_scores(row.outcomes) for row in rows])
-
-
 def _scores(outcomes: Sequence[Outcome]) -> dict[int, float]:
     return {
         item.trial.seed: item.score
@@ -145,11 +138,9 @@ def median_metrics(row: Ranked) -> dict[str, float]:
 def to_dict(ranked: Sequence[Ranked], score_name: str) -> dict[str, Any]:
     """Return the ranking as plain JSON values; `best` is null when no trial finished."""
     best = ranked[0].best if ranked else None
-    noise = noise_of(ranked)
     return {
         "score": score_name,
         "rule": RULE,
-        "seed_noise": noise and asdict(noise),
         "best": best and {**asdict(best.trial.candidate), **_plain(best)},
         "candidates": [
             {

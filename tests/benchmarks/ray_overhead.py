@@ -1,126 +1,33 @@
-"""What a second worker brings, and what Ray costs.
+"""What Ray costs: a run's loop over the same steps, with Ray and without.
 
-Scaling, three ways: (A) one worker alone, (B) two that know nothing of each other, at the same
-time, (C) two that train one model. B against C is the price of communication; A against B is what
-they take from each other by sharing the machine, which is not ours to mend.
-
-Ray: the same loop over the same steps, in a bare process that reads its own data and as the one
-worker of a `TorchTrainer`, fed by Ray Data.
+Once in a bare process that reads its own data, once as the one worker of a `TorchTrainer`, fed by
+Ray Data.
 """
 
 import json
-import multiprocessing
 import os
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
 
 from tests.benchmarks.measuring import Goal, Options, Report, Row, over
 from tests.benchmarks.processes import cpu_seconds, descendants
-from tests.benchmarks.setting import config_with, new_state, step_batch, write_shards
+from tests.benchmarks.setting import config_with, write_shards
 from vibe_ray.config import TrainConfig, from_dict, to_dict
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.mixing import make_plan
 from vibe_ray.data.streams import local_step_batches
-from vibe_ray.training.meter import accumulate
+from vibe_ray.training.learner import Learner
+from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState
-from vibe_ray.training.step import adversarial_step
-
-Seconds = tuple[float, float]
-"""Wall clock and CPU time."""
-NUM_RANKS = 2
-TURN_STEPS = 2
-
-
-def scaling(folder: Path, options: Options) -> Report:
-    """From one worker to two, one thread each, 32 windows each."""
-    report = Report(title="From 1 to 2 workers, one thread and 32 windows each, gloo")
-    apart = [_Rank(folder, rank, together=False) for rank in range(NUM_RANKS)]
-    joined = [_Rank(folder, rank, together=True) for rank in range(NUM_RANKS)]
-    groups = {"A": apart[:1], "B": apart, "C": joined}
-    for ranks in (apart, joined):
-        _run(ranks, TURN_STEPS)
-    turns: dict[str, list[Seconds]] = {name: [] for name in groups}
-    for _ in range(options.repetitions):
-        for name, ranks in groups.items():
-            turns[name].append(_run(ranks, TURN_STEPS))
-    for rank in (*apart, *joined):
-        rank.end()
-    titles = {"A": "one alone", "B": "two without each other", "C": "two with one model"}
-    for name, title in titles.items():
-        for kind, unit in enumerate(("ms", "CPU ms")):
-            values = [1e3 * turn[kind] for turn in turns[name]]
-            report.rows.append(Row(name=f"{name}: {title}, a step", unit=unit, values=values))
-    goal = Goal(least=80, shown="88")
-    for kind, clock in enumerate(("wall clock", "CPU time")):
-        a, b, c = ([turn[kind] for turn in turns[name]] for name in groups)
-        efficiency = [100 * x for x in over(b, c)]
-        report.rows.append(
-            Row(name=f"efficiency B/C, {clock}", unit="%", values=efficiency, goal=goal)
-        )
-        shared = [100 * x for x in over(a, b)]
-        report.rows.append(Row(name=f"shared machine A/B, {clock}", unit="%", values=shared))
-    return report
-
-
-class _Rank:
-    """A process that trains when told to."""
-
-    def __init__(self, folder: Path, rank: int, *, together: bool) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._ours, theirs = context.Pipe()
-        self._process = context.Process(
-            target=_serve_steps, args=(folder, rank, together, theirs), daemon=True
-        )
-        self._process.start()
-
-    def begin(self, num_steps: int) -> None:
-        self._ours.send(num_steps)
-
-    def result(self) -> Seconds:
-        return self._ours.recv()
-
-    def end(self) -> None:
-        self.begin(0)
-        self._process.join()
-
-
-def _run(ranks: Sequence[_Rank], num_steps: int) -> Seconds:
-    """Train at the same time; the slowest rank's wall clock and the ranks' mean CPU time."""
-    for rank in ranks:
-        rank.begin(num_steps)
-    walls, cpus = zip(*(rank.result() for rank in ranks), strict=True)
-    return max(walls), statistics.mean(cpus)
-
-
-def _serve_steps(folder: Path, rank: int, together: bool, connection: Connection) -> None:
-    torch.set_num_threads(1)
-    if together:
-        store = f"file://{folder / 'rendezvous'}"
-        dist.init_process_group("gloo", init_method=store, rank=rank, world_size=NUM_RANKS)
-    config = config_with(folder)
-    state, batch = new_state(config, rank=rank), step_batch(config, seed=rank)
-    if together:
-        state.parallelize(DistributedDataParallel)
-    while num_steps := connection.recv():
-        start = time.perf_counter(), time.process_time()
-        for _ in range(num_steps):
-            adversarial_step(state, batch)
-        end = time.perf_counter(), time.process_time()
-        connection.send(tuple((b - a) / num_steps for a, b in zip(start, end, strict=True)))
-    if together:
-        dist.destroy_process_group()
-
 
 LOOP_STEPS, LOOP_WARM_UP = 30, 10
 LOOP_ROUNDS = 3
@@ -130,7 +37,7 @@ LOOP_SIZES = {
     "generator.temporal_encoder.hidden_dim": 256,
     "discriminator.hidden_dim": 256,
     "epochs": 1,
-    "steps_per_epoch": LOOP_STEPS,
+    "steps_per_epoch": LOOP_STEPS + 1,
 }
 """Networks of the open world's size: a step of some tenths of a second."""
 
@@ -223,7 +130,7 @@ def _start_ray() -> None:
 def _run_bare(config: TrainConfig, out: Path) -> dict[str, float]:
     began = time.time()
     job = json.dumps({"config": to_dict(config), "out": str(out)})
-    subprocess.run([sys.executable, "-m", "tests.benchmarks.workers", job], check=True)
+    subprocess.run([sys.executable, "-m", "tests.benchmarks.ray_overhead", job], check=True)
     return _with_start(out, began)
 
 
@@ -289,28 +196,59 @@ def bare_loop(job: LoopJob) -> None:
 
 
 def _loop(state: TrainState, batches: Iterator[StepBatch], job: LoopJob) -> None:
-    """Train as `training.loop.run_epochs` does, and write down what each step took."""
+    """Train as a run does, and write down what each step took."""
     torch.set_num_threads(1)
-    first, others = 0.0, 0.0
-    steps: list[tuple[float, float, float]] = []
-    for step in range(state.config.num_steps):
-        if step == LOOP_WARM_UP:
-            others = _others(job)
-        start, cpu = time.perf_counter(), time.process_time()
-        batch = next(batches)
-        waited = time.perf_counter() - start
-        accumulate(state.meter, adversarial_step(state, batch.to(state.device)), step)
-        steps.append((time.perf_counter() - start, time.process_time() - cpu, waited))
-        first = first or time.time()
-    walls, cpus, waits = zip(*steps[LOOP_WARM_UP:], strict=True)
+    watch = Stopwatch(batches, job)
+    with suppress(Enough):
+        run_epochs(state, watch, watch)
+    walls, cpus, waits = zip(*watch.steps[LOOP_WARM_UP:], strict=True)
     found = {
-        "first": first,
+        "first": watch.first,
         "wall": statistics.median(walls),
         "cpu": statistics.median(cpus),
         "wait_share": sum(waits) / sum(walls),
-        "others": (_others(job) - others) / len(walls),
+        "others": (_others(job) - watch.others) / len(walls),
     }
     Path(job.out).write_text(json.dumps(found))
+
+
+class Enough(Exception):  # noqa: N818
+    """All steps are measured."""
+
+
+class Stopwatch:
+    """Batches and recorder of a run in one: a step begins with the one and ends with the other."""
+
+    def __init__(self, batches: Iterator[StepBatch], job: LoopJob) -> None:
+        self._batches, self._job = batches, job
+        self._start, self._cpu, self._waited = 0.0, 0.0, 0.0
+        self.steps: list[tuple[float, float, float]] = []
+        """Wall clock, CPU time and time spent waiting for data."""
+        self.first = 0.0
+        """When the first step was done."""
+        self.others = 0.0
+        """CPU time of Ray's other processes when all was warm."""
+
+    def __iter__(self) -> Iterator[StepBatch]:
+        return self
+
+    def __next__(self) -> StepBatch:
+        self._start, self._cpu = time.perf_counter(), time.process_time()
+        batch = next(self._batches)
+        self._waited = time.perf_counter() - self._start
+        return batch
+
+    def step(self, state: Learner) -> None:
+        wall, cpu = time.perf_counter() - self._start, time.process_time() - self._cpu
+        self.steps.append((wall, cpu, self._waited))
+        self.first = self.first or time.time()
+        if state.step == LOOP_WARM_UP:
+            self.others = _others(self._job)
+        if state.step == LOOP_STEPS:
+            raise Enough
+
+    def epoch(self, state: Learner) -> None:
+        raise AssertionError(f"no epoch ends in {state.step} steps")
 
 
 def _others(job: LoopJob) -> float:
