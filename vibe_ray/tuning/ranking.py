@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
+from rich import box
 from rich.table import Table
 
 from vibe_ray.config import TrainConfig
@@ -168,9 +169,11 @@ def _plain(outcome: Outcome) -> dict[str, Any]:
 
 def rich_table(ranked: Sequence[Ranked], score_title: str) -> Table:
     """The ranking for the console."""
-    table = Table(title="Candidates, best first", caption=RULE)
+    table = Table(title="Candidates, best first", caption=RULE, box=box.SIMPLE_HEAD, padding=0)
     for index, title in enumerate(titles(score_title)):
-        table.add_column(title, justify="left" if index in (1, 6) else "right")
+        justify: Literal["left", "right"] = "left" if index in (1, 6) else "right"
+        width = 8 if index in (3, 5) else None  # labels have more need of room
+        table.add_column(title, justify=justify, max_width=width, overflow="fold")
     for position, row in enumerate(ranked, start=1):
         table.add_row(*cells(position, row), style=COLORS.get(row.paired.verdict, ""))
     return table
