@@ -40,8 +40,8 @@ def test_the_share_of_2d_windows_is_rounded_down(
         ({"window_length": 2}, "data.window_length is 2, must be >= 3"),
         ({"window_stride": 0}, "data.window_stride is 0"),
         ({"batch_size": -1}, "data.batch_size is -1"),
-        ({"motion_batch_size": 0}, "data.motion_batch_size and data.readers"),
-        ({"readers": 0}, "data.motion_batch_size and data.readers"),
+        ({"motion_batch_size": -1}, "data.motion_batch_size is -1, must be >= 0"),
+        ({"readers": 0}, "data.readers is 0, must be >= 1"),
         ({"ratio_2d": 1.1}, "data.ratio_2d is 1.1, expected 0 to 1"),
     ],
 )
@@ -150,3 +150,13 @@ def test_a_plan_may_be_of_motion_alone(shards: str, plan: StepPlan) -> None:
     message = r"8 workers for data\.motion_batch_size 7: each worker needs a window$"
     with pytest.raises(ValueError, match=message):
         alone.share(0, 0, 8)
+
+
+def test_a_plan_may_do_without_motion(shards: str, plan: StepPlan) -> None:
+    settings = config(shards, motion_batch_size=0, motion=("absent/train",))
+    alone = make_plan(settings, seed=1)
+    assert kinds(alone.share(3, 1, 2)) == (*kinds(plan.share(3, 1, 2))[:2], ())
+    assert list(alone.manifest_hashes) == ["pose_2d[0]", "pose_3d[0]"]
+    message = r"11 workers for data\.batch_size 10: each worker needs a window$"
+    with pytest.raises(ValueError, match=message):
+        alone.share(0, 0, 11)

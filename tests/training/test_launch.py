@@ -159,6 +159,20 @@ def test_without_a_discriminator_no_motion_decides_anything(shards: str, tmp_pat
     assert list(final_weights(result)) == ["generator.safetensors"]
 
 
+@pytest.mark.parametrize("parts", [1, 2])
+def test_without_a_discriminator_no_motion_is_needed(
+    parts: int, shards: str, tmp_path: Path
+) -> None:
+    shutil.copytree(shards, tmp_path / "data", ignore=shutil.ignore_patterns("motion"))
+    alone = {"losses__adversarial": 0.0, "optim__accumulate": parts}
+    motionless = tiny(data__root=str(tmp_path / "data"), data__motion_batch_size=0, **alone)
+    found = train(motionless, launch(tmp_path))
+    expected = train(tiny(data__root=shards, **alone), launch(tmp_path, "with_motion"))
+    assert rows(found) == rows(expected)
+    for name, weights in final_weights(expected).items():
+        assert largest_difference(final_weights(found)[name], weights) == 0
+
+
 def test_a_name_that_is_taken(finished: RunResult, shards: str) -> None:
     where = Path(finished.run_dir)
     assert refused(tiny(data__root=shards), launch(where.parent)) == (

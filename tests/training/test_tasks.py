@@ -172,6 +172,16 @@ def test_windows_of_features_belong_to_the_generator() -> None:
     )
 
 
+def test_windows_of_motion_belong_to_what_learns_from_them() -> None:
+    assert refused(tiny_prior(data__motion_batch_size=0)) == (
+        "data.motion_batch_size is 0, must be >= 1 for a motion prior"
+    )
+    assert refused(tiny(data__motion_batch_size=0)) == (
+        "data.motion_batch_size is 0, but the discriminator compares with captured motion: set it "
+        "to 1 or more, or losses.adversarial to 0"
+    )
+
+
 def test_each_task_has_its_learner() -> None:
     assert isinstance(create(tiny(), CPU), TrainState)
     assert isinstance(create(tiny_prior(), CPU), PriorState)

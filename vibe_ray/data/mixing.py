@@ -14,6 +14,14 @@ from vibe_ray.data.schema import Kind, Manifest
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.windows import Window, WindowStream
 
+LEAST = {
+    "window_length": 3,
+    "window_stride": 1,
+    "batch_size": 0,
+    "motion_batch_size": 0,
+    "readers": 1,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -36,16 +44,14 @@ class DataConfig:
     ratio_2d: float = 0.6
     """Share of the 2D data sets in a batch, rounded down to whole windows."""
     motion_batch_size: int = 32
-    """Windows of captured motion per step over all workers."""
+    """Windows of captured motion per step over all workers; 0 where no discriminator learns."""
     readers: int = 2
     """Tasks that read shards at the same time; changes no result."""
 
     def __post_init__(self) -> None:
-        for name, least in (("window_length", 3), ("window_stride", 1), ("batch_size", 0)):
+        for name, least in LEAST.items():
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name} is {getattr(self, name)}, must be >= {least}")
-        if self.motion_batch_size < 1 or self.readers < 1:
-            raise ValueError("data.motion_batch_size and data.readers must be >= 1")
         if not 0 <= self.ratio_2d <= 1:
             raise ValueError(f"data.ratio_2d is {self.ratio_2d}, expected 0 to 1")
 
@@ -133,13 +139,12 @@ class StepPlan:
             ValueError: There are more ranks than windows, so some would have nothing to do.
         """
         num_2d, num_3d = self.pose_2d.per_step, self.pose_3d.per_step
-        num_pose, num_motion = num_2d + num_3d, self.motion.per_step
-        if num_workers > min(num_pose or num_workers, num_motion):
-            pose = f"data.batch_size {num_pose} and " if num_pose else ""
-            raise ValueError(
-                f"{num_workers} workers for {pose}data.motion_batch_size {num_motion}: each worker "
-                f"needs a window{' of both' if num_pose else ''}"
-            )
+        sizes = {"batch_size": num_2d + num_3d, "motion_batch_size": self.motion.per_step}
+        sizes = {name: size for name, size in sizes.items() if size}  # what the run reads
+        if num_workers > min(sizes.values()):
+            read = " and ".join(f"data.{name} {size}" for name, size in sizes.items())
+            each = " of both" if len(sizes) > 1 else ""
+            raise ValueError(f"{num_workers} workers for {read}: each worker needs a window{each}")
         return Share(
             step,
             rank,

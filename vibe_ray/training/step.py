@@ -135,7 +135,8 @@ def _counts_over_ranks(batch: StepBatch) -> dict[str, Tensor]:
 
 def _parts(batch: StepBatch, num_parts: int) -> list[StepBatch]:
     """Cut a rank's share into micro-batches, none of them empty; fewer where the share is small."""
-    num_parts = max(1, min(num_parts, len(batch.pose.features), len(batch.motion.pose)))
+    sizes = len(batch.pose.features), len(batch.motion.pose)  # no motion: nobody looks at it
+    num_parts = max(1, min([num_parts, *(size for size in sizes if size)]))
     captured = batch.motion.pose.tensor_split(num_parts)
     columns = {name: x.tensor_split(num_parts) for name, x in vars(batch.pose).items()}
     return [

@@ -22,15 +22,9 @@ def create(config: TrainConfig, device: torch.device, rank: int = 0) -> Learner:
         FileNotFoundError: A body, initial weights or a motion prior that are not there.
         ValueError: They do not fit, or settings that do not go together.
     """
+    _check_windows(config)
     if config.task == "motion_prior":
-        if config.data.batch_size:
-            raise ValueError(
-                f"data.batch_size is {config.data.batch_size}, but a motion prior learns from "
-                "motion alone: set it to 0"
-            )
         return PriorState.create(config, device, rank)
-    if not config.data.batch_size:
-        raise ValueError("data.batch_size is 0, must be >= 1 for a generator")
     return TrainState.create(config, device, rank, _trained_prior(config))
 
 
@@ -52,6 +46,27 @@ def validate(learner: Learner) -> dict[str, float]:
         case PriorState():
             return validate_prior(learner)
     raise TypeError(f"no validation is known of a {type(learner).__name__}")
+
+
+def _check_windows(config: TrainConfig) -> None:
+    """Compare the windows that a step takes with what learns from them."""
+    data = config.data
+    if config.task == "motion_prior":
+        if data.batch_size:
+            raise ValueError(
+                f"data.batch_size is {data.batch_size}, but a motion prior learns from motion "
+                "alone: set it to 0"
+            )
+        if not data.motion_batch_size:
+            raise ValueError("data.motion_batch_size is 0, must be >= 1 for a motion prior")
+        return
+    if not data.batch_size:
+        raise ValueError("data.batch_size is 0, must be >= 1 for a generator")
+    if config.is_adversarial and not data.motion_batch_size:
+        raise ValueError(
+            "data.motion_batch_size is 0, but the discriminator compares with captured motion: set "
+            "it to 1 or more, or losses.adversarial to 0"
+        )
 
 
 def _trained_prior(config: TrainConfig) -> MotionPrior | None:
