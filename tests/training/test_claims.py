@@ -1,6 +1,7 @@
 """Whose is a run's name, and where does a run start from?"""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,22 @@ def test_a_run_that_another_starts_from_may_go_on(
     finish(tmp_path / "runs/prior", step_0000010=5.0, step_0000020=6.0, step_0000030=4.0)
     assert pinned(before) == before
     assert pinned(config).motion_prior == f"{tmp_path}/runs/prior/step_0000030"
+
+
+@pytest.mark.parametrize("named", ["", "/", "/best", "/step_0000010"])
+def test_a_run_that_is_resumed_stays_with_what_it_began_with(
+    named: str, shards: str, tmp_path: Path
+) -> None:
+    config = tiny(data__root=shards, initial_regressor=f"{tmp_path}/start{named}")
+    finish(tmp_path / "start", step_0000010=5.0)
+    before = pinned(config)
+    claim_name(f"{tmp_path}/run", before, make_plan(config.data, config.seed))
+    shutil.rmtree(tmp_path / "start/step_0000010")
+    finish(tmp_path / "start", step_0000010=5.0, step_0000020=4.0)
+    shutil.rmtree(tmp_path / "start/step_0000010")  # pruned: no longer the best
+    assert pinned(config, f"{tmp_path}/run") == before
+    other = override(config, {"initial_regressor": f"{tmp_path}/start/step_0000020"})
+    assert pinned(other, f"{tmp_path}/run").initial_regressor.endswith("step_0000020")
 
 
 def test_a_start_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -119,6 +119,23 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
         assert largest_difference(final_weights(result)[name], weights) == 0
 
 
+def test_a_run_whose_start_is_gone_can_be_resumed(
+    finished: RunResult, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = shutil.copytree(finished.last, tmp_path / "start")
+    config = tiny(data__root=shards, initial_regressor=str(start), optim__average_decay=0.9)
+    expected = train(config, launch(tmp_path, "whole"))
+    with monkeypatch.context() as patch:
+        stop_at(4, patch)
+        with pytest.raises(InterruptedError):
+            train(config, launch(tmp_path))
+    shutil.rmtree(start)
+    found = train(config, launch(tmp_path, resume=True))
+    assert rows(found) == rows(expected)
+    for name, weights in final_weights(expected).items():
+        assert largest_difference(final_weights(found)[name], weights) == 0
+
+
 def test_a_finished_run_taken_up_again_is_left_as_it_is(
     finished: RunResult, shards: str, tmp_path: Path
 ) -> None:

@@ -17,24 +17,44 @@ STARTS = ("initial_regressor", "motion_prior")
 NO_PATHS = ("", "open", "scratch")
 
 
-def pinned(config: TrainConfig) -> TrainConfig:
+def pinned(config: TrainConfig, resumed: str | None = None) -> TrainConfig:
     """Return the config with paths that mean the same in every process, and at any later time.
 
     Local paths become absolute, since a worker's current folder is not the driver's; a run's folder
     becomes its best checkpoint of now, since that run may go on.
 
+    Args:
+        config: As the user gave it.
+        resumed: Folder of a run to be resumed: it stays with the checkpoints that it began with.
+
     Raises:
         FileNotFoundError: There is no checkpoint where one is named.
     """
+    begun = _begun(resumed) if resumed is not None else {}
     changes = {}
     for name in (*PATHS, *STARTS):
         path: Any = reduce(getattr, name.split("."), config)
         if path not in NO_PATHS:
-            changes[name] = storage.absolute(_checkpoint(name, path) if name in STARTS else path)
+            found = _checkpoint(name, path, begun.get(name, "")) if name in STARTS else path
+            changes[name] = storage.absolute(found)
     return override(config, changes)
 
 
-def _checkpoint(name: str, path: str) -> str:
+def _begun(run_dir: str) -> dict[str, Any]:
+    """Return the config with which a run began, if one did."""
+    path = storage.join(run_dir, RUN_FILE)
+    if not storage.exists(path):
+        return {}
+    begun: dict[str, Any] = json_object(storage.read_bytes(path), path)["config"]
+    return begun
+
+
+def _checkpoint(name: str, path: str, begun: str) -> str:
+    """Return what a path names: what it named when the run began, or if it did not, names now."""
+    given = storage.absolute(path).rstrip("/")
+    folder = given.removesuffix("/best").removesuffix("/last")
+    if begun and begun in (given, storage.join(folder, begun.rsplit("/", 1)[-1])):
+        return begun
     try:
         return find_checkpoint(path)
     except FileNotFoundError as error:

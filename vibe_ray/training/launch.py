@@ -98,7 +98,7 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
         FloatingPointError: The run diverged; names the step and the term.
         ChildProcessError: The workers, or their controller, failed more than `max_failures` times.
     """
-    config = pinned(config)
+    config = pinned(config, launch.run_dir if launch.resume else None)
     plan = check(config, launch)
     check_name(launch.run_dir, launch.resume, config, plan)
     is_own = connect(launch.workers, config.device) if launch.workers else False
@@ -132,10 +132,15 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
         raise ValueError("device is 'cuda', but this machine has no GPU that torch can use")
     storage.check_reachable(config.data.root)
     plan = check_usable(config.data, config.generator.feature_dim, config.seed)
-    create(config, torch.device("cpu"))  # its errors belong in the driver
+    # Its errors belong in the driver.
+    create(config, torch.device("cpu"), is_resumed=_is_resumed(launch))
     plan.share(0, 0, max(1, most))  # refuses more workers than windows
     storage.check_writable(launch.storage)
     return plan
+
+
+def _is_resumed(launch: Launch) -> bool:
+    return launch.resume and bool(complete_steps(launch.run_dir))
 
 
 def _most_workers(launch: Launch) -> int:
@@ -154,7 +159,8 @@ def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> No
         for observer in launch.observers:
             observer(metrics)
 
-    state = create(config, _device(config, torch.cuda.is_available()))
+    device = _device(config, torch.cuda.is_available())
+    state = create(config, device, is_resumed=_is_resumed(launch))
     recorder = RunRecorder(launch.run_dir, launch.cadence, plan, announce)
     recorder.resume(state)
     left = config.num_steps - state.step

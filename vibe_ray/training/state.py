@@ -81,6 +81,8 @@ class TrainState:
         device: torch.device,
         rank: int = 0,
         prior: MotionPrior | None = None,
+        *,
+        is_resumed: bool = False,
     ) -> "TrainState":
         """Build everything from the config and its seed, the same on every rank.
 
@@ -89,6 +91,8 @@ class TrainState:
             device: To which everything is moved.
             rank: Of this process.
             prior: Trained, and from now on frozen; needed where `losses.motion_prior` weighs it.
+            is_resumed: Whether a checkpoint will be loaded: the initial regressor's, which may be
+                gone by now, is not.
 
         Raises:
             FileNotFoundError: The body or the initial regressor's checkpoint is missing.
@@ -98,7 +102,7 @@ class TrainState:
         body = load_body(config.body)
         generator = Generator(config.generator)
         discriminator = MotionDiscriminator(config.discriminator)
-        if config.initial_regressor != "scratch":
+        if config.initial_regressor != "scratch" and not is_resumed:
             load_regressor(generator, config.initial_regressor)
         generator, discriminator = generator.to(device), discriminator.to(device)
         keypoints = BodyJoints.keypoints(body).to(device)

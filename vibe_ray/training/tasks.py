@@ -15,8 +15,16 @@ from vibe_ray.training.step import adversarial_step
 from vibe_ray.training.validation import validate_generator, validate_prior
 
 
-def create(config: TrainConfig, device: torch.device, rank: int = 0) -> Learner:
+def create(
+    config: TrainConfig, device: torch.device, rank: int = 0, *, is_resumed: bool = False
+) -> Learner:
     """Build the learner from the config and its seed, the same on every rank.
+
+    Args:
+        config: Of the run.
+        device: To which everything is moved.
+        rank: Of this process.
+        is_resumed: Whether a checkpoint will be loaded, so that no other weights need be.
 
     Raises:
         FileNotFoundError: A body, initial weights or a motion prior that are not there.
@@ -25,7 +33,8 @@ def create(config: TrainConfig, device: torch.device, rank: int = 0) -> Learner:
     _check_windows(config)
     if config.task == "motion_prior":
         return PriorState.create(config, device, rank)
-    return TrainState.create(config, device, rank, _trained_prior(config))
+    prior = _trained_prior(config)
+    return TrainState.create(config, device, rank, prior, is_resumed=is_resumed)
 
 
 def learn(learner: Learner, batch: StepBatch) -> dict[str, Tensor]:
