@@ -139,18 +139,10 @@ def _run_on_ray(config: TrainConfig, out: Path) -> dict[str, float]:
     import ray.train
     import ray.train.torch
 
-    from vibe_ray.training.checkpoints import Cadence
-    from vibe_ray.training.worker import STREAM, StepData, WorkerJob
+    from vibe_ray.training.feed import STREAM, StepData
 
     plan = make_plan(config.data, config.seed)
     began = time.time()
-    job = WorkerJob(
-        config=to_dict(config),
-        run_dir=str(out.with_suffix("")),
-        plan=plan,
-        cadence=Cadence(),
-        hang_seconds=600,
-    )
     trainer = ray.train.torch.TorchTrainer(
         ray_loop,
         train_loop_config={
@@ -159,7 +151,7 @@ def _run_on_ray(config: TrainConfig, out: Path) -> dict[str, float]:
         scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=ray.train.RunConfig(storage_path=str(out.parent / "ray"), name=out.stem),
         datasets={STREAM: ray.data.from_items([])},
-        dataset_config=StepData(job),
+        dataset_config=StepData(plan, config.num_steps, str(out.with_suffix(""))),
     )
     trainer.fit()
     return _with_start(out, began)
@@ -179,7 +171,7 @@ def ray_loop(loop_config: dict[str, LoopJob]) -> None:
     import ray.train.torch
 
     from vibe_ray.data.streams import step_batches
-    from vibe_ray.training.worker import STREAM
+    from vibe_ray.training.feed import STREAM
 
     job = loop_config["job"]
     state = TrainState.create(from_dict(job.config), torch.device("cpu"))

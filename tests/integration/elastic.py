@@ -47,8 +47,9 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     import ray
     from ray.cluster_utils import Cluster
 
-    from vibe_ray.training.checkpoints import Cadence, complete_steps
+    from vibe_ray.training.checkpoints import Cadence
     from vibe_ray.training.launch import Launch, train
+    from vibe_ray.training.step_folders import last_step
 
     folder.mkdir(parents=True, exist_ok=True)
     data = noise.write_all(str(folder / "data"))
@@ -75,7 +76,7 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     wait_for_step(launch.run_dir, 100, training)  # nodes come and go in the main thread alone
     note("a node is lost")
     cluster.remove_node(second, allow_graceful=False)
-    lost_at = max(complete_steps(launch.run_dir))
+    lost_at = last_step(launch.run_dir)
     epoch_end = steps_per_epoch * (lost_at // steps_per_epoch + 1)  # with the one that is left
     wait_for_step(launch.run_dir, epoch_end + launch.cadence.steps, training)
     note("a node joins")
@@ -103,9 +104,9 @@ def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
 
 def wait_for_step(run_dir: str, step: int, training: Future[object]) -> None:
     """Wait until a checkpoint of at least this step is there."""
-    from vibe_ray.training.checkpoints import complete_steps
+    from vibe_ray.training.step_folders import last_step
 
-    while max(complete_steps(run_dir), default=0) < step:
+    while last_step(run_dir) < step:
         if training.done():
             training.result()
             raise RuntimeError(f"training ended before step {step}")

@@ -25,7 +25,7 @@ from tests.integration.object_server import SECRET_KEY, ObjectServer
 from tests.integration.processes import started
 from tests.integration.survival import NARROW, hashes, measured
 from vibe_ray import storage
-from vibe_ray.training.checkpoints import complete_steps
+from vibe_ray.training.step_folders import last_step
 
 
 def main() -> None:
@@ -133,7 +133,7 @@ class Trial:
         ):
             if outage is not None:
                 while driver.poll() is None and not step:
-                    step = max(complete_steps(f"{self.runs}/{name}"), default=0)
+                    step = last_step(f"{self.runs}/{name}")
                     time.sleep(0.2)
                 outage.server.kill()
                 time.sleep(outage.seconds)

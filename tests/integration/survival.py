@@ -23,8 +23,9 @@ from pathlib import Path
 
 from tests.integration.processes import Process, descendants, started
 from vibe_ray import storage
-from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
+from vibe_ray.training.checkpoints import find_checkpoint
 from vibe_ray.training.reporting import read_metrics
+from vibe_ray.training.step_folders import last_step
 
 VICTIMS = ("worker", "controller", "driver")
 NARROW = {
@@ -84,11 +85,11 @@ class Trial:
                 started(self.command(name, resume=resume), stdout=log, stderr=log) as driver,
             ):
                 while driver.poll() is None:
-                    step = max(complete_steps(str(run_dir)), default=0)
+                    step = last_step(str(run_dir))
                     ready = left and (left[0].early or step > seen)
                     if ready and self._kill(driver.pid, left[0], driver.known):
                         left.pop(0)
-                        seen = max(complete_steps(str(run_dir)), default=0)
+                        seen = last_step(str(run_dir))
                     time.sleep(0.05)
             resume = (run_dir / "run.json").exists()
             if driver.returncode == 0:
@@ -108,7 +109,7 @@ class Trial:
         if not victim.is_alive():
             return False
         victim.end()
-        step = max(complete_steps(str(self.storage / "killed")), default=0)
+        step = last_step(str(self.storage / "killed"))
         self.killed.append((kill.role, round(kill.pause, 2), step))
         return True
 

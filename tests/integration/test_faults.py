@@ -19,9 +19,10 @@ from tests.integration.processes import descendants, started
 from tests.integration.survival import Trial, hashes, measured
 from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.data.shards import ShardWriter
-from vibe_ray.training.checkpoints import Cadence, complete_steps
+from vibe_ray.training.checkpoints import Cadence
 from vibe_ray.training.launch import NO_MEMORY, Launch, train
 from vibe_ray.training.reporting import read_failure
+from vibe_ray.training.step_folders import complete_steps, last_step
 
 LEFT_FOR_THE_RUN, PIECE = 5 * 2**30, 2**28
 """Bytes."""
@@ -54,7 +55,7 @@ def test_bad_data_end_the_run_at_once(where: Launch, shards: str, tmp_path: Path
     with ShardWriter(str(data / "open_3d/train"), noise.header("open_3d/train")) as writer:
         writer.write(noise.pose_sequence("a", 70, features=features))
     with pytest.raises(ValueError, match="features of sequence 'a' hold NaN or infinity") as error:
-        train(tiny(data__root=str(data)), where)
+        train(tiny(data__root=str(data)), replace(where, workers=1))
     assert "\n" not in str(error.value)
 
 
@@ -65,7 +66,7 @@ def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
     stopped: list[int] = []
 
     def stop_one() -> None:
-        while not complete_steps(where.run_dir):
+        while not last_step(where.run_dir):
             time.sleep(0.1)
         workers = [p for p in descendants(os.getpid()) if p.role == "worker"]
         os.kill(workers[0].pid, signal.SIGSTOP)
@@ -108,7 +109,7 @@ def test_a_worker_that_runs_out_of_memory_is_replaced(tmp_path: Path) -> None:
         ) as driver,
     ):
         run_dir = str(trial.storage / "starved")
-        while not complete_steps(run_dir):
+        while not last_step(run_dir):
             assert driver.poll() is None, trial.log.read_text()
             time.sleep(0.1)
         workers = [p for p in descendants(driver.pid) if p.role == "worker"]

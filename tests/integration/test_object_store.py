@@ -19,7 +19,8 @@ from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.inference import Predictor
 from vibe_ray.serving.deployment import VibeReplica
-from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
+from vibe_ray.training.checkpoints import find_checkpoint
+from vibe_ray.training.step_folders import last_step
 
 NUM_STEPS = 24
 FLAGS = [
@@ -85,7 +86,7 @@ def test_a_run_whose_every_path_is_remote(
     assert hashes(f"{runs}/remote") == hashes(here)
     assert measured(f"{runs}/remote") == measured(here)
     storage.delete_directory(find_checkpoint(f"{runs}/remote", "last"))
-    assert max(complete_steps(f"{runs}/remote")) < NUM_STEPS
+    assert last_step(f"{runs}/remote") < NUM_STEPS
     run(f"{bucket}/data", runs, "remote", "--resume")
     assert hashes(f"{runs}/remote") == hashes(here)
 
@@ -118,7 +119,7 @@ def test_a_store_that_goes_away_in_the_middle_of_an_epoch(
     run_dir = f"{bucket}/runs/interrupted"
 
     def interrupt() -> None:
-        while not complete_steps(run_dir):
+        while not last_step(run_dir):
             time.sleep(0.05)
         object_server.kill()
         time.sleep(4)

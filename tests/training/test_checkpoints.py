@@ -11,9 +11,7 @@ from vibe_ray.training import checkpoints
 from vibe_ray.training.checkpoints import (
     Cadence,
     Checkpointer,
-    complete_steps,
     find_checkpoint,
-    last_checkpoint,
     prune,
     sweep,
 )
@@ -21,6 +19,7 @@ from vibe_ray.training.learner import SCORE
 from vibe_ray.training.reporting import RunLog
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
+from vibe_ray.training.step_folders import complete_steps, last_checkpoint, last_step
 
 ABOUT = {"data_hash": "abc"}
 
@@ -50,6 +49,7 @@ def test_the_best_and_the_last_of_a_run(run_dir: str) -> None:
     assert find_checkpoint(f"{run_dir}/step_0000020") == f"{run_dir}/step_0000020"
     assert find_checkpoint(f"{run_dir}/best") == f"{run_dir}/step_0000010"
     assert find_checkpoint(f"{run_dir}/last/") == f"{run_dir}/step_0000025"
+    assert last_step(run_dir) == 25
     assert last_checkpoint(run_dir) == f"{run_dir}/step_0000025"
 
 
@@ -105,6 +105,7 @@ def test_no_checkpoint_says_what_was_expected(tmp_path: Path) -> None:
         f"no checkpoint at {tmp_path}/none: expected a checkpoint directory, or a run's folder as "
         "`python -m vibe_ray.train` writes it"
     )
+    assert last_step(str(tmp_path)) == 0
     assert last_checkpoint(str(tmp_path)) is None
 
 

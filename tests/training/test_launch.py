@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +143,18 @@ def test_a_finished_run_taken_up_again_is_left_as_it_is(
 ) -> None:
     shutil.copytree(finished.run_dir, tmp_path / "run")
     result = train(tiny(data__root=shards), launch(tmp_path, resume=True))
+    assert result.metrics == finished.metrics
+
+
+def test_a_finished_run_needs_no_cluster_to_mend_its_log(
+    finished: RunResult, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was killed between its last checkpoint and the log's last line."""
+    monkeypatch.setattr("vibe_ray.training.launch.connect", None)
+    shutil.copytree(finished.run_dir, tmp_path / "run")
+    log = tmp_path / "run/metrics.jsonl"
+    log.write_text(log.read_text().splitlines(keepends=True)[0])
+    result = train(tiny(data__root=shards), launch(tmp_path, resume=True, workers=2))
     assert result.metrics == finished.metrics
 
 
@@ -365,5 +379,9 @@ def test_two_workers_on_ray_compute_what_this_process_does(
         names = {path.name for path in (folder / step).iterdir()}
         assert names >= {"config.json", "generator.safetensors", "trainer.pt", "manifest.json"}
     assert (folder / "tensorboard").is_dir()
-    again = train(config, launch(tmp_path, "together", workers=2, resume=True))
-    assert again.metrics == together.metrics
+
+
+def test_ray_loads_what_feeds_a_run_without_torch() -> None:
+    code = "import sys, vibe_ray.training.feed; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "False\n"

@@ -14,7 +14,7 @@ from vibe_ray.inference import Predictor
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
 from vibe_ray.training.checkpoints import find_checkpoint
-from vibe_ray.training.snapshots import MANIFEST_FILE
+from vibe_ray.training.step_folders import MANIFEST_FILE
 
 
 class VibeReplica:

@@ -1,10 +1,10 @@
-"""Where do a run's checkpoints lie, when is one due, and which of them stay?
+"""Which of a run's checkpoints is meant, when is one due, and which of them stay?
 
-The folders themselves say it: a checkpoint is complete when its manifest is there, which is
-uploaded last and deleted first. No index can disagree with that, whatever was killed and when.
-Ray Train restarts workers, and is not told of checkpoints: its own record of them is bound to its
-version, is written by a controller that may die, and is unknown to a run without Ray. So one
-folder serves all: a run may start on a laptop and go on with any number of workers.
+The folders themselves say what there is (`step_folders.py`). No index can disagree with that,
+whatever was killed and when. Ray Train restarts workers, and is not told of checkpoints: its own
+record of them is bound to its version, is written by a controller that may die, and is unknown to a
+run without Ray. So one folder serves all: a run may start on a laptop and go on with any number of
+workers.
 """
 
 import math
@@ -24,32 +24,12 @@ from vibe_ray import storage
 from vibe_ray.pretrained import Packaged, packaged
 from vibe_ray.training.learner import Learner, score
 from vibe_ray.training.reporting import read_metrics
-from vibe_ray.training.snapshots import MANIFEST_FILE, Snapshot
+from vibe_ray.training.snapshots import Snapshot
+from vibe_ray.training.step_folders import MANIFEST_FILE, PREFIX, checkpoint_name, complete_steps
 
-PREFIX = "step_"
-STEP_FOLDER = re.compile(rf"{PREFIX}(\d+)")
 LEFT_BEHIND = re.compile(rf"{PREFIX}\d+|\.{PREFIX}\d+\.\w+\.(tmp|old)")
 PROBE_STEPS = 5
 """Steps after which the first guess is made of how many steps are so many minutes."""
-
-
-def checkpoint_name(step: int) -> str:
-    """Name of the checkpoint directory written after `step` updates."""
-    return f"{PREFIX}{step:07d}"
-
-
-def complete_steps(run_dir: str) -> list[int]:
-    """Return the steps of a run's complete checkpoints, rising."""
-    root = storage.absolute(run_dir).rstrip("/") + "/"
-    manifests = storage.list_files(run_dir, f"/{MANIFEST_FILE}")
-    names = (path.removeprefix(root).removesuffix(f"/{MANIFEST_FILE}") for path in manifests)
-    return sorted(int(found[1]) for name in names if (found := STEP_FOLDER.fullmatch(name)))
-
-
-def last_checkpoint(run_dir: str) -> str | None:
-    """Return the checkpoint from which a run goes on, None when it has to start anew."""
-    steps = complete_steps(run_dir)
-    return storage.join(run_dir, checkpoint_name(steps[-1])) if steps else None
 
 
 def find_checkpoint(

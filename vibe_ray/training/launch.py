@@ -25,14 +25,16 @@ from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.training.checkpoints import Cadence, complete_steps, find_checkpoint
+from vibe_ray.training.checkpoints import Cadence, find_checkpoint
 from vibe_ray.training.claims import check_name, claim_name, pinned
 from vibe_ray.training.cluster import WORKER_CPUS, check_room, connect, has_gpus
+from vibe_ray.training.feed import STREAM, StepData
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
 from vibe_ray.training.reporting import clear_failure, read_failure, read_metrics
+from vibe_ray.training.step_folders import last_step
 from vibe_ray.training.tasks import create
-from vibe_ray.training.worker import STREAM, StepData, WorkerJob, train_worker
+from vibe_ray.training.worker import WorkerJob, train_worker
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +103,16 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
     config = pinned(config, launch.run_dir if launch.resume else None)
     plan = check(config, launch)
     check_name(launch.run_dir, launch.resume, config, plan)
-    is_own = connect(launch.workers, config.device) if launch.workers else False
+    is_left = last_step(launch.run_dir) < config.num_steps
+    workers = launch.workers if is_left else 0  # a log that lags is mended without a cluster
+    is_own = connect(workers, config.device) if workers else False
     claim_name(launch.run_dir, config, plan)
     clear_failure(launch.run_dir)
-    if launch.workers:
+    if workers:
         _train_on_ray(config, launch, plan, is_own)
     else:
-        _train_in_process(config, launch, plan)
+        device = _device(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
+        _train_in_process(config, launch, plan, device)
     best = find_checkpoint(launch.run_dir, "best")
     last = find_checkpoint(launch.run_dir, "last")
     return RunResult(launch.run_dir, best, last, read_metrics(launch.run_dir))
@@ -140,7 +145,7 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
 
 
 def _is_resumed(launch: Launch) -> bool:
-    return launch.resume and bool(complete_steps(launch.run_dir))
+    return launch.resume and last_step(launch.run_dir) > 0
 
 
 def _most_workers(launch: Launch) -> int:
@@ -154,12 +159,13 @@ def _most_workers(launch: Launch) -> int:
     return most
 
 
-def _train_in_process(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+def _train_in_process(
+    config: TrainConfig, launch: Launch, plan: StepPlan, device: torch.device
+) -> None:
     def announce(metrics: dict[str, float]) -> None:
         for observer in launch.observers:
             observer(metrics)
 
-    device = _device(config, torch.cuda.is_available())
     state = create(config, device, is_resumed=_is_resumed(launch))
     recorder = RunRecorder(launch.run_dir, launch.cadence, plan, announce)
     recorder.resume(state)
@@ -186,7 +192,7 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
         )
     failures = 0
     while True:
-        before = _last_step(launch)
+        before = last_step(launch.run_dir)
         try:
             _trainer(config, launch, plan, device).fit()
             break
@@ -197,7 +203,7 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
         failure = read_failure(launch.run_dir)
         if failure:
             raise failure from lost
-        failures = 0 if _last_step(launch) > before else failures + 1
+        failures = 0 if last_step(launch.run_dir) > before else failures + 1
         if failures > allowed:
             raise ChildProcessError(_given_up(launch, lost)) from lost
         logger.warning("the run's workers or controller were lost (%s): again", _line(lost))
@@ -208,10 +214,6 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
     failure = read_failure(launch.run_dir)
     if failure:
         raise failure
-
-
-def _last_step(launch: Launch) -> int:
-    return max(complete_steps(launch.run_dir), default=0)
 
 
 def _trainer(
@@ -244,7 +246,7 @@ def _trainer(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
         datasets={STREAM: ray.data.from_items([])},
-        dataset_config=StepData(job),
+        dataset_config=StepData(plan, config.num_steps, job.run_dir),
     )
 
 

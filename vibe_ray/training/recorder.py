@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 from vibe_ray import storage
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.training.checkpoints import Cadence, Checkpointer, last_checkpoint, sweep
+from vibe_ray.training.checkpoints import Cadence, Checkpointer, sweep
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.reporting import RunLog
+from vibe_ray.training.step_folders import last_checkpoint
 
 Announce = Callable[[dict[str, float]], None]
 

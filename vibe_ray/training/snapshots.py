@@ -27,13 +27,12 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig, from_json, json_object, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
+from vibe_ray.training.step_folders import MANIFEST_FILE
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 TRAINER_FILE = "trainer.pt"
-MANIFEST_FILE = "manifest.json"
-
 
 Weights = dict[str, Tensor]
 

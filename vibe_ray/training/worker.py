@@ -1,4 +1,4 @@
-"""The part of a run that Ray Train carries elsewhere: its workers and their stream of data."""
+"""The part of a run that Ray Train carries elsewhere: its workers."""
 
 import faulthandler
 import functools
@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import ray.data
 import ray.train
 import ray.train.torch
 
@@ -16,15 +15,15 @@ from vibe_ray import storage
 from vibe_ray.config import from_dict
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.data.streams import step_batches, step_dataset
-from vibe_ray.training.checkpoints import Cadence, complete_steps
+from vibe_ray.data.streams import step_batches
+from vibe_ray.training.checkpoints import Cadence
 from vibe_ray.training.claims import RUN_FILE
+from vibe_ray.training.feed import STREAM
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import RunRecorder
 from vibe_ray.training.reporting import read_failure, write_failure
+from vibe_ray.training.step_folders import last_step
 from vibe_ray.training.tasks import create
-
-STREAM = "steps"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,28 +35,6 @@ class WorkerJob:
     plan: StepPlan
     cadence: Cadence
     hang_seconds: float
-
-
-class StepData(ray.train.DataConfig):
-    """Makes the stream that begins where the last checkpoint stands, at every start of the workers.
-
-    A stream of steps depends on how many workers share them, and here alone Ray says how many have
-    come. So the data set that the trainer names holds nothing, and is replaced.
-    """
-
-    def __init__(self, job: WorkerJob) -> None:
-        options = ray.data.ExecutionOptions(preserve_order=True)
-        super().__init__(execution_options=options)
-        self._job = job
-
-    def configure(
-        self, datasets: dict[str, ray.data.Dataset], world_size: int, *args: Any, **kwargs: Any
-    ) -> list[dict[str, ray.data.DataIterator]]:
-        """Deal the steps that are left to the workers; called once per start."""
-        start = max(complete_steps(self._job.run_dir), default=0)
-        num_steps = from_dict(self._job.config).num_steps
-        stream = step_dataset(self._job.plan, start, num_steps - start, world_size)
-        return super().configure({STREAM: stream}, world_size, *args, **kwargs)
 
 
 def train_worker(loop_config: dict[str, WorkerJob]) -> None:
@@ -83,7 +60,7 @@ def _train(job: WorkerJob) -> None:
         )
     config = from_dict(job.config)
     rank = ray.train.get_context().get_world_rank()
-    is_resumed = bool(complete_steps(job.run_dir))
+    is_resumed = last_step(job.run_dir) > 0
     state = create(config, ray.train.torch.get_device(), rank, is_resumed=is_resumed)
     recorder = RunRecorder(job.run_dir, job.cadence, job.plan, announce=ray.train.report)
     recorder.resume(state)

@@ -21,9 +21,10 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig, differences, from_saved, json_object, to_dict
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.shards import read_manifest
-from vibe_ray.training.checkpoints import complete_steps, find_checkpoint
+from vibe_ray.training.checkpoints import find_checkpoint
 from vibe_ray.training.learner import score
 from vibe_ray.training.reporting import read_failure, read_metrics
+from vibe_ray.training.step_folders import last_step
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.plan import SchedulerKind, SearchKind
 from vibe_ray.tuning.ranking import Outcome
@@ -181,8 +182,8 @@ def read_outcome(directory: str, trial: Trial, config: TrainConfig) -> Outcome:
     rows = read_metrics(folder)
     if noted.get("state") == "stopped":
         return _scored(trial, "stopped", folder, rows[: noted["num_epochs"]])
-    steps = complete_steps(folder) if rows else []
-    if rows and rows[-1]["epoch"] == config.epochs and steps and steps[-1] == config.num_steps:
+    is_whole = bool(rows) and rows[-1]["epoch"] == config.epochs
+    if is_whole and last_step(folder) == config.num_steps:
         return _scored(trial, "finished", folder, rows)
     return Outcome(trial=trial, state="unfinished", num_epochs=len(rows), error=noted.get("reason"))
 
@@ -191,7 +192,7 @@ def _scored(
     trial: Trial, state: Literal["finished", "stopped"], folder: str, rows: list[dict[str, float]]
 ) -> Outcome:
     best = min(rows, key=score) if rows else {}
-    has_checkpoint = bool(rows) and bool(complete_steps(folder))
+    has_checkpoint = bool(rows) and last_step(folder) > 0
     return Outcome(
         trial=trial,
         state=state,
