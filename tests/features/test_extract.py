@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.data.perfect import PERFECT
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
@@ -14,7 +15,7 @@ from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.synthetic.captures import CaptureConfig
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures
-from vibe_ray.data.synthetic.detector import DETECTED, DetectorConfig
+from vibe_ray.data.synthetic.detector import DETECTED
 from vibe_ray.features.extract import captures_to_sequences, write_open_world
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
 
@@ -104,15 +105,7 @@ def test_2d_sequences_have_detections_at_their_names_and_nothing_else(world: Pat
 def test_perfect_detections_are_the_true_keypoints(
     body: BodyArrays, encoder: KeypointEncoder, motion: list[MotionSequence]
 ) -> None:
-    detector = DetectorConfig(
-        noise=0.0,
-        peak_prob=0.0,
-        occlusion_prob=0.0,
-        swap_prob=0.0,
-        swap_prob_behind=0.0,
-        miss_prob=0.0,
-    )
-    config = dataclasses.replace(CONFIG, capture=CaptureConfig(detector=detector))
+    config = dataclasses.replace(CONFIG, capture=CaptureConfig(detector=PERFECT))
     clips = list(captures(motion[:1], "open_3d/test", config, BodyJoints.keypoints(body)))
     true, detected = (
         next(captures_to_sequences(clips, encoder, dataset="x", fps=25.0, with_3d=with_3d))

@@ -3,7 +3,7 @@
 run.json           what the run is: config and hash of its data
 metrics.jsonl      one line an epoch
 tensorboard/       event files (local folders only; the same numbers as metrics.jsonl)
-step_0001000/      checkpoints, see `checkpoints.py` and `snapshots.py`
+step_0001000/      checkpoints, see `step_folders.py` and `snapshots.py`
 failure.json       why the run stopped before its end, if it can only fail again
 """
 

@@ -7,6 +7,7 @@ import torch
 from scipy.spatial.transform import Rotation
 from torch import Tensor
 
+from tests.data.perfect import PERFECT
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyConfig, load_body
@@ -24,15 +25,6 @@ from vibe_ray.data.synthetic.detector import DETECTED, DETECTED_AMONG_49, Detect
 from vibe_ray.data.synthetic.virtual_cameras import draw_cameras
 from vibe_ray.geometry.cameras import crop_to_pixels, project_weak_perspective
 
-PERFECT = DetectorConfig(
-    noise=0.0,
-    peak_prob=0.0,
-    occlusion_prob=0.0,
-    swap_prob=0.0,
-    swap_prob_behind=0.0,
-    miss_prob=0.0,
-    feet_prob=1.0,
-)
 C, N = 6, 40
 
 

@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 import torch
 
+from tests.data.perfect import PERFECT
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices, mirrored_name
 from vibe_ray.data.synthetic.detector import (
     DETECTED,
@@ -15,15 +16,6 @@ from vibe_ray.data.synthetic.detector import (
     spread,
 )
 
-PERFECT = DetectorConfig(
-    noise=0.0,
-    peak_prob=0.0,
-    occlusion_prob=0.0,
-    swap_prob=0.0,
-    swap_prob_behind=0.0,
-    miss_prob=0.0,
-    feet_prob=1.0,
-)
 HEIGHT = 400.0
 
 
