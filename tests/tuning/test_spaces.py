@@ -102,7 +102,8 @@ def test_a_space_as_json_tells_spaces_apart() -> None:
 
 
 def test_labels_are_short_where_that_is_clear() -> None:
-    space = make_space({"a.b.size": [1], "a.c.size": [1], "losses.pose": log_uniform(1, 2)})
-    labels = [entry.choices[0].label for entry in space.entries[:2]]
-    assert labels == ["a.b.size=1", "a.c.size=1"]
-    assert space.entries[2].at(1.5).label == "pose=1.5"
+    alike = ["z.a.b.size", "z.a.c.size", "prior", "losses.prior"]
+    space = make_space({name: [1] for name in alike} | {"losses.pose": log_uniform(1, 2)})
+    labels = [entry.choices[0].label for entry in space.entries[:4]]
+    assert labels == ["b.size=1", "c.size=1", "prior=1", "losses.prior=1"]
+    assert space.entries[4].at(1.5).label == "pose=1.5"

@@ -180,12 +180,18 @@ def _names(key: Any) -> tuple[str, ...]:
 
 
 def short_names(names: Sequence[str]) -> dict[str, str]:
-    """Cut names to their last part, where that tells them from all others."""
-    last = [name.rpartition(".")[2] for name in names]
-    return {
-        name: part if last.count(part) == 1 else name
-        for name, part in zip(names, last, strict=True)
-    }
+    """Cut names to as many of their last parts as tell them from all others."""
+    return {name: _cut(name, [other for other in names if other != name]) for name in names}
+
+
+def _cut(name: str, others: Sequence[str]) -> str:
+    parts = name.split(".")
+    ends = (".".join(parts[-count:]) for count in range(1, len(parts) + 1))
+    return next((end for end in ends if not any(_ends(other, end) for other in others)), name)
+
+
+def _ends(name: str, end: str) -> bool:
+    return f".{name}".endswith(f".{end}")
 
 
 def _entry(key: Any, values: Any, short: Mapping[str, str]) -> Entry:
