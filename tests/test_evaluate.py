@@ -16,10 +16,11 @@ from vibe_ray import evaluate
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.data.shards import ShardWriter
+from vibe_ray.distributed.launch import train
 from vibe_ray.evaluation.evaluator import evaluate as evaluate_sequences
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.training.launch import Launch, train
-from vibe_ray.training.snapshots import load_generator
+from vibe_ray.runs.snapshots import load_generator
+from vibe_ray.training.launch import Launch
 
 NUM_FRAMES = (23, 8, 12)
 

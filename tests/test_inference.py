@@ -19,7 +19,7 @@ from vibe_ray import storage
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.inference import Predictor
 from vibe_ray.models.generator import Generator
-from vibe_ray.training.snapshots import load_generator
+from vibe_ray.runs.snapshots import load_generator
 from vibe_ray.training.step import adversarial_step
 
 

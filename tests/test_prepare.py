@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from tests.data import noise
-from tests.data.converters.test_amass import make_npz
+from tests.data.sources.test_amass import make_npz
 from tests.models.test_official import DISCRIMINATOR, GENERATOR, released_vibe, save
 from tests.training.tiny import tiny_prior, tiny_prior_state
 from vibe_ray import evaluate, prepare
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
-from vibe_ray.training.snapshots import load_generator
+from vibe_ray.runs.snapshots import load_generator
 
 EXPORTED_PRIOR = ("prior.safetensors", "out/prior.safetensors")
 
@@ -100,7 +100,7 @@ def test_import_checkpoint_writes_what_evaluate_takes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TrainConfig(generator=GENERATOR, discriminator=DISCRIMINATOR)
-    monkeypatch.setattr("vibe_ray.training.imports.released", lambda: config)
+    monkeypatch.setattr("vibe_ray.runs.imports.released", lambda: config)
     raw = save(released_vibe(), tmp_path / "vibe_model_wo_3dpw.pth.tar")
     out = tmp_path / "out"
     prepare.main(["import-checkpoint", "--raw", str(raw), "--out", str(out)])

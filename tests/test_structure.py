@@ -20,7 +20,6 @@ PACKAGE = ROOT / "vibe_ray"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 SPACES = sorted((ROOT / "tune_spaces").glob("*.py"))
 COMMANDS = sorted(path.stem for path in PACKAGE.glob("*.py") if "def main(" in path.read_text())
-COMMANDS_ON_RAY = {"train", "tune", "serve"}
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 MADE_UP_FILES = {"my_space.py"}
 TESTS_OF_THE_WHOLE = {"integration", "benchmarks"}
@@ -29,14 +28,6 @@ TESTS_OF_FILES = {"test_cluster.py", "test_structure.py"}
 
 def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
-
-
-def module(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
-
-
-def holds_code(path: Path) -> bool:
-    return path.name != "__init__.py" or "def " in path.read_text()
 
 
 @pytest.mark.parametrize("path", [*MODULES, *SPACES], ids=name)
@@ -79,16 +70,11 @@ def test_every_file_that_a_document_names_exists(document: str) -> None:
     assert not lost, f"{document} names {sorted(lost)}"
 
 
-def test_every_module_either_may_import_ray_or_may_not_reach_it() -> None:
+def test_ray_has_one_room() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]
     (may,) = (c["allowed_importers"] for c in contracts if c.get("protected_modules") == ["ray"])
-    (kept,) = (c["source_modules"] for c in contracts if c.get("forbidden_modules") == ["ray"])
-    modules = {module(path) for path in MODULES if holds_code(path)}
-    kept_from_it = {m for m in modules if any(f"{m}.".startswith(f"{part}.") for part in kept)}
-    assert set(may) <= modules
-    assert not kept_from_it & set(may)
-    assert modules - kept_from_it - set(may) == {f"vibe_ray.{name}" for name in COMMANDS_ON_RAY}
+    assert may == ["vibe_ray.distributed"]
 
 
 @pytest.mark.parametrize("path", SPACES, ids=name)

@@ -7,7 +7,7 @@ import pytest
 
 from vibe_ray import train
 from vibe_ray.config import from_dict
-from vibe_ray.training.reporting import read_metrics
+from vibe_ray.runs.log import read_metrics
 
 NARROW = {
     "generator.feature_dim": 16,

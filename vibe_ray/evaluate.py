@@ -11,9 +11,9 @@ from vibe_ray import cli, storage
 if TYPE_CHECKING:
     from vibe_ray.data.schema import Manifest
     from vibe_ray.evaluation.comparison import Comparison
-    from vibe_ray.evaluation.report import Picture
     from vibe_ray.evaluation.scores import EvaluationResult
     from vibe_ray.inference import Predictor
+    from vibe_ray.reports.report import Picture
 
 BASELINE_NAME = "Frame baseline"
 BASELINE_KEY = "frame_baseline"
@@ -92,7 +92,7 @@ def _evaluate(args: argparse.Namespace) -> None:
 
 def _load(checkpoint: str, packaged_name: Literal["vibe", "frame_baseline"]) -> "Predictor":
     from vibe_ray.inference import Predictor
-    from vibe_ray.training.checkpoints import find_checkpoint
+    from vibe_ray.runs.checkpoints import find_checkpoint
 
     return Predictor.from_checkpoint(find_checkpoint(checkpoint, packaged_name=packaged_name))
 
@@ -168,9 +168,9 @@ def _write_report(
     data: str,
 ) -> None:
     from vibe_ray.data.shards import read_manifest
-    from vibe_ray.evaluation.figures import VIBE_COLOR, Run, learning_curves
-    from vibe_ray.evaluation.report import Report, environment_facts, write_report
-    from vibe_ray.training.reporting import read_metrics
+    from vibe_ray.reports.figures import VIBE_COLOR, Run, learning_curves
+    from vibe_ray.reports.report import Report, environment_facts, write_report
+    from vibe_ray.runs.log import read_metrics
 
     manifest = read_manifest(data)
     curves = [Run(VIBE_NAME, VIBE_COLOR, read_metrics(run.run_dir)) for run in runs]
@@ -202,8 +202,8 @@ def _pictures(run: Measured, baseline: Measured | None, data: str) -> list["Pict
     import torch
 
     from vibe_ray.data.sequences import read_pose_sequences
-    from vibe_ray.evaluation.figures import BASELINE_COLOR, VIBE_COLOR
-    from vibe_ray.evaluation.gallery import Prediction, sequence_pictures
+    from vibe_ray.reports.figures import BASELINE_COLOR, VIBE_COLOR
+    from vibe_ray.reports.gallery import Prediction, sequence_pictures
 
     scored = sorted(run.result.per_sequence, key=lambda s: s.metrics["pa_mpjpe_mm"])
     chosen = {scored[len(scored) // 2].sequence, scored[-1].sequence}

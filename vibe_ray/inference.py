@@ -18,7 +18,7 @@ from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.evaluator import predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
-from vibe_ray.training.snapshots import load_generator, load_manifest
+from vibe_ray.runs.snapshots import load_generator, load_manifest
 
 
 @dataclass(frozen=True)

@@ -119,11 +119,11 @@ def _add_tools(commands: "Commands") -> None:
 def _motion(args: argparse.Namespace) -> None:
     from importlib import import_module
 
-    from vibe_ray.data.converters.conversion import ConversionConfig
     from vibe_ray.data.schema import Manifest
     from vibe_ray.data.shards import ShardWriter
+    from vibe_ray.data.sources.conversion import ConversionConfig
 
-    converter = import_module(f"vibe_ray.data.converters.{args.source}")
+    converter = import_module(f"vibe_ray.data.sources.{args.source}")
     header = Manifest(
         kind="motion",
         dataset=args.source,
@@ -163,9 +163,9 @@ def _open(args: argparse.Namespace) -> None:
 
 def _gather(folders: Sequence[str]) -> "list[MotionSequence]":
     """Collect the open motion, DeepMimic's clips and what the user brings."""
-    from vibe_ray.data.converters import deepmimic
-    from vibe_ray.data.converters.mixed import read_folder
-    from vibe_ray.data.open_motion import load_open_motion
+    from vibe_ray.data.sources import deepmimic
+    from vibe_ray.data.sources.mixed import read_folder
+    from vibe_ray.data.sources.open_motion import load_open_motion
 
     motion = [*load_open_motion(), *deepmimic.read_sequences()]
     for folder in folders:
@@ -203,13 +203,13 @@ def _validate(args: argparse.Namespace) -> None:
 
 
 def _import_checkpoint(args: argparse.Namespace) -> None:
-    from vibe_ray.training.imports import import_checkpoint
+    from vibe_ray.runs.imports import import_checkpoint
 
     print(f"{args.out}: {import_checkpoint(args.raw, args.out, args.architecture)}")
 
 
 def _export(args: argparse.Namespace) -> None:
-    from vibe_ray.training.exports import export_checkpoint
+    from vibe_ray.runs.exports import export_checkpoint
 
     print(f"{args.out}: {export_checkpoint(args.checkpoint, args.out)}")
 

@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _serve(args: argparse.Namespace) -> None:
     try:
-        from vibe_ray.serving.deployment import serve_checkpoint
+        from vibe_ray.distributed.serving import serve_checkpoint
     except ImportError as error:
         raise ImportError(
             f"{error}; serving needs an extra: pip install 'vibe_ray[serve]'"

@@ -56,8 +56,9 @@ def _train(args: argparse.Namespace) -> None:
     if args.dry_run:
         cli.print_config(config)
         return
-    from vibe_ray.training.checkpoints import Cadence
-    from vibe_ray.training.launch import Launch, train
+    from vibe_ray.distributed.launch import train
+    from vibe_ray.training.launch import Launch
+    from vibe_ray.training.recorder import Cadence
 
     workers, max_workers = args.workers
     launch = Launch(
@@ -69,6 +70,10 @@ def _train(args: argparse.Namespace) -> None:
         cadence=Cadence(steps=args.checkpoint_steps, minutes=args.checkpoint_minutes),
         hang_minutes=args.hang_minutes,
     )
+    if workers:
+        from vibe_ray.distributed.launch import train
+    else:
+        from vibe_ray.training.launch import train_here as train
     result = train(config, launch)
     print(f"best checkpoint: {result.best}\nlast checkpoint: {result.last}")
 

@@ -76,8 +76,8 @@ def _tune(args: argparse.Namespace) -> None:
         _print_plan(args, space)
         return
     os.environ.setdefault("RAY_LOG_TO_DRIVER", "0")  # lines of many trials at once tell nothing
+    from vibe_ray.distributed.search import run_search
     from vibe_ray.tuning.answer import write_answer
-    from vibe_ray.tuning.search import run_search
 
     search = _search(args, space)
     try:

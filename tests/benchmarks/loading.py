@@ -13,10 +13,10 @@ from torch import Tensor
 from tests.benchmarks.measuring import Goal, Options, Report, Row, Work, take_turns
 from tests.benchmarks.setting import config_with, write_shards
 from vibe_ray.data import reading
-from vibe_ray.data.batches import PoseBatch
+from vibe_ray.data.batches import PoseBatch, local_step_batches
 from vibe_ray.data.mixing import StepPlan, make_plan
 from vibe_ray.data.reading import ClipCache, num_row_bytes, read_shares
-from vibe_ray.data.streams import ITEM_BYTES, MAX_ITEM_STEPS, local_step_batches
+from vibe_ray.distributed.streams import ITEM_BYTES, MAX_ITEM_STEPS
 
 NUM_STEPS = 24
 ALL_CLIPS = 2**31

@@ -22,9 +22,8 @@ from tests.benchmarks.measuring import Goal, Options, Report, Row, over
 from tests.benchmarks.processes import cpu_seconds, descendants
 from tests.benchmarks.setting import config_with, write_shards
 from vibe_ray.config import TrainConfig, from_dict, to_dict
-from vibe_ray.data.batches import StepBatch
+from vibe_ray.data.batches import StepBatch, local_step_batches
 from vibe_ray.data.mixing import make_plan
-from vibe_ray.data.streams import local_step_batches
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState
@@ -122,7 +121,7 @@ def _loop_rows(loops: dict[str, list[dict[str, float]]], is_quiet: bool) -> list
 
 
 def _start_ray() -> None:
-    from vibe_ray.training.cluster import connect
+    from vibe_ray.distributed.cluster import connect
 
     connect(1, "cpu")
 
@@ -139,7 +138,7 @@ def _run_on_ray(config: TrainConfig, out: Path) -> dict[str, float]:
     import ray.train
     import ray.train.torch
 
-    from vibe_ray.training.feed import STREAM, StepData
+    from vibe_ray.distributed.feed import STREAM, StepData
 
     plan = make_plan(config.data, config.seed)
     began = time.time()
@@ -170,8 +169,8 @@ def ray_loop(loop_config: dict[str, LoopJob]) -> None:
     import ray.train
     import ray.train.torch
 
-    from vibe_ray.data.streams import step_batches
-    from vibe_ray.training.feed import STREAM
+    from vibe_ray.distributed.feed import STREAM
+    from vibe_ray.distributed.streams import step_batches
 
     job = loop_config["job"]
     state = TrainState.create(from_dict(job.config), torch.device("cpu"))

@@ -21,7 +21,7 @@ def test_readers_load_no_torch_and_reading_needs_no_ray() -> None:
         "import sys\n"
         "import vibe_ray.data.reading\n"
         "print([name for name in ('torch', 'scipy', 'ray', 'boto3') if name in sys.modules])\n"
-        "import vibe_ray.data.streams\n"
+        "import vibe_ray.distributed.streams\n"
         "print('torch' in sys.modules)\n"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -9,10 +9,10 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, indices
-from vibe_ray.data.open_motion import load_open_motion
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
+from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.captures import CaptureConfig
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures
 from vibe_ray.data.synthetic.detector import DETECTED

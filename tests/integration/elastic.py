@@ -23,7 +23,7 @@ from unittest import mock
 from tests.data import noise
 from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.config import TrainConfig
-from vibe_ray.training.step_folders import last_step
+from vibe_ray.runs.step_folders import last_step
 
 if TYPE_CHECKING:
     from vibe_ray.training.launch import Launch, RunResult
@@ -55,8 +55,9 @@ def main() -> None:
 
 def run(folder: Path, epochs: int, steps_per_epoch: int) -> dict[str, object]:
     """Train with nodes that go and come, and in this process."""
-    from vibe_ray.training.checkpoints import Cadence
-    from vibe_ray.training.launch import Launch, train
+    from vibe_ray.distributed.launch import train
+    from vibe_ray.training.launch import Launch
+    from vibe_ray.training.recorder import Cadence
 
     folder.mkdir(parents=True, exist_ok=True)
     data = noise.write_all(str(folder / "data"))
@@ -93,7 +94,7 @@ def train_while_nodes_change(
     from ray.cluster_utils import Cluster
     from ray.train.v2.api.config import ScalingConfig
 
-    from vibe_ray.training.launch import train
+    from vibe_ray.distributed.launch import train
 
     node = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
     head = {**node, "num_cpus": 0, "include_dashboard": True}
@@ -108,7 +109,7 @@ def train_while_nodes_change(
         events.append((round(time.monotonic() - begun, 1), text))
 
     looking = functools.partial(ScalingConfig, elastic_resize_monitor_interval_s=LOOK_SECONDS)
-    with mock.patch("vibe_ray.training.launch.ScalingConfig", looking):
+    with mock.patch("vibe_ray.distributed.launch.ScalingConfig", looking):
         training = ThreadPoolExecutor(1).submit(train, config, launch)
         wait_for_step(launch.run_dir, 100, training)  # nodes come and go in the main thread alone
         note("a node is lost")

@@ -25,7 +25,7 @@ from tests.integration.object_server import SECRET_KEY, ObjectServer
 from tests.integration.processes import started
 from tests.integration.survival import NARROW, hashes, measured
 from vibe_ray import storage
-from vibe_ray.training.step_folders import last_step
+from vibe_ray.runs.step_folders import last_step
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 from tests.integration.processes import Process, descendants, started
 from tests.integration.survival import NARROW
-from vibe_ray.training.step_folders import complete_steps
+from vibe_ray.runs.step_folders import complete_steps
 
 SPACE = """
 SPACE = {

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from tests.integration.processes import Process, descendants, started
 from vibe_ray import storage
-from vibe_ray.training.checkpoints import find_checkpoint
-from vibe_ray.training.reporting import read_metrics
-from vibe_ray.training.step_folders import last_step
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.log import read_metrics
+from vibe_ray.runs.step_folders import last_step
 
 VICTIMS = ("worker", "controller", "driver")
 NARROW = {

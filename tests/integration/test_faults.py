@@ -19,10 +19,11 @@ from tests.integration.processes import descendants, started
 from tests.integration.survival import Trial, hashes, measured
 from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.data.shards import ShardWriter
-from vibe_ray.training.checkpoints import Cadence
-from vibe_ray.training.launch import NO_MEMORY, Launch, train
-from vibe_ray.training.reporting import read_failure
-from vibe_ray.training.step_folders import complete_steps, last_step
+from vibe_ray.distributed.launch import NO_MEMORY, train
+from vibe_ray.runs.log import read_failure
+from vibe_ray.runs.step_folders import complete_steps, last_step
+from vibe_ray.training.launch import Launch
+from vibe_ray.training.recorder import Cadence
 
 LEFT_FOR_THE_RUN, PIECE = 5 * 2**30, 2**28
 """Bytes."""

@@ -10,17 +10,17 @@ import pytest
 import torch
 
 from tests.data import noise
-from tests.data.converters.conftest import bvh_text
-from tests.data.converters.test_amass import make_npz
+from tests.data.sources.conftest import bvh_text
+from tests.data.sources.test_amass import make_npz
 from tests.integration.object_server import ObjectServer
 from tests.integration.survival import NARROW, hashes, measured
 from vibe_ray import evaluate, prepare, storage, train
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
+from vibe_ray.distributed.serving import VibeReplica
 from vibe_ray.inference import Predictor
-from vibe_ray.serving.deployment import VibeReplica
-from vibe_ray.training.checkpoints import find_checkpoint
-from vibe_ray.training.step_folders import last_step
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.step_folders import last_step
 
 NUM_STEPS = 24
 FLAGS = [

@@ -10,9 +10,9 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from tests.training.tiny import tiny
 from vibe_ray import storage
 from vibe_ray.data.mixing import make_plan
-from vibe_ray.training import launch as module
+from vibe_ray.distributed import launch as module
+from vibe_ray.runs.log import write_failure
 from vibe_ray.training.launch import Launch
-from vibe_ray.training.reporting import write_failure
 
 LOST_WORKER = WorkerGroupError("a worker died", worker_failures={0: RuntimeError("gone")})
 LOST_CONTROLLER = ControllerError(RuntimeError("gone"))

@@ -11,10 +11,10 @@ import torch
 from fastapi.testclient import TestClient
 
 from vibe_ray.body.mesh import BodyModel
+from vibe_ray.distributed.serving import describe
 from vibe_ray.inference import Predictor
 from vibe_ray.serving import app as app_module
 from vibe_ray.serving.app import create_app
-from vibe_ray.serving.deployment import describe
 from vibe_ray.serving.schemas import MAX_FRAMES, MAX_MESH_FRAMES, ModelInfo, PackedArray
 
 F = 2048

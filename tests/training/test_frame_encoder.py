@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from vibe_ray.body.model import BodyConfig, load_body
-from vibe_ray.data.open_motion import load_open_motion
 from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.captures import CapturedClips
 from vibe_ray.data.synthetic.dataset import Split
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
+from vibe_ray.runs.snapshots import load_generator
 from vibe_ray.training.frame_encoder import (
     BASELINE_DIR,
     ENCODER_DIR,
@@ -26,7 +27,6 @@ from vibe_ray.training.frame_learning import (
     FrameEncoderTraining,
     encode_frames,
 )
-from vibe_ray.training.snapshots import load_generator
 
 TINY = FrameEncoderConfig(
     num_steps=4,

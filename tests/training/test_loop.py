@@ -12,8 +12,8 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.evaluation.evaluator import evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
+from vibe_ray.runs.log import SCORE
 from vibe_ray.storage import join
-from vibe_ray.training.learner import SCORE
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step

@@ -27,9 +27,10 @@ from vibe_ray.body.model import load_body
 from vibe_ray.data.batches import MotionBatch, StepBatch
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import ShardWriter
+from vibe_ray.distributed.launch import train
+from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training import loop
-from vibe_ray.training.checkpoints import find_checkpoint
-from vibe_ray.training.launch import Launch, RunResult, train
+from vibe_ray.training.launch import Launch, RunResult
 from vibe_ray.training.prior import PriorState, load_prior, prior_step
 from vibe_ray.training.tasks import learn, validate
 

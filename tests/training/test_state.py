@@ -19,8 +19,7 @@ from tests.training.tiny import (
     weights_of,
 )
 from vibe_ray.pretrained import packaged
-from vibe_ray.training.meter import accumulate, reduce_means
-from vibe_ray.training.snapshots import (
+from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
     load_config,
@@ -28,6 +27,7 @@ from vibe_ray.training.snapshots import (
     load_regressor,
     load_weights,
 )
+from vibe_ray.training.meter import accumulate, reduce_means
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 

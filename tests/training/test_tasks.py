@@ -23,11 +23,11 @@ from tests.training.tiny import (
 )
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.data.open_motion import load_open_motion
+from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.pretrained import packaged
 from vibe_ray.recipes import motion_prior
-from vibe_ray.training.prior import PRIOR_FILE, PriorState, load_prior
-from vibe_ray.training.snapshots import load_config, load_manifest
+from vibe_ray.runs.snapshots import PRIOR_FILE, load_config, load_manifest
+from vibe_ray.training.prior import PriorState, load_prior
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 from vibe_ray.training.tasks import create, learn, validate

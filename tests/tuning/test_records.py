@@ -9,8 +9,7 @@ import pytest
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
-from vibe_ray.training.learner import SCORE
-from vibe_ray.training.reporting import write_failure
+from vibe_ray.runs.log import SCORE, write_failure
 from vibe_ray.tuning.candidates import Candidate, Trial, grid
 from vibe_ray.tuning.records import (
     Subject,

@@ -3,6 +3,7 @@
 Shapes: B windows, T frames, F features, K = 49 key-points, P = 72 pose numbers.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -10,7 +11,8 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
-from vibe_ray.data.reading import MOTION_COLUMN, MOTION_SPEC, WINDOW_ARRAYS
+from vibe_ray.data.mixing import StepPlan
+from vibe_ray.data.reading import MOTION_COLUMN, MOTION_SPEC, WINDOW_ARRAYS, read_shares
 from vibe_ray.data.rows import binary, value
 
 
@@ -95,3 +97,11 @@ class _Memory:
 
 def _view(array: np.ndarray) -> Tensor:
     return torch.from_numpy(np.asarray(_Memory(array)))
+
+
+def local_step_batches(
+    plan: StepPlan, start_step: int, num_steps: int, rank: int = 0, num_workers: int = 1
+) -> Iterator[StepBatch]:
+    """Yield the same batches without Ray."""
+    for step in range(start_step, start_step + num_steps):
+        yield decode_row(read_shares(plan, [plan.share(step, rank, num_workers)]))

@@ -2,7 +2,6 @@
 
 Read in this order: `metrics` (numbers per frame), `protocols` (what exactly is measured), `scores`
 (means), `evaluator` (runs a network over sequences). For people: `comparison` (medians over seeds
-and verdicts), `published` (others' numbers), `tables` (console, Markdown, JSON), and the HTML page:
-`figures` and `pictures` draw, `gallery` chooses what to draw, `report` lays it out. Training
-imports nothing that draws.
+and verdicts), `published` (others' numbers), `tables` (console, Markdown, JSON). What draws is in
+`reports/`.
 """

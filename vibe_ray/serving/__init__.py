@@ -1,1 +1,1 @@
-"""HTTP on Ray Serve: the wire format, the application, and its deployment."""
+"""Serving over HTTP: the wire format and the application. No Ray."""

@@ -1,1 +1,1 @@
-"""One adversarial update, the state it changes, and the Ray Train loop around it."""
+"""What is learned and how: an update, the state it changes, and the loop around it. No Ray."""

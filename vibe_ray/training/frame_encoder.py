@@ -21,8 +21,8 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, split_motion
+from vibe_ray.runs.snapshots import GENERATOR_FILE, save_networks
 from vibe_ray.training.frame_learning import FrameEncoderConfig, FrameEncoderTraining
-from vibe_ray.training.snapshots import GENERATOR_FILE, save_networks
 
 logger = logging.getLogger(__name__)
 

@@ -1,53 +1,29 @@
-"""Starts a run: checks everything in the driver, then trains in this process or on Ray.
+"""A run from its first check to its last checkpoint, in this process. Ray is not needed here.
 
-`train` is the one launch path: the command, every Tune trial and the demo call it. A run whose name
-is taken is refused unless the user says `resume`.
+`check` finds what can be wrong before anything starts; `prepare_run` and `begin_run` are what every
+run goes through, wherever its steps are computed: `distributed/launch.py` lets Ray Train's workers
+do that. A run whose name is taken is refused unless the user says `resume`.
 """
 
-import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
-import ray
-import ray.data
-import ray.exceptions
-import ray.train
-import ray.train.torch
 import torch
-from ray.train.v2.api.callback import UserCallback
-from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, to_dict
+from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.data.streams import local_step_batches
 from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.training.checkpoints import Cadence, find_checkpoint
-from vibe_ray.training.claims import check_name, claim_name, pinned
-from vibe_ray.training.cluster import WORKER_CPUS, check_room, connect, has_gpus
-from vibe_ray.training.feed import STREAM, StepData
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.claims import check_name, claim_name, pinned
+from vibe_ray.runs.log import clear_failure, read_metrics
+from vibe_ray.runs.step_folders import last_step
 from vibe_ray.training.loop import run_epochs
-from vibe_ray.training.recorder import RunRecorder
-from vibe_ray.training.reporting import clear_failure, read_failure, read_metrics
-from vibe_ray.training.step_folders import last_step
+from vibe_ray.training.recorder import Cadence, RunRecorder
 from vibe_ray.training.tasks import create
-from vibe_ray.training.worker import WorkerJob, train_worker
-
-logger = logging.getLogger(__name__)
-
-RESTART_SECONDS = 5.0
-"""Pause before a lost controller is replaced."""
-CONTROLLER_LOST = (
-    ControllerError,
-    ray.exceptions.RayActorError,
-    ray.exceptions.OutOfMemoryError,
-    ray.exceptions.NodeDiedError,
-)
-NO_MEMORY = "low on memory"
-"""In Ray's words, which are pages, where it has ended processes for the memory they took."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +44,8 @@ class Launch:
     hang_minutes: float = 30.0
     """A worker that brings no step to its end for so long is ended, and all start again. Longer
     than an object store may be away."""
-    callbacks: tuple[UserCallback, ...] = ()
-    """Called by Ray Train's controller after each epoch."""
+    callbacks: tuple[Any, ...] = ()
+    """Ray Train's `UserCallback`s, called by its controller after each epoch."""
     observers: tuple[Callable[[dict[str, float]], None], ...] = ()
     """Called with each epoch's metrics by a run in this process."""
 
@@ -91,28 +67,41 @@ class RunResult:
     metrics: list[dict[str, float]]
 
 
-def train(config: TrainConfig, launch: Launch) -> RunResult:
-    """Train to the end and return where the checkpoints are.
+def train_here(config: TrainConfig, launch: Launch) -> RunResult:
+    """Train to the end in this process, without Ray, and return where the checkpoints are.
 
     Raises:
-        ValueError, FileNotFoundError, PermissionError: Something a user can mend, found before any
-            cluster starts; or data that turned out bad.
+        ValueError, FileNotFoundError, PermissionError: Something a user can mend; or bad data.
         FloatingPointError: The run diverged; names the step and the term.
-        ChildProcessError: The workers, or their controller, failed more than `max_failures` times.
+    """
+    config, plan = prepare_run(config, launch)
+    is_left = last_step(launch.run_dir) < config.num_steps
+    device = device_of(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
+    begin_run(config, launch, plan)
+    _train_in_process(config, launch, plan, device)
+    return result_of(launch)
+
+
+def prepare_run(config: TrainConfig, launch: Launch) -> tuple[TrainConfig, StepPlan]:
+    """Check a run and its name; return its config with lasting paths, and which windows come when.
+
+    Raises:
+        ValueError, FileNotFoundError, PermissionError: Something a user can mend.
     """
     config = pinned(config, launch.run_dir if launch.resume else None)
     plan = check(config, launch)
     check_name(launch.run_dir, launch.resume, config, plan)
-    is_left = last_step(launch.run_dir) < config.num_steps
-    workers = launch.workers if is_left else 0  # a log that lags is mended without a cluster
-    is_own = connect(workers, config.device) if workers else False
+    return config, plan
+
+
+def begin_run(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:
+    """Take the name, last of all checks."""
     claim_name(launch.run_dir, config, plan)
     clear_failure(launch.run_dir)
-    if workers:
-        _train_on_ray(config, launch, plan, is_own)
-    else:
-        device = _device(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
-        _train_in_process(config, launch, plan, device)
+
+
+def result_of(launch: Launch) -> RunResult:
+    """Return where an ended run's checkpoints are."""
     best = find_checkpoint(launch.run_dir, "best")
     last = find_checkpoint(launch.run_dir, "last")
     return RunResult(launch.run_dir, best, last, read_metrics(launch.run_dir))
@@ -127,7 +116,6 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
         PermissionError: A storage path that cannot be written.
     """
     most = _most_workers(launch)
-    check_room(launch.workers)
     if config.validation.protocol not in PROTOCOLS:
         raise ValueError(
             f"validation.protocol is {config.validation.protocol!r}, expected one of "
@@ -176,97 +164,8 @@ def _train_in_process(
         recorder.close()
 
 
-def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: bool) -> None:
-    """Let Ray Train run the workers; what is lost is replaced as long as the run gets on.
-
-    Ray Train counts the failures of a whole run. Here those count that came after each other
-    without a checkpoint between them: a run of weeks may lose a worker every day. What a lost
-    controller held may stay taken, for ever: a cluster of our own is replaced too.
-    """
-    device = _device(config, has_gpus(launch.workers))
-    if config.device == "auto" and device.type == "cpu" and has_gpus(1):
-        logger.warning(
-            "fewer GPUs than --workers %d: training on CPUs; take as many workers as GPUs to use "
-            "them",
-            launch.workers,
-        )
-    failures = 0
-    while True:
-        before = last_step(launch.run_dir)
-        try:
-            _trainer(config, launch, plan, device).fit()
-            break
-        except (TrainingFailedError, *CONTROLLER_LOST) as error:
-            lost: Exception = error
-        # Of workers, Ray Train has then replaced as many as it may.
-        allowed = launch.max_failures if isinstance(lost, CONTROLLER_LOST) else 0
-        failure = read_failure(launch.run_dir)
-        if failure:
-            raise failure from lost
-        failures = 0 if last_step(launch.run_dir) > before else failures + 1
-        if failures > allowed:
-            raise ChildProcessError(_given_up(launch, lost)) from lost
-        logger.warning("the run's workers or controller were lost (%s): again", _line(lost))
-        if is_own:
-            ray.shutdown()
-            connect(launch.workers, config.device)
-        time.sleep(RESTART_SECONDS)
-    failure = read_failure(launch.run_dir)
-    if failure:
-        raise failure
-
-
-def _trainer(
-    config: TrainConfig, launch: Launch, plan: StepPlan, device: torch.device
-) -> ray.train.torch.TorchTrainer:
-    filesystem, path = storage.resolve(launch.storage)
-    job = WorkerJob(
-        config=to_dict(config),
-        run_dir=storage.absolute(launch.run_dir),
-        plan=plan,
-        cadence=launch.cadence,
-        hang_seconds=60 * launch.hang_minutes,
-    )
-    most = launch.max_workers
-    return ray.train.torch.TorchTrainer(
-        train_worker,
-        train_loop_config={"job": job},
-        torch_config=ray.train.torch.TorchConfig(timeout_s=round(2 * job.hang_seconds)),
-        scaling_config=ScalingConfig(
-            num_workers=(launch.workers, most) if most else launch.workers,
-            use_gpu=device.type == "cuda",
-            resources_per_worker={"CPU": WORKER_CPUS},
-        ),
-        run_config=RunConfig(  # type: ignore[arg-type]  # annotated with the class of Train v1
-            name=launch.name,
-            storage_path=path,
-            storage_filesystem=filesystem,
-            failure_config=FailureConfig(max_failures=launch.max_failures),
-            callbacks=list(launch.callbacks),
-            logging_config=ray.train.LoggingConfig(log_level="WARNING"),
-        ),
-        datasets={STREAM: ray.data.from_items([])},
-        dataset_config=StepData(plan, config.num_steps, job.run_dir),
-    )
-
-
-def _given_up(launch: Launch, error: Exception) -> str:
-    return (
-        f"training failed more than {launch.max_failures} times, at last with: {_line(error)}; "
-        f"the last checkpoint in {launch.run_dir} is good, --resume goes on from it"
-    )
-
-
-def _line(error: Exception) -> str:
-    """Return the innermost line of an error that came through several processes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    starved = next((line for line in lines if NO_MEMORY in line), "")
-    if starved:
-        return f"{starved} Take fewer workers, a lower data.batch_size or optim.accumulate"
-    return lines[-1] if lines else repr(error)
-
-
-def _device(config: TrainConfig, has_gpu: bool) -> torch.device:
+def device_of(config: TrainConfig, has_gpu: bool) -> torch.device:
+    """Return the device that a config means where there is, or is not, a GPU."""
     if config.device == "auto":
         return torch.device("cuda" if has_gpu else "cpu")
     return torch.device(config.device)

@@ -12,13 +12,8 @@ import torch
 from torch import nn
 
 from vibe_ray.config import TrainConfig
+from vibe_ray.runs.snapshots import Snapshot
 from vibe_ray.training.meter import Meter, deal, gather
-from vibe_ray.training.snapshots import Snapshot
-
-SCORE = "val/pa_mpjpe_mm"
-"""What a generator's schedules and the choice of its best checkpoint follow; lower is better."""
-PRIOR_SCORE = "val/reconstruction_mm"
-"""The same for a motion prior."""
 
 
 class Learner(Protocol):
@@ -75,16 +70,6 @@ def load_progress(learner: Learner, trainer: Mapping[str, Any]) -> None:
     learner.step = trainer["step"]
     learner.history = trainer["history"]
     learner.meter = deal(trainer["meter"], learner.device)
-
-
-def score_name(config: TrainConfig) -> str:
-    """Return the name of the metric by which checkpoints and candidates are compared."""
-    return SCORE if config.task == "generator" else PRIOR_SCORE
-
-
-def score(metrics: Mapping[str, float]) -> float:
-    """Return that metric of an epoch, whatever was trained; lower is better."""
-    return metrics[SCORE if SCORE in metrics else PRIOR_SCORE]
 
 
 def check_weights(networks: Mapping[str, nn.Module], step: int) -> None:

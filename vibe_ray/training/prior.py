@@ -28,11 +28,9 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.losses.masked import MaskedTerm
 from vibe_ray.losses.prior import joints_term, kl_term, rotation_term
 from vibe_ray.models.motion_prior import MotionPrior, Reconstruction, frame_wise
-from vibe_ray.training.learner import PRIOR_SCORE, check_weights, load_progress, save_progress
-from vibe_ray.training.meter import Meter, check_terms, rank_and_world_size
-from vibe_ray.training.optimizers import descend
-from vibe_ray.training.precision import products, set_float32_products
-from vibe_ray.training.snapshots import (
+from vibe_ray.runs.log import PRIOR_SCORE
+from vibe_ray.runs.snapshots import (
+    PRIOR_FILE,
     TRAINER_FILE,
     Snapshot,
     copied,
@@ -40,9 +38,12 @@ from vibe_ray.training.snapshots import (
     load_weights,
     plain,
 )
+from vibe_ray.training.learner import check_weights, load_progress, save_progress
+from vibe_ray.training.meter import Meter, check_terms, rank_and_world_size
+from vibe_ray.training.optimizers import descend
+from vibe_ray.training.precision import products, set_float32_products
 
 PRIOR, FRAME = "prior", "frame"
-PRIOR_FILE = f"{PRIOR}.safetensors"
 SCORES = {PRIOR: PRIOR_SCORE, FRAME: "val/frame/reconstruction_mm"}
 """What each network's learning rate follows."""
 

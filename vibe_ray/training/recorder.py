@@ -3,16 +3,47 @@
 The same in this process and in every worker of Ray Train; rank 0 writes.
 """
 
-from collections.abc import Callable
+import math
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
 
 from vibe_ray import storage
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.training.checkpoints import Cadence, Checkpointer, sweep
+from vibe_ray.runs.checkpoints import prune, sweep
+from vibe_ray.runs.log import RunLog
+from vibe_ray.runs.snapshots import Snapshot
+from vibe_ray.runs.step_folders import checkpoint_name, last_checkpoint
 from vibe_ray.training.learner import Learner
-from vibe_ray.training.reporting import RunLog
-from vibe_ray.training.step_folders import last_checkpoint
 
 Announce = Callable[[dict[str, float]], None]
+
+
+PROBE_STEPS = 5
+"""Steps after which the first guess is made of how many steps are so many minutes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cadence:
+    """When checkpoints are made within an epoch; every epoch ends in one in any case."""
+
+    steps: int = 0
+    """At every so many steps; 0 goes by the clock."""
+    minutes: float = 10.0
+    """About every so many minutes; 0 makes none within an epoch."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 0 or self.minutes < 0:
+            raise ValueError(
+                f"checkpoints every {self.steps} steps or {self.minutes} minutes: expected 0 or "
+                "more"
+            )
 
 
 class RunRecorder:
@@ -62,3 +93,93 @@ class RunRecorder:
         """Wait until all is stored."""
         self._log.close()
         self._checkpoints.wait()
+
+
+class Checkpointer:
+    """Saves a run's state in the background, one checkpoint at a time.
+
+    Every rank calls it at the same steps, since making a checkpoint is something they do together;
+    rank 0 writes. To go by the clock the ranks agree on a step: asking a clock at each would make
+    them wait for one another.
+    """
+
+    def __init__(self, run_dir: str, cadence: Cadence, about: Mapping[str, str]) -> None:
+        """Set up; writes nothing yet.
+
+        Args:
+            run_dir: Folder of the run.
+            cadence: When checkpoints are made within an epoch.
+            about: What every checkpoint's manifest says beside its step and metrics.
+        """
+        self.run_dir = run_dir
+        self.cadence = cadence
+        self.about = about
+        self._writer = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future[None] | None = None
+        self._since: tuple[int, float] | None = None
+        self._due = math.inf
+
+    def after_step(self, state: Learner) -> None:
+        """Save if a checkpoint is due."""
+        if self._is_due(state):
+            self.save(state)
+
+    def save(self, state: Learner) -> None:
+        """Take the state as it is now and write it in the background.
+
+        Raises:
+            FloatingPointError: A loss term or a weight is not finite; the checkpoints before are
+                untouched.
+            OSError: The one before could not be written.
+        """
+        state.check_finite()
+        ended = [row for row in state.history if row["step"] == state.step]
+        metrics = ended[0] if ended else {}
+        snapshot = state.snapshot({"step": state.step, **self.about, "metrics": metrics})
+        self.wait()
+        if state.rank == 0:
+            self._writing = self._writer.submit(self._write, snapshot)
+        self._since = None
+
+    def wait(self) -> None:
+        """Wait until what was saved is stored.
+
+        Raises:
+            OSError: It could not be.
+        """
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _write(self, snapshot: Snapshot) -> None:
+        with tempfile.TemporaryDirectory() as directory:
+            snapshot.write(Path(directory))
+            target = storage.join(self.run_dir, checkpoint_name(snapshot.step))
+            storage.upload_directory(Path(directory), target)
+        prune(self.run_dir, snapshot.history, snapshot.config.checkpoints_kept)
+
+    def _is_due(self, state: Learner) -> bool:
+        if self.cadence.steps:
+            return state.step % self.cadence.steps == 0
+        return self.cadence.minutes > 0 and self._is_time(state)
+
+    def _is_time(self, state: Learner) -> bool:
+        """Whether the minutes have passed, on every rank by rank 0's clock."""
+        if self._since is None:
+            self._since, self._due = (state.step, time.monotonic()), state.step + PROBE_STEPS
+        if state.step < self._due:
+            return False
+        start, begun = self._since
+        per_step = (time.monotonic() - begun) / (state.step - start)
+        steps = _agreed(max(1, round(60 * self.cadence.minutes / per_step)), state.device)
+        self._due = start + steps
+        return state.step >= self._due
+
+
+def _agreed(number: int, device: torch.device) -> int:
+    """Return rank 0's number on every rank."""
+    if not dist.is_initialized():
+        return number
+    shared = torch.tensor(number, device=device)
+    dist.broadcast(shared, src=0)
+    return int(shared)

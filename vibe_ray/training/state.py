@@ -17,17 +17,8 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
-from vibe_ray.training.learner import SCORE, check_weights, load_progress, save_progress
-from vibe_ray.training.meter import Meter, check_terms
-from vibe_ray.training.optimizers import (
-    descend,
-    discriminator_adam,
-    generator_adam,
-    start_average,
-    update_average,
-)
-from vibe_ray.training.precision import products, set_float32_products
-from vibe_ray.training.snapshots import (
+from vibe_ray.runs.log import SCORE
+from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
     TRAINER_FILE,
@@ -37,6 +28,16 @@ from vibe_ray.training.snapshots import (
     load_weights,
     plain,
 )
+from vibe_ray.training.learner import check_weights, load_progress, save_progress
+from vibe_ray.training.meter import Meter, check_terms
+from vibe_ray.training.optimizers import (
+    descend,
+    discriminator_adam,
+    generator_adam,
+    start_average,
+    update_average,
+)
+from vibe_ray.training.precision import products, set_float32_products
 
 
 @dataclass

@@ -7,7 +7,7 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.models.motion_prior import MotionPrior
-from vibe_ray.training.checkpoints import find_checkpoint
+from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.prior import PriorState, load_prior, prior_step
 from vibe_ray.training.state import TrainState

@@ -1,1 +1,1 @@
-"""Searches over settings: the space, Ray Tune over Ray Train, and a ranking that knows noise."""
+"""Searches over settings: spaces, candidates, and a ranking that knows noise. No Ray."""

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from vibe_ray import storage
-from vibe_ray.training.learner import score_name
+from vibe_ray.runs.log import score_name
 from vibe_ray.tuning.page import render
 from vibe_ray.tuning.ranking import Outcome, Ranked, failures, rich_table, score_title, to_dict
 from vibe_ray.tuning.records import BEST, RANKING_FILE, REPORT_FILE, Subject

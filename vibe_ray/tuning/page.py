@@ -5,18 +5,18 @@ from html import escape
 
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.comparison import NOT_MEASURED, Comparison, Method
-from vibe_ray.evaluation.figures import learning_curves
-from vibe_ray.evaluation.markup import div, image, section, table
 from vibe_ray.evaluation.protocols import TITLES
 from vibe_ray.evaluation.published import DATASET, PAPER_TABLES, PublishedResult
-from vibe_ray.evaluation.report import (
+from vibe_ray.reports.figures import learning_curves
+from vibe_ray.reports.markup import div, image, section, table
+from vibe_ray.reports.report import (
     curves_section,
     environment_facts,
     facts_section,
     page,
     published_section,
 )
-from vibe_ray.training.learner import SCORE, score_name
+from vibe_ray.runs.log import SCORE, score_name
 from vibe_ray.tuning.noise import RULE
 from vibe_ray.tuning.plots import (
     REST_COLOR,

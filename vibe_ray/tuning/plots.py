@@ -10,8 +10,8 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 
-from vibe_ray.evaluation.figures import FAINT, GRID, INK, STYLE, Run, new_axes, to_svg
-from vibe_ray.training.reporting import read_metrics
+from vibe_ray.reports.figures import FAINT, GRID, INK, STYLE, Run, new_axes, to_svg
+from vibe_ray.runs.log import read_metrics
 from vibe_ray.tuning.candidates import Candidate
 from vibe_ray.tuning.ranking import Ranked
 from vibe_ray.tuning.records import run_dir

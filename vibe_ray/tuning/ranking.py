@@ -15,7 +15,7 @@ from rich.table import Table
 
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.comparison import NOT_MEASURED
-from vibe_ray.training.learner import PRIOR_SCORE, SCORE, score_name
+from vibe_ray.runs.log import PRIOR_SCORE, SCORE, score_name
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.noise import RULE, Paired, Verdict, compare
 

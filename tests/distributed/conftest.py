@@ -1,0 +1,3 @@
+from tests.tuning.conftest import noise_data
+
+__all__ = ["noise_data"]

@@ -1,0 +1,103 @@
+"""The training stream on Ray Data: a plan in, one rank's share of each step out.
+
+A row of the dataset is one rank's share of one step. An **item** is a few consecutive steps of one
+rank, read by one task into one block; items alternate between the ranks, so that Ray's splitter,
+which in order-preserving mode gives each next block to the rank with the fewest rows, deals every
+rank its own. What arrives is checked against that, since the splitter promises it nowhere.
+
+Readers import this module, so it leaves torch to `batches.py` and that to the consumers.
+"""
+
+import time
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import ray.data
+from ray.data._internal.execution.execution_callback import ExecutionCallback
+
+from vibe_ray.data.mixing import StepPlan
+from vibe_ray.data.reading import num_row_bytes, read_shares
+from vibe_ray.data.rows import value
+
+if TYPE_CHECKING:
+    from vibe_ray.data.batches import StepBatch
+
+ITEM_BYTES = 32 * 2**20
+"""Size of a block, about. Ray takes a millisecond or two per block before the first batch comes,
+and cuts blocks of over 128 MB, which would end the dealing; a single row it cannot cut.
+"""
+MAX_ITEM_STEPS = 32
+READER_CPUS = 0.25
+PREFETCH = 2
+PAUSE_S = 0.05
+
+
+class Unhurried(ExecutionCallback):
+    """Lets Ray Data's scheduler pause between its rounds.
+
+    While blocks wait for a slower consumer it would otherwise ask again at once, without end, and
+    take most of a CPU from the training that it waits for. An item is seconds of training ahead.
+    """
+
+    def on_execution_step(self, executor: object) -> None:
+        """Pause; called by the scheduler once a round."""
+        time.sleep(PAUSE_S)
+
+
+def step_dataset(
+    plan: StepPlan, start_step: int, num_steps: int, num_workers: int
+) -> ray.data.Dataset:
+    """Return the dataset of all shares of the steps from `start_step` on.
+
+    Its splits must be made with `ExecutionOptions(preserve_order=True)` and `equal=True`.
+    """
+    item_steps = max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, num_workers)))
+    num_items = -(-num_steps // item_steps) * num_workers
+    plan_ref = ray.put(plan)
+
+    def read(items: pa.Table) -> Iterator[pa.Table]:
+        loaded = _load(plan_ref)
+        for item in items["item"].to_pylist():
+            chunk, rank = divmod(item, num_workers)
+            first = start_step + chunk * item_steps
+            steps = range(first, min(first + item_steps, start_step + num_steps))
+            yield read_shares(loaded, [loaded.share(step, rank, num_workers) for step in steps])
+
+    callbacks = ray.data.DataContext.get_current().custom_execution_callback_classes
+    if Unhurried not in callbacks:
+        callbacks.append(Unhurried)
+    items = [{"item": item} for item in range(num_items)]
+    num_blocks = max(1, num_items)  # a finished run that is resumed has no steps left
+    return ray.data.from_items(items, override_num_blocks=num_blocks).map_batches(
+        read,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=READER_CPUS,
+        concurrency=plan.readers,
+    )
+
+
+def step_batches(
+    stream: ray.data.DataIterator, start_step: int, rank: int
+) -> "Iterator[StepBatch]":
+    """Yield this rank's batches from its split of `step_dataset`.
+
+    Raises:
+        RuntimeError: A row of another rank or step arrived.
+    """
+    from vibe_ray.data.batches import decode_row
+
+    rows = stream.iter_batches(batch_size=1, batch_format="pyarrow", prefetch_batches=PREFETCH)
+    for step, row in enumerate(rows, start_step):
+        found = (value(row, "step"), value(row, "rank"))
+        if found != (step, rank):
+            raise RuntimeError(f"the stream brought step and rank {found}, expected {(step, rank)}")
+        yield decode_row(row)
+
+
+@lru_cache(maxsize=2)
+def _load(plan_ref: ray.ObjectRef[StepPlan]) -> StepPlan:
+    """Fetch the plan once per reading process; its caches of the order then serve all its tasks."""
+    return ray.get(plan_ref)

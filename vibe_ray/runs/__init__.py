@@ -1,0 +1,1 @@
+"""What a run leaves in its folder: its name's claim, log and checkpoints; weights in and out."""
