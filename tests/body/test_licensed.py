@@ -104,6 +104,10 @@ def test_reads_everything_that_smpl_files_hold(
             "text": "lrotmin",
             "csc": scipy.sparse.csc_matrix(dense),
             "csr": scipy.sparse.csr_matrix(dense),
+            "coo": scipy.sparse.coo_matrix(dense),
+            "csc_array": scipy.sparse.csc_array(dense),
+            "csr_array": scipy.sparse.csr_array(dense),
+            "coo_array": scipy.sparse.coo_array(dense),
             "ch": plain,
             "select": chumpy_object(
                 chumpy, "Select", a=plain, idxs=idxs.ravel(), preferred_shape=idxs.shape
@@ -124,6 +128,8 @@ def test_reads_everything_that_smpl_files_hold(
     np.testing.assert_array_equal(actual["fortran"], values)
     np.testing.assert_array_equal(actual["csc"], dense)
     np.testing.assert_array_equal(actual["csr"], dense)
+    for kind in ("coo", "csc_array", "csr_array", "coo_array"):
+        np.testing.assert_array_equal(actual[kind], dense)
     np.testing.assert_array_equal(actual["ch"], values)
     np.testing.assert_array_equal(actual["select"], values[:, 1:3])
     np.testing.assert_array_equal(actual["flat"], values.ravel()[[3, 1]])
@@ -155,3 +161,13 @@ def test_a_pickle_of_something_else_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_stays_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_smpl_pickle(tmp_path / "none.pkl")
+
+
+def test_a_file_that_was_sent_as_text_is_called_so(tmp_path: Path) -> None:
+    whole = pickle.dumps({"v_template": np.arange(6.0)}, protocol=0)
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(whole)
+    np.testing.assert_array_equal(read_smpl_pickle(path)["v_template"], np.arange(6.0))
+    path.write_bytes(whole.replace(b"\n", b"\r\n"))
+    with pytest.raises(ValueError, match="those of a text file: download it again as binary"):
+        read_smpl_pickle(path)

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.sparse
 import torch
 
 from tests.body.made_up_bodies import (
@@ -225,3 +226,18 @@ def test_a_table_for_another_mesh_is_refused(folder: Path, made_up: BodyArrays, 
     )
     with pytest.raises(ValueError, match=rf"{NUM_VERTS}\).* needs .*6912.* for another mesh"):
         load_body(config)
+
+
+def test_an_array_of_objects_is_named_with_what_to_do(folder: Path, made_up: BodyArrays) -> None:
+    entries = smpl_entries(made_up)
+    sparse = np.array(scipy.sparse.csc_matrix(entries["J_regressor"]), dtype=object)
+    np.savez(folder / "objects.npz", **entries | {"J_regressor": sparse})
+    with pytest.raises(ValueError, match=r"J_regressor in .*objects\.npz .*by \.toarray\(\)"):
+        load_body(BodyConfig(path=str(folder / "objects.npz")))
+
+
+def test_a_web_page_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "SMPL_NEUTRAL.pkl"
+    path.write_bytes(b"<!DOCTYPE html><html>log in</html>")
+    with pytest.raises(ValueError, match=r"is a web page, such as a log-in .*download it again"):
+        load_body(BodyConfig(path=str(path)))

@@ -37,6 +37,10 @@ class _CompressedRows(_Record):
     """scipy's csr_matrix."""
 
 
+class _Coordinates(_Record):
+    """scipy's coo_matrix, whichever version wrote it."""
+
+
 def _reconstruct_record(cls: type, base: type, state: object) -> object:
     """Python 2's way to create an instance, for the records above alone."""
     if not (isinstance(cls, type) and issubclass(cls, _Record)) or base is not object:
@@ -69,8 +73,10 @@ for _core in ("numpy.core", "numpy._core"):
     _ALLOWED[f"{_core}.multiarray", "scalar"] = multiarray.scalar
     _ALLOWED[f"{_core}.numeric", "_frombuffer"] = numeric._frombuffer  # type: ignore[attr-defined]
 for _underscore in ("", "_"):
-    _ALLOWED[f"scipy.sparse.{_underscore}csc", "csc_matrix"] = _CompressedColumns
-    _ALLOWED[f"scipy.sparse.{_underscore}csr", "csr_matrix"] = _CompressedRows
+    for _kind in ("matrix", "array"):
+        _ALLOWED[f"scipy.sparse.{_underscore}csc", f"csc_{_kind}"] = _CompressedColumns
+        _ALLOWED[f"scipy.sparse.{_underscore}csr", f"csr_{_kind}"] = _CompressedRows
+        _ALLOWED[f"scipy.sparse.{_underscore}coo", f"coo_{_kind}"] = _Coordinates
 
 
 class _Unpickler(pickle.Unpickler):
@@ -98,6 +104,11 @@ def read_smpl_pickle(path: str | Path) -> dict[str, Any]:
         try:
             content = _Unpickler(file, encoding="latin1").load()
         except Exception as error:  # a damaged or hostile pickle can fail in any way
+            if _was_sent_as_text(Path(path)):
+                raise ValueError(
+                    f"{path} was changed on its way, its line ends are those of a text file: "
+                    "download it again as binary"
+                ) from error
             raise ValueError(
                 f"{path} is refused as an SMPL model: {error}. Nothing in it was executed; SMPL's "
                 "files hold numpy arrays, scipy sparse matrices and chumpy arrays only"
@@ -113,6 +124,13 @@ def read_smpl_pickle(path: str | Path) -> dict[str, Any]:
     return entries
 
 
+def _was_sent_as_text(path: Path) -> bool:
+    """Whether a pickle of protocol 0, which is lines, has another system's line ends."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    return head.count(b"\n") > 1 and head.count(b"\r\n") == head.count(b"\n")
+
+
 def _plain(value: Any) -> Any:
     """Turn a record into the array that it stands for; anything else stays as it is."""
     if not isinstance(value, _Record):
@@ -125,6 +143,9 @@ def _plain(value: Any) -> Any:
         case _CompressedRows():
             parts = state["data"], state["indices"], state["indptr"]
             return scipy.sparse.csr_matrix(parts, state["_shape"]).toarray()
+        case _Coordinates():
+            places = state["coords"] if "coords" in state else (state["row"], state["col"])
+            return scipy.sparse.coo_matrix((state["data"], places), state["_shape"]).toarray()
     match type(value).__name__:
         case "Ch":
             return np.asarray(state["x"])

@@ -25,6 +25,7 @@ from vibe_ray.body.skeletons import (
     SMPL_PARENTS,
     SMPL_VERTEX_INDICES,
 )
+from vibe_ray.storage.foreign import check_download
 
 OPEN_BODY = Path(__file__).parent / "open_body" / "open_body.npz"
 NUM_JOINTS = len(SMPL_JOINTS)
@@ -112,13 +113,26 @@ def load_body(config: BodyConfig) -> BodyArrays:
 
 def _read(path: Path) -> Mapping[str, Any]:
     """Read a body file's arrays without ever executing what it holds."""
+    check_download(path)
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as npz:
             wanted = {*_SMPL_KEYS, "J_regressor_extra", "J_regressor_h36m"}
-            return {key: npz[key] for key in npz.files if key in wanted}
+            return {key: _plain_array(npz, key, path) for key in npz.files if key in wanted}
     if path.suffix == ".pkl":
         return read_smpl_pickle(path)
     raise ValueError(f"{path} is neither .npz nor .pkl: {_WHERE_TO_GET_SMPL}")
+
+
+def _plain_array(npz: Any, key: str, path: Path) -> np.ndarray:
+    try:
+        array: np.ndarray = npz[key]
+    except ValueError as error:
+        raise ValueError(
+            f"{key} in {path} is no array of numbers ({error}); such an entry is a pickle, which "
+            "could run code. Save it as a plain array, a sparse matrix by .toarray(), or set "
+            "body.path to the original .pkl"
+        ) from None
+    return array
 
 
 def _array(values: Any) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Released weights as checkpoint directories, so that every command takes them."""
 
+import dataclasses
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -31,14 +32,15 @@ def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
     with storage.local_copy(raw) as file:
         if source == "vibe":
             vibe = read_vibe(file, config.generator, config.discriminator)
+            config = dataclasses.replace(config, generator=vibe.config)
             networks = {GENERATOR_FILE: vibe.generator}
             if vibe.discriminator is not None:
                 networks[DISCRIMINATOR_FILE] = vibe.discriminator
             manifest["stated_pa_mpjpe_mm"] = vibe.pa_mpjpe_mm
         else:
             config = frame_baseline(config)
-            regressor = read_spin_regressor(file, config.generator)
-            weights = {f"regressor.{name}": value for name, value in regressor.items()}
+            generator, weights = read_spin_regressor(file, config.generator)
+            config = dataclasses.replace(config, generator=generator)
             networks = {GENERATOR_FILE: weights}
     with TemporaryDirectory() as directory:
         save_networks(Path(directory), config, networks, manifest)
