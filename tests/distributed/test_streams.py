@@ -3,14 +3,17 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import ray.data
 import torch
 
 from tests.data import noise
 from vibe_ray.data.batches import StepBatch, local_step_batches
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.reading import read_shares
-from vibe_ray.distributed import streams
+from vibe_ray.distributed import pacing, streams
 from vibe_ray.distributed.streams import step_batches, step_dataset
+
+CALLBACKS = "custom_execution_callback_classes"
 
 
 @pytest.fixture
@@ -122,6 +125,18 @@ def test_ray_brings_every_rank_its_own_batches(
     splits = dataset.streaming_split(num_workers, equal=True)
     found = ray.get([consume.remote(split, rank) for rank, split in enumerate(splits)])
     assert found == list(range(num_workers))
+
+
+@pytest.mark.ray
+def test_a_ray_without_callbacks_brings_the_same_batches(
+    ray_cluster: None, plan: StepPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pacing, "IS_KNOWN", False)
+    monkeypatch.setattr(ray.data.DataContext.get_current(), CALLBACKS, [])
+    dataset = step_dataset(plan, 5, 6, 1)
+    assert not getattr(dataset.context, CALLBACKS)
+    (split,) = dataset.streaming_split(1, equal=True)
+    assert_same(step_batches(split, 5, 0), local_step_batches(plan, 5, 6))
 
 
 @pytest.mark.ray

@@ -92,7 +92,7 @@ def train_while_nodes_change(
     """Train on two nodes, take one away, give one; return the result, and what came when (s)."""
     import ray
     from ray.cluster_utils import Cluster
-    from ray.train.v2.api.config import ScalingConfig
+    from ray.train import ScalingConfig
 
     from vibe_ray.distributed.launch import train
 

@@ -4,7 +4,9 @@
 
 Each kill is a SIGKILL at a random moment of a random process: a worker, the controller of Ray
 Train, or the driver, after which the command is given again with `--resume`. Most moments are
-counted from a new checkpoint on, so that training goes on between them; some from the start.
+counted from a new checkpoint on, so that training goes on between them; some from the start. How
+long a run takes is this machine's affair: moments are shares of what the run that was left alone
+took, and a run that came to its end before its last kill is begun again, with earlier ones.
 The networks of the last checkpoint must be equal byte for byte, and so must every metric of every
 epoch.
 """
@@ -14,10 +16,13 @@ import hashlib
 import json
 import os
 import random
+import shutil
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -27,6 +32,7 @@ from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.log import read_metrics
 from vibe_ray.runs.step_folders import last_step
 
+POLL_SECONDS = 0.02
 VICTIMS = ("worker", "controller", "driver")
 NARROW = {
     "generator.feature_dim": 16,
@@ -42,8 +48,9 @@ NARROW = {
 @dataclass(frozen=True)
 class Kill:
     role: str
-    pause: float
-    """Seconds from the moment at which the victim may be killed to its end."""
+    moment: float
+    """From the moment at which the victim may be killed to its end, as a share of the time that
+    the kill has: of an equal part of training, or, if it is early, of a whole run."""
     early: bool
     """Whether it may be killed before the run has made a new checkpoint."""
 
@@ -60,6 +67,8 @@ class Trial:
     checkpoint_steps: int = 7
     seed: int = 0
     log: Path = Path(os.devnull)
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of a run that was left alone: the "whole", and the "training" after its first checkpoint."""
     killed: list[tuple[str, float, int]] = field(default_factory=list)
     """Role, seconds after it could be killed, and the last checkpoint's step at that moment."""
 
@@ -74,43 +83,82 @@ class Trial:
             *(["--resume"] if resume else []),
         ]
 
-    def run(self, name: str, kills: Sequence[Kill]) -> None:
-        """Train to the end, killing one victim after the other."""
+    def run_alone(self, name: str) -> None:
+        """Train undisturbed, and note how long that takes here."""
+        begun = first = time.monotonic()
+        with self._started(name, resume=False) as driver:
+            while driver.poll() is None:
+                if not last_step(str(self.storage / name)):
+                    first = time.monotonic()
+                time.sleep(POLL_SECONDS)
+        ended = time.monotonic()
+        self._check(driver.returncode)
+        self.seconds = {"whole": ended - begun, "training": ended - first}
+
+    def run_killed(self, name: str, kills: Sequence[Kill]) -> None:
+        """Train to the end, killing one victim after the other.
+
+        Raises:
+            TimeoutError: The run was at its end before the last kill, however early that came.
+        """
+        for haste in (1, 2, 4, 8, 16):
+            self.killed.clear()
+            shutil.rmtree(self.storage / name, ignore_errors=True)
+            if self._run_killed(name, kills, haste):
+                return
+        raise TimeoutError(f"the run ends before {len(kills)} kills: give it more steps")
+
+    def _run_killed(self, name: str, kills: Sequence[Kill], haste: int) -> bool:
+        """Train to the end, with pauses shortened so many times; return whether all were killed."""
         left = list(kills)
         run_dir = self.storage / name
         resume, seen = False, 0
         while True:
-            with (
-                self.log.open("ab") as log,
-                started(self.command(name, resume=resume), stdout=log, stderr=log) as driver,
-            ):
+            with self._started(name, resume=resume) as driver:
                 while driver.poll() is None:
                     step = last_step(str(run_dir))
                     ready = left and (left[0].early or step > seen)
-                    if ready and self._kill(driver.pid, left[0], driver.known):
-                        left.pop(0)
-                        seen = last_step(str(run_dir))
-                    time.sleep(0.05)
+                    if ready:
+                        pause = self._pause(left[0], len(kills)) / haste
+                        if self._kill(driver.pid, left[0], pause, driver.known):
+                            left.pop(0)
+                            seen = last_step(str(run_dir))
+                    time.sleep(POLL_SECONDS)
             resume = (run_dir / "run.json").exists()
             if driver.returncode == 0:
-                return
-            if driver.returncode > 0:
-                raise RuntimeError(f"training ended with {driver.returncode}: see {self.log}")
+                return not left
+            self._check(driver.returncode)
 
-    def _kill(self, root: int, kill: Kill, known: dict[int, Process]) -> bool:
+    def _pause(self, kill: Kill, num_kills: int) -> float:
+        """Return a kill's moment in seconds; a run has time for all even if all come late."""
+        if kill.early:
+            return kill.moment * self.seconds["whole"]
+        return kill.moment * self.seconds["training"] / num_kills
+
+    @contextmanager
+    def _started(self, name: str, *, resume: bool) -> Iterator["subprocess.Popen[bytes]"]:
+        command = self.command(name, resume=resume)
+        with self.log.open("ab") as log, started(command, stdout=log, stderr=log) as driver:
+            yield driver
+
+    def _check(self, returncode: int) -> None:
+        if returncode > 0:
+            raise RuntimeError(f"training ended with {returncode}: see {self.log}")
+
+    def _kill(self, root: int, kill: Kill, pause: float, known: dict[int, Process]) -> bool:
         """Kill a process of a role; False when there is none yet."""
         below = descendants(root)
         known |= {process.pid: process for process in below}
         found = [process for process in below if process.role == kill.role]
         if not found or (self.workers and "worker" not in {process.role for process in below}):
             return False
-        time.sleep(kill.pause)
-        victim = random.Random(kill.pause).choice(found)
+        time.sleep(pause)
+        victim = random.Random(kill.moment).choice(found)
         if not victim.is_alive():
             return False
         victim.end()
         step = last_step(str(self.storage / "killed"))
-        self.killed.append((kill.role, round(kill.pause, 2), step))
+        self.killed.append((kill.role, round(pause, 2), step))
         return True
 
 
@@ -137,11 +185,10 @@ def compare(trial: Trial, num_kills: int) -> dict[str, object]:
     roles = VICTIMS if trial.workers else ("driver",)
     victims = [roles[index % len(roles)] for index in range(num_kills)]
     chance.shuffle(victims)
-    kills = [Kill(role, chance.uniform(0.0, 4.0), chance.random() < 0.25) for role in victims]
+    kills = [Kill(role, chance.random(), chance.random() < 0.25) for role in victims]
+    trial.run_alone("alone")
     begun = time.monotonic()
-    trial.run("alone", [])
-    alone = time.monotonic()
-    trial.run("killed", kills)
+    trial.run_killed("killed", kills)
     expected, found = (hashes(f"{trial.storage}/{name}") for name in ("alone", "killed"))
     rows = [measured(f"{trial.storage}/{name}") for name in ("alone", "killed")]
     return {
@@ -152,7 +199,7 @@ def compare(trial: Trial, num_kills: int) -> dict[str, object]:
         "metrics_equal": rows[0] == rows[1],
         "epochs": len(rows[1]),
         "hashes": {"alone": expected, "killed": found},
-        "seconds": {"alone": round(alone - begun), "killed": round(time.monotonic() - alone)},
+        "seconds": {**trial.seconds, "killed": time.monotonic() - begun},
     }
 
 

@@ -96,7 +96,7 @@ def test_a_worker_that_runs_out_of_memory_is_replaced(tmp_path: Path) -> None:
         steps_per_epoch=200,
         log=tmp_path / "log.txt",
     )
-    trial.run("alone", [])
+    trial.run_alone("alone")
     lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
     memory = {name: 1024 * int(number) for name, number, *_ in lines}
     most = 1 - (memory["MemAvailable:"] - LEFT_FOR_THE_RUN) / memory["MemTotal:"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import ray.exceptions
-from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
+from ray.train import ControllerError, WorkerGroupError
 
 from tests.training.tiny import tiny
 from vibe_ray import storage

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vibe_ray.models import gru as ours
+from tests.models.conftest import Packing
 from vibe_ray.models.gru import GRU, gru_layer
 
 SHAPES = [(1, 1), (1, 7), (3, 1), (5, 6)]
@@ -60,10 +60,8 @@ def test_agrees_with_pytorchs(
         assert torch.equal(got, of) or relative(got, of) < of_gradients
 
 
-@pytest.mark.parametrize("packing", [True, False])
-def test_agrees_at_widths_that_are_packed(packing: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_agrees_at_widths_that_are_packed(packing: Packing) -> None:
     """And with plain products in their place."""
-    monkeypatch.setattr(ours, "PACKING", packing and ours.PACKING)
     torch.manual_seed(0)
     network = nn.GRU(69, 512, 1, batch_first=True)
     inputs = random_inputs(8, 16, torch.float32, width=69)
@@ -74,12 +72,10 @@ def test_agrees_at_widths_that_are_packed(packing: bool, monkeypatch: pytest.Mon
         assert relative(got, of) < 1e-5
 
 
-@pytest.mark.parametrize("packing", [True, False])
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both"])
 def test_half_precision_products_keep_the_state_in_float32(
-    packing: bool, bidirectional: bool, monkeypatch: pytest.MonkeyPatch
+    packing: Packing, bidirectional: bool
 ) -> None:
-    monkeypatch.setattr(ours, "PACKING", packing and ours.PACKING)
     network = build(torch.float32, bidirectional=bidirectional)
     inputs = random_inputs(5, 6, torch.float32)
     expected = network(inputs)[0]

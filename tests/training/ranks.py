@@ -14,12 +14,15 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.training.tiny import (
     DROPOUT,
     NO_DROPOUT,
+    gradients_of,
+    in_precision,
     random_batch,
     share_of,
     tiny,
     tiny_prior,
     tiny_prior_state,
     tiny_state,
+    to_precision,
     weights_of,
 )
 from vibe_ray.config import TrainConfig
@@ -58,37 +61,72 @@ PRIORS: dict[str, dict[str, Any]] = {
 """Settings under which two workers must train the motion prior that one would."""
 
 
-def parity_config(**changes: Any) -> TrainConfig:
-    return tiny(**NO_DROPOUT, **changes)
+PARITY = [*SHAPES, *VARIANTS]
+
+
+def parity_case(name: str) -> tuple[TrainConfig, tuple[int, int, int]]:
+    """Config and shape of a name in `PARITY`."""
+    config = tiny(**NO_DROPOUT, **VARIANTS.get(name, {}))
+    return config, SHAPES.get(name, SHAPES["uneven"])
 
 
 def run_steps(
-    config: TrainConfig, shape: tuple[int, int, int], num_steps: int, rank: int, num_ranks: int
+    config: TrainConfig,
+    shape: tuple[int, int, int],
+    num_steps: int,
+    rank: int,
+    num_ranks: int,
+    dtype: torch.dtype = torch.float64,
 ) -> dict[str, Any]:
-    """Train on this rank's shares and return weights, every step's metrics and their means."""
+    """Train on this rank's shares and return weights, every step's metrics and their means.
+
+    In float64, since Adam makes a whole step of any gradient: one that is zero but for rounding
+    goes another way on another processor, or dealt to another number of ranks.
+    """
     state = tiny_state(config, rank)
+    to_precision(state, dtype)
     if num_ranks > 1:
         state.parallelize(DistributedDataParallel)
     history: list[dict[str, Tensor]] = []
     for step in range(num_steps):
         batch = share_of(random_batch(*shape, seed=step), rank, num_ranks)
-        history.append(adversarial_step(state, batch))
+        history.append(adversarial_step(state, in_precision(batch, dtype)))
         accumulate(state.meter, history[-1], step)
     return {"weights": weights_of(state), "history": history, "means": reduce_means(state.meter)}
+
+
+def first_gradients(
+    config: TrainConfig,
+    shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    rank: int = 0,
+    num_ranks: int = 1,
+) -> dict[str, Tensor]:
+    """Take one step on this rank's share and return the gradients that were descended."""
+    state = tiny_state(config, rank)
+    to_precision(state, dtype)
+    if num_ranks > 1:
+        state.parallelize(DistributedDataParallel)
+    adversarial_step(state, in_precision(share_of(random_batch(*shape), rank, num_ranks), dtype))
+    return gradients_of(state)
 
 
 def run_prior(config: TrainConfig, num_steps: int, rank: int, num_ranks: int) -> dict[str, Any]:
     """Train motion priors on this rank's shares; validate, and return weights, metrics, noise."""
     state = tiny_prior_state(config, rank)
+    to_precision(state, torch.float64)
     if num_ranks > 1:
         state.parallelize(DistributedDataParallel)
     history, noise = [], []
     for step in range(num_steps):
         noise.append(state.noise())
         batch = random_batch(0, 0, config.data.motion_batch_size, seed=step)
-        history.append(prior_step(state, share_of(batch, rank, num_ranks)))
+        batch = in_precision(share_of(batch, rank, num_ranks), torch.float64)
+        history.append(prior_step(state, batch))
+    weights = weights_of(state)
+    to_precision(state, torch.float32)
     return {
-        "weights": weights_of(state),
+        "weights": weights,
         "history": history,
         "noise": noise,
         "validation": validate(state),
@@ -113,15 +151,14 @@ def work(rank: int, folder: Path, data: str, motion: str) -> None:
     torch.set_num_threads(1)
     store = f"file://{folder / 'rendezvous'}"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=NUM_RANKS)
-    parity = parity_config()
-    outcome: Outcome = {
-        name: run_steps(parity, shape, PARITY_STEPS, rank, NUM_RANKS)
-        for name, shape in SHAPES.items()
-    }
-    for name, changes in VARIANTS.items():
-        config = parity_config(**changes)
-        outcome[name] = run_steps(config, SHAPES["uneven"], PARITY_STEPS, rank, NUM_RANKS)
-    outcome["replicas"] = run_steps(tiny(**DROPOUT), SHAPES["uneven"], 30, rank, NUM_RANKS)
+    outcome: Outcome = {}
+    for name in PARITY:
+        case = parity_case(name)
+        outcome[name] = run_steps(*case, PARITY_STEPS, rank, NUM_RANKS)
+        gradients = first_gradients(*case, torch.float32, rank, NUM_RANKS)
+        outcome[name]["gradients in float32"] = gradients
+    replicas = tiny(**DROPOUT), SHAPES["uneven"], 30, rank, NUM_RANKS, torch.float32
+    outcome["replicas"] = run_steps(*replicas)
     outcome["nan"] = nan_on_the_last_rank(rank)
     outcome["validation"] = validate(tiny_state(tiny(data__root=data), rank))
     for name, changes in PRIORS.items():

@@ -118,13 +118,13 @@ def test_two_workers_compute_what_one_would(ranks: list[Outcome], motion: str, n
     alone = run_prior(config, PARITY_STEPS, rank=0, num_ranks=1)
     first, second = (outcome[name] for outcome in ranks)
     assert largest_difference(first["weights"], second["weights"]) == 0
-    assert largest_difference(alone["weights"], first["weights"]) < 1e-5
+    assert largest_difference(alone["weights"], first["weights"]) < 1e-10
     for step, expected in enumerate(alone["history"]):
         found = {
             term: float(first["history"][step][term] + second["history"][step][term])
             for term in expected
         }
-        assert found == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-5)
+        assert found == pytest.approx({k: float(v) for k, v in expected.items()}, rel=1e-10)
     for whole, *shares in zip(alone["noise"], first["noise"], second["noise"], strict=True):
         assert torch.equal(whole[0::2], shares[0])
         assert torch.equal(whole[1::2], shares[1])

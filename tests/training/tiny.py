@@ -83,6 +83,21 @@ def random_batch(num_2d: int, num_3d: int, num_motion: int, seed: int = 0) -> St
     )
 
 
+def in_precision(batch: StepBatch, dtype: torch.dtype) -> StepBatch:
+    pose = PoseBatch(**{name: value.to(dtype) for name, value in vars(batch.pose).items()})
+    return StepBatch(pose, MotionBatch(batch.motion.pose.to(dtype)))
+
+
+def to_precision(state: TrainState | PriorState, dtype: torch.dtype) -> None:
+    """Have a state compute in a precision from now on, before its optimizers have moved."""
+    if isinstance(state, PriorState):
+        modules: list[nn.Module] = [*state.networks.values(), state.joints]
+    else:
+        modules = [state.generator, state.discriminator, state.keypoints, state.best_generator]
+    for module in modules:
+        module.to(dtype)
+
+
 def share_of(batch: StepBatch, rank: int, num_ranks: int) -> StepBatch:
     """Deal a batch's windows in turn, as `StepPlan.share` does."""
     pose = {name: value[rank::num_ranks] for name, value in vars(batch.pose).items()}
@@ -99,6 +114,17 @@ def weights_of(state: TrainState | PriorState) -> dict[str, Tensor]:
         f"{network}.{name}": value.detach().clone()
         for network, module in networks.items()
         for name, value in module.state_dict().items()
+    }
+
+
+def gradients_of(state: TrainState) -> dict[str, Tensor]:
+    """What the last step descended, by network and name."""
+    networks = {"generator": state.generator, "discriminator": state.discriminator}
+    return {
+        f"{network}.{name}": value.grad.clone()
+        for network, module in networks.items()
+        for name, value in module.named_parameters()
+        if value.grad is not None
     }
 
 

@@ -13,8 +13,13 @@ import ray.exceptions
 import ray.train
 import ray.train.torch
 import torch
-from ray.train.v2.api.config import FailureConfig, RunConfig, ScalingConfig
-from ray.train.v2.api.exceptions import ControllerError, TrainingFailedError
+from ray.train import (
+    ControllerError,
+    FailureConfig,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+)
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, to_dict
@@ -125,12 +130,13 @@ def _trainer(
         train_worker,
         train_loop_config={"job": job},
         torch_config=ray.train.torch.TorchConfig(timeout_s=round(2 * job.hang_seconds)),
+        # Both are annotated as in Train v1, whose classes stand in their place for v2's.
         scaling_config=ScalingConfig(
-            num_workers=(launch.workers, most) if most else launch.workers,
+            num_workers=(launch.workers, most) if most else launch.workers,  # type: ignore[arg-type]
             use_gpu=device.type == "cuda",
             resources_per_worker={"CPU": WORKER_CPUS},
         ),
-        run_config=RunConfig(  # type: ignore[arg-type]  # annotated with the class of Train v1
+        run_config=RunConfig(  # type: ignore[call-arg]
             name=launch.name,
             storage_path=path,
             storage_filesystem=filesystem,

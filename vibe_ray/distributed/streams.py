@@ -8,18 +8,17 @@ rank its own. What arrives is checked against that, since the splitter promises 
 Readers import this module, so it leaves torch to `batches.py` and that to the consumers.
 """
 
-import time
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import ray.data
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.reading import num_row_bytes, read_shares
 from vibe_ray.data.rows import value
+from vibe_ray.distributed.pacing import let_scheduler_pause
 
 if TYPE_CHECKING:
     from vibe_ray.data.batches import StepBatch
@@ -31,19 +30,6 @@ and cuts blocks of over 128 MB, which would end the dealing; a single row it can
 MAX_ITEM_STEPS = 32
 READER_CPUS = 0.25
 PREFETCH = 2
-PAUSE_S = 0.05
-
-
-class Unhurried(ExecutionCallback):
-    """Lets Ray Data's scheduler pause between its rounds.
-
-    While blocks wait for a slower consumer it would otherwise ask again at once, without end, and
-    take most of a CPU from the training that it waits for. An item is seconds of training ahead.
-    """
-
-    def on_execution_step(self, executor: object) -> None:
-        """Pause; called by the scheduler once a round."""
-        time.sleep(PAUSE_S)
 
 
 def step_dataset(
@@ -65,9 +51,7 @@ def step_dataset(
             steps = range(first, min(first + item_steps, start_step + num_steps))
             yield read_shares(loaded, [loaded.share(step, rank, num_workers) for step in steps])
 
-    callbacks = ray.data.DataContext.get_current().custom_execution_callback_classes
-    if Unhurried not in callbacks:
-        callbacks.append(Unhurried)
+    let_scheduler_pause()
     items = [{"item": item} for item in range(num_items)]
     num_blocks = max(1, num_items)  # a finished run that is resumed has no steps left
     return ray.data.from_items(items, override_num_blocks=num_blocks).map_batches(

@@ -14,20 +14,14 @@ lie side by side as `nn.GRU` has them: reset r, update z, new n.
 """
 
 import math
-import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-PACKING = torch.backends.mkldnn.is_available() and platform.machine() in ("x86_64", "AMD64")
-"""Whether oneDNN can lay out a matrix for many products with few rows: a third faster than MKL."""
-PACKED_TYPES = (torch.float32, torch.bfloat16)
-WORTH_PACKING = 4
-"""Fewest rows, and fewest products, for which the new layout pays."""
+from vibe_ray.models.packed_linear import linear, repeated_linear
 
 
 class GRU(nn.RNNBase):
@@ -98,8 +92,8 @@ def gru_layer(
     """
     T, B, _ = x.shape
     H = w_hh.shape[1]
-    gates = _affine(x.view(T * B, -1), w_ih, b_ih).view(T, B, 3 * H)
-    recur = _repeated_affine(w_hh, b_hh, rows=B, times=T)
+    gates = linear(x.view(T * B, -1), w_ih, b_ih).view(T, B, 3 * H)
+    recur = repeated_linear(w_hh, b_hh, rows=B, times=T)
     states, hidden = gates.new_empty(T, B, H), gates.new_empty(T, B, H)
     h: Tensor | None = None
     for t in _order(T, reverse):
@@ -181,27 +175,6 @@ def _gate_gradients(
 
 def _order(num_frames: int, reverse: bool) -> list[int]:
     return list(range(num_frames))[:: -1 if reverse else 1]
-
-
-def _affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Multiply in the weight's type, add and return in the bias's."""
-    if weight.dtype == bias.dtype:
-        return F.linear(x, weight, bias)
-    return F.linear(x.to(weight.dtype), weight) + bias
-
-
-def _repeated_affine(
-    weight: Tensor, bias: Tensor, *, rows: int, times: int
-) -> Callable[[Tensor], Tensor]:
-    """Prepare `_affine` for many products of few rows with one matrix."""
-    worthwhile = min(rows, times) >= WORTH_PACKING and weight.dtype in PACKED_TYPES
-    if not (PACKING and worthwhile):
-        return lambda x: _affine(x, weight, bias)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
-    product = torch.ops.mkldnn._linear_pointwise
-    if weight.dtype == bias.dtype:
-        return lambda x: product(x, packed, bias, "none", [], "")
-    return lambda x: product(x.to(weight.dtype), packed, None, "none", [], "") + bias
 
 
 def _add_product(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
