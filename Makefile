@@ -34,10 +34,10 @@ else
 endif
 RUN := runs/$(DEMO)
 
-.PHONY: help install demo test test-long bench check format encoder clean-demo
+.PHONY: help install demo test test-long test-machines bench check format encoder clean-demo
 
 help:
-	@echo "make demo | test | test-long | bench | check | format | encoder | install   (see CONTRIBUTING.md)"
+	@echo "make demo | test | test-long | test-machines | bench | check | format | encoder | install   (see CONTRIBUTING.md)"
 
 install: $(STAMP)
 
@@ -71,6 +71,10 @@ bench: $(STAMP)
 
 test-long: $(STAMP)
 	OMP_NUM_THREADS=1 $(PY) -m pytest -m long tests/integration $(ARGS)
+
+# As on other machines: older instructions, one core, a busy neighbor; each takes as long as `test`.
+test-machines: $(STAMP)
+	OMP_NUM_THREADS=1 $(PY) -m tests.integration.machines $(ARGS)
 
 check: $(STAMP)
 	$(PY) -m ruff format --check .

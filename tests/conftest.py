@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
+import torch
 
 from tests.data import noise
 from tests.integration.object_server import ObjectServer
@@ -16,7 +17,9 @@ os.environ |= {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_TRAIN_V2_ENABLED": "1",
-}  # read when Ray is imported
+    "OMP_NUM_THREADS": "1",
+}  # read when Ray is imported, and by the processes that tests start
+torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import torch
-import torch._dynamo
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -158,15 +157,19 @@ def test_what_is_compiled_has_no_graph_breaks(
     changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compile_as_asked = nn.Module.compile
+    graphs = []
+
+    def run_as_it_is(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
 
     def in_one_graph(module: nn.Module, **asked: Any) -> None:
-        compile_as_asked(module, **asked | {"fullgraph": True, "backend": "eager"})
+        # A break in it is an error then.
+        compile_as_asked(module, **asked | {"fullgraph": True, "backend": run_as_it_is})
 
     monkeypatch.setattr(nn.Module, "compile", in_one_graph)
-    torch._dynamo.reset()
-    torch._dynamo.utils.counters.clear()
+    torch.compiler.reset()
     config = config_with(compile=True, **changes)
     state = tiny_state(config)
     adversarial_step(state, fresh_batch(config).to(state.device))
-    assert not torch._dynamo.utils.counters["graph_break"]
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] >= 3
+    assert len(graphs) >= 3

@@ -1,8 +1,25 @@
+import pickle
+import pickletools
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
-from vibe_ray.storage.foreign import check_download
+from vibe_ray.storage.foreign import NUMPY_ARRAY, NUMPY_BUFFER, NUMPY_NUMBER, check_download
+
+
+@pytest.mark.parametrize(
+    ("function", "value", "protocol"),
+    [(NUMPY_ARRAY, np.ones(3), 2), (NUMPY_BUFFER, np.ones(3), 5), (NUMPY_NUMBER, np.ones(3)[0], 2)],
+)
+def test_numpys_functions_are_those_that_its_pickles_name(
+    function: Any, value: Any, protocol: int
+) -> None:
+    content = pickle.dumps(value, protocol)
+    named = [argument for _, argument, _ in pickletools.genops(content) if argument]
+    assert function.__name__ in " ".join(map(str, named))
+    assert pickle.loads(content).tolist() == value.tolist()
 
 
 @pytest.mark.parametrize(

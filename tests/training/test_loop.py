@@ -83,7 +83,9 @@ def test_validation_may_be_of_the_first_sequences_only(shards: str) -> None:
 
 def test_validation_is_the_same_on_all_ranks_as_on_one(ranks: list[Outcome], shards: str) -> None:
     assert ranks[0]["validation"] == ranks[1]["validation"]
-    assert ranks[0]["validation"] == pytest.approx(validate(tiny_state(tiny(data__root=shards))))
+    alone = validate(tiny_state(tiny(data__root=shards)))
+    # Of all sequences at once, so in float32 products of another shape: micrometers.
+    assert ranks[0]["validation"] == pytest.approx(alone, rel=1e-5, abs=1e-3)
 
 
 def test_schedules_follow_validation(shards: str, monkeypatch: pytest.MonkeyPatch) -> None:

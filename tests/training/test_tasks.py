@@ -13,12 +13,14 @@ from tests.models import naive_vibe
 from tests.training.naive_prior import REST_6D, layers
 from tests.training.tiny import (
     NO_DROPOUT,
+    in_precision,
     largest_difference,
     random_batch,
     tiny,
     tiny_prior,
     tiny_prior_state,
     tiny_state,
+    to_precision,
     weights_of,
 )
 from vibe_ray.config import TrainConfig
@@ -93,7 +95,10 @@ def test_the_generator_descends_the_length_of_its_motions_latent(
 
 def test_its_gradient_reaches_the_generator_and_not_the_prior(checkpoint: str) -> None:
     batch, no_d = random_batch(2, 3, 4), {"losses__adversarial": 0.0}
-    state = with_prior(checkpoint, **no_d)
+    batch = in_precision(batch, torch.float64)
+    state, other = with_prior(checkpoint, **no_d), tiny_state(tiny(**NO_DROPOUT, **no_d))
+    for either in (state, other):
+        to_precision(either, torch.float64)
     assert state.prior is not None
     before = {name: value.clone() for name, value in state.prior.state_dict().items()}
     parameters = dict(state.generator.named_parameters())
@@ -101,10 +106,10 @@ def test_its_gradient_reaches_the_generator_and_not_the_prior(checkpoint: str) -
     loss = WEIGHT * latent.square().sum() / latent.numel()
     found = torch.autograd.grad(loss, list(parameters.values()), allow_unused=True)
     assert sum(bool(g is not None and g.abs().max() > 0) for g in found) > len(found) / 2
-    without = gradients(tiny_state(tiny(**NO_DROPOUT, **no_d)), batch)
+    without = gradients(other, batch)
     for (name, value), own in zip(gradients(state, batch).items(), found, strict=True):
         expected = without[name] if own is None else without[name] + own
-        torch.testing.assert_close(value, expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
     assert all(p.grad is None for p in state.prior.parameters())
     assert largest_difference(dict(state.prior.state_dict()), before) == 0
 

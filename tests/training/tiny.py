@@ -94,6 +94,7 @@ def to_precision(state: TrainState | PriorState, dtype: torch.dtype) -> None:
         modules: list[nn.Module] = [*state.networks.values(), state.joints]
     else:
         modules = [state.generator, state.discriminator, state.keypoints, state.best_generator]
+        modules += [state.prior] if state.prior is not None else []
     for module in modules:
         module.to(dtype)
 

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 import scipy.sparse
-from numpy._core import multiarray, numeric
+
+from vibe_ray.storage.foreign import NUMPY_ARRAY, NUMPY_BUFFER, NUMPY_NUMBER
 
 logger = logging.getLogger(__name__)
 
@@ -69,9 +70,9 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 # numpy 2 and newer scipy have moved what old files name.
 for _core in ("numpy.core", "numpy._core"):
-    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = multiarray._reconstruct
-    _ALLOWED[f"{_core}.multiarray", "scalar"] = multiarray.scalar
-    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = numeric._frombuffer  # type: ignore[attr-defined]
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = NUMPY_ARRAY
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = NUMPY_NUMBER
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = NUMPY_BUFFER
 for _underscore in ("", "_"):
     for _kind in ("matrix", "array"):
         _ALLOWED[f"scipy.sparse.{_underscore}csc", f"csc_{_kind}"] = _CompressedColumns

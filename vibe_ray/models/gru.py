@@ -23,6 +23,9 @@ from torch.utils.flop_counter import register_flop_formula
 
 from vibe_ray.models.packed_linear import linear, repeated_linear
 
+WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+"""Of one layer in one direction, as `nn.GRU` calls and orders them."""
+
 
 class GRU(nn.RNNBase):
     """Stands for `nn.GRU`, batch first and from a state of zero: same weights, names and answers.
@@ -53,8 +56,7 @@ class GRU(nn.RNNBase):
 
     def _direction(self, name: str, inputs: Tensor, *, reverse: bool) -> Tensor:
         """Run one layer in one direction: (T, B, I) -> (T, B, H)."""
-        kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        w_ih, w_hh, b_ih, b_hh = (getattr(self, f"{kind}_{name}") for kind in kinds)
+        w_ih, w_hh, b_ih, b_hh = (getattr(self, f"{kind}_{name}") for kind in WEIGHTS)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else w_ih.dtype
         x = inputs.to(dtype).contiguous()
         states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse)[0]
@@ -66,7 +68,9 @@ class GRU(nn.RNNBase):
         directions = 2 if self.bidirectional else 1
         state = inputs.new_zeros(directions * self.num_layers, len(inputs), self.hidden_size)
         # By name, as weights that are computed from others stand in no list.
-        weights = [getattr(self, name) for name in self._flat_weights_names]
+        ways = ("", "_reverse")[:directions]
+        layers = [f"l{layer}{way}" for layer in range(self.num_layers) for way in ways]
+        weights = [getattr(self, f"{kind}_{layer}") for layer in layers for kind in WEIGHTS]
         how = True, self.num_layers, 0.0, self.training, self.bidirectional, True
         states, _ = torch.gru(inputs, state, weights, *how)
         return states.type_as(weights[0])

@@ -19,13 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy._core.multiarray import _reconstruct as numpy_array
-from numpy._core.multiarray import scalar as numpy_scalar
 from torch import Tensor, nn
 
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
-from vibe_ray.storage.foreign import check_download
+from vibe_ray.storage.foreign import NUMPY_ARRAY, NUMPY_NUMBER, check_download
 
 logger = logging.getLogger(__name__)
 
@@ -40,10 +38,10 @@ _NOT_OURS = ("regressor.smpl.", "hmr.")
 # `performance` is a numpy number or an array of one, SPIN's `dataset_perm` an array of numbers. The
 # module of numpy's constructors was renamed in its version 2.
 _NUMBERS: list[Any] = [
-    (numpy_scalar, "numpy.core.multiarray.scalar"),
-    (numpy_scalar, "numpy._core.multiarray.scalar"),
-    (numpy_array, "numpy.core.multiarray._reconstruct"),
-    (numpy_array, "numpy._core.multiarray._reconstruct"),
+    (NUMPY_NUMBER, "numpy.core.multiarray.scalar"),
+    (NUMPY_NUMBER, "numpy._core.multiarray.scalar"),
+    (NUMPY_ARRAY, "numpy.core.multiarray._reconstruct"),
+    (NUMPY_ARRAY, "numpy._core.multiarray._reconstruct"),
     np.ndarray,
     np.dtype,
     *(type(np.dtype(kind)) for kind in "bBhHiIlLqQefd?"),

@@ -1,6 +1,15 @@
 """What is a file really that a user has downloaded? Asked before a reader makes nonsense of it."""
 
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+NUMPY_ARRAY: Any = np.empty(1).__reduce__()[0]
+NUMPY_BUFFER: Any = np.empty(1).__reduce_ex__(5)[0]
+NUMPY_NUMBER: Any = np.float64(1).__reduce__()[0]
+"""By what functions pickles make arrays (old ones, new ones) and numbers. Asked of numpy, since the
+modules in which it has them are its own affair: version 2 renamed them."""
 
 HEAD_BYTES = 512
 PAGE_STARTS = (b"<!doctype", b"<html", b"<?xml")

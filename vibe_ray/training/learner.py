@@ -79,8 +79,7 @@ def check_weights(networks: Mapping[str, nn.Module], step: int) -> None:
         FloatingPointError: Names the network. All ranks raise, since all have the same weights.
     """
     for name, network in networks.items():
-        norms = torch._foreach_norm(list(network.parameters()))
-        if not bool(torch.stack(norms).isfinite().all()):
+        if not bool(nn.utils.get_total_norm(network.parameters()).isfinite()):
             raise FloatingPointError(
                 f"weights of {name} are not finite after step {step}: the last checkpoint "
                 "is good; lower the learning rate, or set optim.gradient_clip"

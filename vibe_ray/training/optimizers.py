@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from vibe_ray.config import OptimConfig
 from vibe_ray.models.generator import Generator
@@ -65,4 +66,5 @@ def update_average(average: nn.Module, network: nn.Module, decay: float, step: i
             know little yet, are soon forgotten.
     """
     kept = min(decay, step / (step + 9))
-    torch._foreach_lerp_(list(average.parameters()), list(network.parameters()), 1 - kept)
+    move = get_ema_multi_avg_fn(kept)
+    move(list(average.parameters()), list(network.parameters()), step)
