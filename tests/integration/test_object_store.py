@@ -3,7 +3,6 @@
 import json
 import pickle
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -21,6 +20,8 @@ from vibe_ray.distributed.serving import VibeReplica
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.step_folders import last_step
+from vibe_ray.training.learner import Learner
+from vibe_ray.training.recorder import RunRecorder
 
 NUM_STEPS = 24
 FLAGS = [
@@ -114,21 +115,36 @@ def test_a_run_whose_every_path_is_remote(
 
 @pytest.mark.slow
 def test_a_store_that_goes_away_in_the_middle_of_an_epoch(
-    bucket: str, here: str, object_server: ObjectServer, caplog: pytest.LogCaptureFixture
+    bucket: str,
+    here: str,
+    object_server: ObjectServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """At a step that the run has just done; it comes back when the run has noticed."""
     run_dir = f"{bucket}/runs/interrupted"
+    as_before = RunRecorder.step
+    ended = threading.Event()
 
-    def interrupt() -> None:
-        while not last_step(run_dir):
-            time.sleep(0.05)
-        object_server.kill()
-        time.sleep(4)
+    def come_back() -> None:
+        while "has failed for" not in caplog.text and not ended.wait(0.05):
+            pass
         object_server.start()
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    run(f"{bucket}/data", f"{bucket}/runs", "interrupted")
-    thread.join()
+    thread = threading.Thread(target=come_back)
+
+    def interrupt(recorder: RunRecorder, learner: Learner) -> None:
+        as_before(recorder, learner)
+        if learner.step == NUM_STEPS // 2 - 2:
+            object_server.kill()
+            thread.start()
+
+    monkeypatch.setattr(RunRecorder, "step", interrupt)
+    try:
+        run(f"{bucket}/data", f"{bucket}/runs", "interrupted")
+    finally:
+        ended.set()
+        thread.join()
     assert "has failed for 0 s" in caplog.text
     assert "answers again after" in caplog.text
     assert hashes(run_dir) == hashes(here)
