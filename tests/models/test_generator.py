@@ -34,8 +34,9 @@ def weighted(parts: Sequence[Tensor], scales: Sequence[Tensor]) -> Tensor:
     return torch.stack([(p * s).sum() for p, s in zip(parts, scales, strict=True)]).sum()
 
 
-@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-6), (torch.float64, 1e-12)])
-def test_agrees_with_the_naive_network(dtype: torch.dtype, atol: float) -> None:
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-6), (torch.float64, 1e-14)])
+def test_agrees_with_the_naive_network(dtype: torch.dtype, bound: float) -> None:
+    """As a whole: what is left of one number by cancellation is up to the order of sums."""
     generator = build(dtype)
     features = torch.randn(3, 4, 12, dtype=dtype)
     params = generator(features)
@@ -53,7 +54,7 @@ def test_agrees_with_the_naive_network(dtype: torch.dtype, atol: float) -> None:
     )
     for got, want in ((params.rotmat, rotmat), (params.betas, betas), (params.cam, cam)):
         expected = want.unflatten(0, (3, 4))
-        torch.testing.assert_close(got.double(), expected, rtol=0, atol=atol)
+        assert (got.double() - expected).norm() < bound * expected.norm()
 
 
 def test_gradients_agree_with_the_naive_network() -> None:
