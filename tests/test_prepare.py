@@ -1,5 +1,7 @@
 """The prepare command, from raw files to shards, and what it says of bad ones."""
 
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,15 @@ from tests.data import noise
 from tests.data.sources.test_amass import make_npz
 from tests.models.test_official import DISCRIMINATOR, GENERATOR, released_vibe, save
 from tests.training.tiny import tiny_prior, tiny_prior_state
-from vibe_ray import evaluate, prepare
+from vibe_ray import evaluate, prepare, storage
 from vibe_ray.config import TrainConfig
-from vibe_ray.data.sequences import read_motion_sequences
+from vibe_ray.data import journal
+from vibe_ray.data.recordings import Recording, Recordings
+from vibe_ray.data.schema import LabelledSequence
+from vibe_ray.data.sequences import read_label_sequences, read_motion_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
+from vibe_ray.data.sources import Source
+from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.runs.snapshots import load_generator
 
 EXPORTED_PRIOR = ("prior.safetensors", "out/prior.safetensors")
@@ -52,7 +59,7 @@ def test_another_frame_rate(tmp_path: Path) -> None:
     assert (sequence.fps, len(sequence.pose)) == (50.0, 126)
 
 
-@pytest.mark.parametrize("source", ["amass", "bvh", "amc"])
+@pytest.mark.parametrize("source", ["amass", "bvh", "amc", "deepmimic"])
 def test_no_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str) -> None:
     raw, out = tmp_path / "raw", tmp_path / "out"
     error = refusal(capsys, source, "--raw", str(raw), "--out", str(out))
@@ -145,3 +152,112 @@ def test_an_encoder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_too_few_captures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = refusal(capsys, "open", "--out", str(tmp_path / "out"), "--captures", "1")
     assert error == "python -m vibe_ray.prepare: --captures is 1, must be at least 2\n"
+
+
+def test_what_was_left_out_is_told_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, out = tmp_path / "raw", tmp_path / "out"
+    raw.mkdir()
+    (raw / "good.npz").write_bytes(make_npz())
+    (raw / "bad.npz").write_bytes(b"<html>")
+    prepare.main(["amass", "--raw", str(raw), "--out", str(out)])
+    assert capsys.readouterr().out.splitlines()[-3:] == [
+        "left out bad.npz: not an .npz file, or cut off",
+        "left out 1 of 2 recordings",
+        f"{out}: 1 clips, 0.0 minutes",
+    ]
+    assert "not an .npz" in (out / "skipped.json").read_text()
+
+
+def test_a_conversion_cut_off_reads_no_finished_file_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SAVE_S", 0.0)
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for name in ("a", "b", "c", "d"):
+        (raw / f"{name}.npz").write_bytes(make_npz())
+    (raw / "b.npz").write_bytes(b"<html>")
+    read: list[str] = []
+    read_bytes = storage.read_bytes
+
+    def counted(path: str) -> bytes:
+        if path.endswith(".npz"):
+            if path.endswith("d.npz") and "d.npz" not in read:
+                read.append("d.npz")
+                raise SystemExit(9)  # as a kill would end it
+            read.append(Path(path).name)
+        return read_bytes(path)
+
+    flags = ["amass", "--raw", str(raw), "--out"]
+    prepare.main([*flags, str(tmp_path / "whole")])
+    monkeypatch.setattr(storage, "read_bytes", counted)
+    with pytest.raises(SystemExit):
+        prepare.main([*flags, str(tmp_path / "killed")])
+    assert read == ["a.npz", "b.npz", "c.npz", "d.npz"]
+    prepare.main([*flags, str(tmp_path / "killed")])
+    assert read[4:] == ["d.npz"]
+    whole, killed = (
+        {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+        for name in ("whole", "killed")
+    )
+    assert whole == killed
+    prepare.main([*flags, str(tmp_path / "killed"), "--fps", "50"])  # other settings: all anew
+    assert read[5:] == ["a.npz", "b.npz", "c.npz", "d.npz"]
+
+
+def test_a_labels_source_is_a_module_and_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A made-up data set: a file per video, with the number of its frames; one is damaged."""
+    module = types.ModuleType("vibe_ray.data.sources.toy")
+
+    def read_sequences(root: str, split: str) -> Recordings[LabelledSequence]:
+        def recording(path: str) -> Recording[LabelledSequence]:
+            name = Path(path).stem
+
+            def read() -> list[LabelledSequence]:
+                num_frames = int(Path(path).read_text())
+                video = f"{root}/{name}.mp4"
+                return [
+                    noise.labelled_sequence(name, num_frames, n, person=str(n), video=video)
+                    for n in range(2)
+                ]
+
+            return Recording(f"{name}.toy", path, read)
+
+        paths = storage.list_files(f"{root}/{split}", ".toy")
+        known = {"names": noise.NAMES, "fps": noise.FPS}
+        return Recordings(root, [recording(path) for path in paths], **known)
+
+    module.read_sequences = read_sequences  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(prepare, "SOURCES", (Source("toy", "labels", "toy videos"),))
+    raw, labels, out = (str(tmp_path / name) for name in ("raw", "labels", "out"))
+    (tmp_path / "raw/val").mkdir(parents=True)
+    for name, text in {"a": "30", "b": "cut off", "c": "12"}.items():
+        (tmp_path / f"raw/val/{name}.toy").write_text(text)
+
+    prepare.main(["toy", "--raw", raw, "--out", labels, "--split", "val"])
+    assert capsys.readouterr().out.splitlines()[-2:] == [
+        "left out 1 of 3 recordings",
+        f"{labels}: 4 clips, 0.1 minutes",
+    ]
+    found = [(s.key, s.num_frames, s.video) for s in read_label_sequences(labels)]
+    assert found == [
+        (("a", "0"), 30, f"{raw}/a.mp4"),
+        (("a", "1"), 30, f"{raw}/a.mp4"),
+        (("c", "0"), 12, f"{raw}/c.mp4"),
+        (("c", "1"), 12, f"{raw}/c.mp4"),
+    ]
+    prepare.main(["features", "--labels", labels, "--out", out])
+    assert capsys.readouterr().out.splitlines()[-1] == f"{out}: 4 clips, 0.1 minutes"
+    manifest = read_manifest(out, "pose")
+    assert (manifest.dataset, manifest.split, manifest.num_frames) == ("toy", "val", 84)
+    assert manifest.encoder_id == load_encoder("open").id
+
+
+def test_features_of_what_are_no_labels(shards: str, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--labels", f"{shards}/motion/train", "--out", "out"]
+    assert "holds motion shards, expected labels shards" in refusal(capsys, "features", *flags)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from vibe_ray import cli, storage
 
 if TYPE_CHECKING:
-    from vibe_ray.data.schema import Manifest
+    from vibe_ray.data.manifest import Manifest
     from vibe_ray.evaluation.comparison import Comparison
     from vibe_ray.evaluation.scores import EvaluationResult
     from vibe_ray.inference import Predictor

@@ -3,22 +3,18 @@
 import argparse
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vibe_ray import cli
+from vibe_ray.data.sources import SOURCES, Source
 
 if TYPE_CHECKING:
+    from vibe_ray.data.recordings import Recordings, Written
     from vibe_ray.data.schema import MotionSequence
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 logger = logging.getLogger(__name__)
-
-MOTION_SOURCES = {
-    "amass": "AMASS recordings, SMPL-H or SMPL-X .npz",
-    "bvh": "BVH recordings of the usual rigs",
-    "amc": "ASF/AMC recordings, as CMU has them",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -29,12 +25,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         "python -m vibe_ray.prepare open --out data/open",
     )
     commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
-    for name, text in MOTION_SOURCES.items():
-        command = _add(commands, name, text, f"{name} --raw DIR --out data/{name}/train", _motion)
-        command.add_argument("--raw", required=True, help="folder or s3:// of the recordings")
-        command.add_argument("--out", required=True, help="folder or s3:// of the data set")
-        command.add_argument("--split", default="train", help="name of the split (train)")
-        command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+    for source in SOURCES:
+        _add_source(commands, source)
+    _add_features(commands)
     _add_open(commands)
     _add_encoder(commands)
     _add_tools(commands)
@@ -57,6 +50,28 @@ def _add(
     )
     command.set_defaults(run=run)
     return command
+
+
+def _add_source(commands: "Commands", source: Source) -> None:
+    example = f"{source.name} --raw DIR --out data/{source.name}/train"
+    run = {"motion": _motion, "labels": _labels}[source.kind]
+    command = _add(commands, source.name, source.help, example, run)
+    command.add_argument("--raw", required=True, help="folder or s3:// of the recordings")
+    command.add_argument("--out", required=True, help="folder or s3:// of the data set")
+    command.add_argument("--split", default="train", help="name of the split (train)")
+    if source.kind == "motion":
+        command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+    command.set_defaults(of=source)
+
+
+def _add_features(commands: "Commands") -> None:
+    text = "labels of an image data set or of videos, seen through a frame encoder: pose shards"
+    example = "features --labels labels/penn_action/train --out data/penn_action/train"
+    command = _add(commands, "features", text, example, _features)
+    command.add_argument("--labels", required=True, help="folder or s3:// of the label shards")
+    command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
+    command.add_argument("--raw", help="where videos and images are, if they were moved")
+    command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
 
 def _add_open(commands: "Commands") -> None:
@@ -117,28 +132,45 @@ def _add_tools(commands: "Commands") -> None:
 
 
 def _motion(args: argparse.Namespace) -> None:
-    from importlib import import_module
-
-    from vibe_ray.data.schema import Manifest
-    from vibe_ray.data.shards import ShardWriter
     from vibe_ray.data.sources.conversion import ConversionConfig
 
-    converter = import_module(f"vibe_ray.data.sources.{args.source}")
-    header = Manifest(
-        kind="motion",
-        dataset=args.source,
-        split=args.split,
-        source=args.raw,
-        converter=args.source,
-        fps=args.fps,
-    )
-    with ShardWriter(args.out, header) as writer:
-        sequences = converter.read_sequences(args.raw, ConversionConfig(fps=args.fps))
-        for sequence in _counted(sequences):
-            writer.write(sequence)
-    manifest = writer.manifest
+    config = ConversionConfig(fps=args.fps)
+    recordings = args.of.reader()(args.raw, config)
+    _write(args, recordings, fps=config.fps, source=f"{args.raw}; settings {config.digest()}")
+
+
+def _labels(args: argparse.Namespace) -> None:
+    recordings = args.of.reader()(args.raw, args.split)
+    known = {"fps": recordings.fps, "names": recordings.names, "raw": recordings.root}
+    _write(args, recordings, source=args.raw, **known)
+
+
+def _write(args: argparse.Namespace, recordings: "Recordings[Any]", **header: Any) -> None:
+    from vibe_ray.data.manifest import Manifest
+
+    name = args.of.name
+    known = {"kind": args.of.kind, "dataset": name, "split": args.split, "converter": name}
+    manifest = Manifest.model_validate(known | header)
+    _tell(args.out, recordings.write_to(args.out, manifest, _watched))
+
+
+def _features(args: argparse.Namespace) -> None:
+    from vibe_ray.features.encoding import encode_labels
+    from vibe_ray.features.frame_encoder import load_encoder
+
+    encoder = load_encoder(args.encoder)
+    _tell(args.out, encode_labels(args.labels, args.out, encoder, raw=args.raw, watch=_watched))
+
+
+def _tell(out: str, written: "Written") -> None:
+    """Print what was written, and what was left out and why."""
+    for name, reason in written.skipped.items():
+        print(f"left out {name}: {reason}")
+    if written.skipped:
+        print(f"left out {len(written.skipped)} of {written.num_recordings} recordings")
+    manifest = written.manifest
     minutes = manifest.num_frames / manifest.fps / 60
-    print(f"{args.out}: {manifest.num_clips} clips, {minutes:.1f} minutes")
+    print(f"{out}: {manifest.num_clips} clips, {minutes:.1f} minutes")
 
 
 def _open(args: argparse.Namespace) -> None:
@@ -146,8 +178,8 @@ def _open(args: argparse.Namespace) -> None:
 
     from vibe_ray.body.model import BodyConfig, load_body
     from vibe_ray.data.synthetic.dataset import OpenCapturesConfig
-    from vibe_ray.features.extract import write_open_world
-    from vibe_ray.features.keypoint_encoder import load_encoder
+    from vibe_ray.features.frame_encoder import load_encoder
+    from vibe_ray.features.open_world import write_open_world
 
     encoder = load_encoder(args.encoder)
     if args.captures < 2:
@@ -163,22 +195,21 @@ def _open(args: argparse.Namespace) -> None:
 
 def _gather(folders: Sequence[str]) -> "list[MotionSequence]":
     """Collect the open motion, DeepMimic's clips and what the user brings."""
-    from vibe_ray.data.sources import deepmimic
-    from vibe_ray.data.sources.mixed import read_folder
+    from vibe_ray.data.sources import deepmimic, read_motion
     from vibe_ray.data.sources.open_motion import load_open_motion
 
     motion = [*load_open_motion(), *deepmimic.read_sequences()]
     for folder in folders:
-        motion += _counted(read_folder(folder))
+        motion += _watched(read_motion(folder))
     seconds = sum(len(clip.pose) / clip.fps for clip in motion)
     logger.info("%d motion clips, %.1f minutes", len(motion), seconds / 60)
     return motion
 
 
-def _counted(sequences: "Iterable[MotionSequence]") -> "Iterable[MotionSequence]":
+def _watched(items: "Iterable[Any]") -> "Iterable[Any]":
     from rich.progress import track
 
-    return track(sequences, "converting", total=None)
+    return track(items, "converting")
 
 
 def _encoder(args: argparse.Namespace) -> None:

@@ -7,12 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from vibe_ray.data.schema import Kind, Manifest, MotionSequence, PoseSequence
+from vibe_ray.body.skeletons import COCO_17, H36M_17, PENN_ACTION_13
+from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.schema import Kind, LabelledSequence, LabelNames, MotionSequence, PoseSequence
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.storage import join
 
 F = 16
 FPS = 25.0
+RAW = "/raw"
+NAMES = LabelNames(kp_2d=PENN_ACTION_13, detected=COCO_17, kp_3d=H36M_17)
 LENGTHS = {
     "open_2d/train": (40, 7, 64, 33, 90),
     "open_3d/train": (16, 48, 70),
@@ -25,10 +29,12 @@ LENGTHS = {
 
 def header(name: str, **changes: Any) -> Manifest:
     dataset, split = name.split("/")
-    kind: Kind = "motion" if dataset == "motion" else "pose"
+    kinds: dict[str, Kind] = {"motion": "motion", "labels": "labels"}
+    kind = kinds.get(dataset, "pose")
     known: dict[str, Any] = {"dataset": dataset, "split": split, "kind": kind, "fps": FPS}
     known |= {"source": "random numbers", "converter": "noise"}
     known |= {"encoder_id": "noise", "feature_dim": F} if kind == "pose" else {}
+    known |= {"names": NAMES, "raw": RAW} if kind == "labels" else {}
     return Manifest.model_validate(known | changes)
 
 
@@ -62,6 +68,42 @@ def motion_sequence(name: str, num_frames: int, number: int = 0, **changes: Any)
     known: dict[str, Any] = {"dataset": "noise", "name": name, "fps": FPS, "pose": pose}
     known |= {"trans": _floats(rng, num_frames, 3), "betas": _floats(rng, 10)}
     return MotionSequence(**(known | changes))
+
+
+def labelled_sequence(
+    name: str, num_frames: int, number: int = 0, **changes: Any
+) -> LabelledSequence:
+    rng = np.random.default_rng([number, num_frames, 2])
+    N, first = num_frames, 100 * number
+    names = changes.get("names", NAMES)
+    L, D, M = len(names.kp_2d), len(names.detected), len(names.kp_3d)
+    box = np.column_stack([300 + 50 * rng.random((N, 2)), 200 + 20 * rng.random(N)])
+    known: dict[str, Any] = {
+        "dataset": "noise",
+        "sequence": name,
+        "person": "0",
+        "fps": FPS,
+        "video": f"{RAW}/{name}.mp4",
+        "width": 640,
+        "height": 480,
+        "frame_index": np.arange(first, first + N),
+        "timestamps": np.arange(first, first + N) / FPS,
+        "box": box.astype(np.float32),
+        "names": names,
+        "kp_2d": 300 + 100 * _floats(rng, N, L, 2),
+        "kp_2d_conf": rng.random((N, L), np.float32),
+        "detected": 300 + 100 * _floats(rng, N, D, 2),
+        "detected_conf": rng.random((N, D), np.float32),
+        "kp_3d": _floats(rng, N, M, 3),
+        "has_kp_3d": rng.random(N) < 0.7,
+        "pose": _floats(rng, N, 72),
+        "betas": _floats(rng, N, 10),
+        "has_smpl": rng.random(N) < 0.7,
+        "camera": 500 + _floats(rng, N, 4),
+        "has_camera": rng.random(N) < 0.7,
+        "valid": rng.random(N) < 0.9,
+    }
+    return LabelledSequence(**(known | changes))
 
 
 def write(root: str, name: str, lengths: tuple[int, ...], **changes: Any) -> str:

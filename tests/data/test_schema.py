@@ -1,15 +1,15 @@
+import dataclasses
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from pydantic import ValidationError
 
 from tests.data import noise
 from vibe_ray.body import params
 from vibe_ray.data import schema
-from vibe_ray.data.schema import Manifest, ShardFile
+from vibe_ray.data.schema import LabelNames
 
 
 def test_the_numbers_of_the_format_are_those_of_the_body() -> None:
@@ -59,28 +59,27 @@ def test_resampling_keeps_the_duration() -> None:
     assert motion.resampled(100.0).pose is motion.pose
 
 
-def test_a_manifest_counts_and_survives_json() -> None:
-    files = [
-        ShardFile(name="a", num_bytes=1, sha256="x", clip_frames=[512, 3]),
-        ShardFile(name="b", num_bytes=1, sha256="y", clip_frames=[7]),
-    ]
-    manifest = noise.header("open_3d/train", files=files)
-    assert (manifest.num_clips, manifest.num_frames) == (3, 522)
-    again = Manifest.model_validate_json(manifest.model_dump_json(indent=1))
-    assert again == manifest
-    assert again.hash() == manifest.hash()
+def test_a_labelled_sequence_knows_its_place_in_the_video() -> None:
+    labels = noise.labelled_sequence("walk", 5, 3, person="left")
+    assert (labels.num_frames, labels.start_frame, labels.key) == (5, 300, ("walk", "left"))
 
 
-def test_the_hash_tells_other_files_and_other_headers_apart() -> None:
-    file = ShardFile(name="a", num_bytes=1, sha256="x", clip_frames=[512, 3])
-    manifest = noise.header("open_3d/train", files=[file])
-    other_file = manifest.model_copy(update={"files": [file.model_copy(update={"sha256": "y"})]})
-    other_encoder = manifest.model_copy(update={"encoder_id": "better"})
-    assert len({item.hash() for item in (manifest, other_file, other_encoder)}) == 3
-    assert manifest.has_header_of(other_file)
-    assert not manifest.has_header_of(other_encoder)
-
-
-def test_a_manifest_with_unknown_entries_is_refused() -> None:
-    with pytest.raises(ValidationError, match="colour"):
-        noise.header("open_3d/train", colour="red")
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kp_2d": np.zeros((5, 17, 2))}, r"kp_2d has shape \(5, 17, 2\), expected \(5, 13, 2\)"),
+        ({"detected_conf": np.zeros((5, 13))}, r"detected_conf has .*expected \(5, 17\)"),
+        ({"names": LabelNames()}, r"kp_2d has shape \(5, 13, 2\), expected \(5, 0, 2\)"),
+        ({"box": np.zeros((5, 4))}, r"box has shape \(5, 4\), expected \(5, 3\)"),
+        ({"images": ("a.jpg",) * 5}, "frames are of a video or images, not of"),
+        ({"video": "", "images": ("a.jpg",) * 4}, "4 images, 5 frames"),
+        ({"width": 0}, "frames of 0 x 480 pixels"),
+        ({"timestamps": np.array([0, 1, 2, 2, 3.0])}, "timestamps do not rise"),
+    ],
+)
+def test_labels_that_contradict_themselves_are_refused(
+    changes: dict[str, Any], message: str
+) -> None:
+    known = noise.labelled_sequence("walk", 5)
+    with pytest.raises(ValueError, match=f"walk: {message}"):
+        dataclasses.replace(known, **changes)

@@ -6,7 +6,8 @@ import pytest
 
 from tests.data import noise
 from vibe_ray.data import sequences
-from vibe_ray.data.schema import MANIFEST_FILE, MAX_CLIP_FRAMES
+from vibe_ray.data.manifest import MANIFEST_FILE
+from vibe_ray.data.schema import MAX_CLIP_FRAMES
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.data.shards import ShardWriter
 

@@ -9,15 +9,19 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data import noise
-from vibe_ray.data import shards
-from vibe_ray.data.schema import MAX_CLIP_FRAMES, MotionSequence, PoseSequence
-from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
+from vibe_ray import storage
+from vibe_ray.data import journal, shards
+from vibe_ray.data.schema import (
+    MAX_CLIP_FRAMES,
+    AnySequence,
+    LabelNames,
+    PoseSequence,
+)
+from vibe_ray.data.sequences import read_label_sequences, read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import ShardWriter, read_clip, read_manifest
 
-Sequence = PoseSequence | MotionSequence
 
-
-def assert_same(found: Sequence, expected: Sequence) -> None:
+def assert_same(found: AnySequence, expected: AnySequence) -> None:
     assert vars(found).keys() == vars(expected).keys()
     for name, value in vars(expected).items():
         other = getattr(found, name)
@@ -70,6 +74,59 @@ def test_motion_sequences_come_back_as_they_went_in(tmp_path: Path) -> None:
         assert_same(found, expected)
 
 
+def test_labels_come_back_as_they_went_in(tmp_path: Path) -> None:
+    images = tuple(f"{noise.RAW}/jump/{number:05d}.jpg" for number in range(700))
+    written = [
+        noise.labelled_sequence("run", 5, 1),
+        noise.labelled_sequence("run", 9, 1, person="1"),
+        noise.labelled_sequence("jump", 700, 2, video="", images=images),
+        noise.labelled_sequence("none", 3, 4, video=""),
+    ]
+    with ShardWriter(str(tmp_path), noise.header("labels/train")) as writer:
+        for sequence in written:
+            writer.write(sequence)
+    assert read_manifest(str(tmp_path), "labels").num_frames == 717
+    for found, expected in zip(read_label_sequences(str(tmp_path)), written, strict=True):
+        assert_same(found, expected)
+
+
+@pytest.mark.parametrize("names", [LabelNames(), LabelNames(kp_2d=("nose",))])
+def test_labels_without_some_kinds_of_keypoints_come_back(
+    tmp_path: Path, names: LabelNames
+) -> None:
+    written = noise.labelled_sequence("run", 5, names=names)
+    with ShardWriter(str(tmp_path), noise.header("labels/train", names=names)) as writer:
+        writer.write(written)
+    (found,) = read_label_sequences(str(tmp_path))
+    assert_same(found, written)
+
+
+def test_pixels_may_have_moved_since_the_labels_were_made(tmp_path: Path) -> None:
+    with ShardWriter(str(tmp_path), noise.header("labels/train")) as writer:
+        writer.write(noise.labelled_sequence("a/run", 5))
+    (found,) = read_label_sequences(str(tmp_path), raw="s3://bucket/videos")
+    assert found.video == "s3://bucket/videos/a/run.mp4"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"video": "/elsewhere/run.mp4"}, "/elsewhere/run.mp4 is not below '/raw'"),
+        ({"video": "/rawer/run.mp4"}, "/rawer/run.mp4 is not below '/raw'"),
+        ({"names": LabelNames(kp_2d=("nose",))}, "run: key-points are called .*'nose'"),
+    ],
+)
+def test_labels_that_do_not_fit_the_manifest_are_refused(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    sequence = noise.labelled_sequence("run", 5, **changes)
+    with (
+        pytest.raises(ValueError, match=message),
+        ShardWriter(str(tmp_path), noise.header("labels/train")) as writer,
+    ):
+        writer.write(sequence)
+
+
 def test_features_are_stored_in_half_precision(tmp_path: Path) -> None:
     features = np.linspace(0, 3, 5 * noise.F, dtype=np.float32).reshape(5, noise.F)
     with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
@@ -94,8 +151,8 @@ def test_another_reader_finds_a_clip_in_each_row(tmp_path: Path) -> None:
 
 def test_sequences_of_one_name_stay_apart(tmp_path: Path) -> None:
     with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
-        for _ in range(2):
-            writer.write(noise.pose_sequence("walk", 30))
+        for recording in ("monday/walk", "sunday/walk"):
+            writer.write_recording(recording, [noise.pose_sequence("walk", 30)])
     assert [sequence.num_frames for sequence in read_pose_sequences(str(tmp_path))] == [30, 30]
 
 
@@ -150,11 +207,126 @@ def test_an_interrupted_run_is_taken_up_and_ends_the_same(
         read_manifest(str(out))
     before = {path: path.stat().st_mtime_ns for path in out.glob("*.parquet")}
     with ShardWriter(str(out), header) as writer:
-        assert [s.sequence for s in sequences if writer.is_finished(*s.key)] == finished
+        assert [s.sequence for s in sequences if writer.is_finished(f"{s.sequence}/0")] == finished
         for sequence in sequences:
             writer.write(sequence)
     assert contents(out) == contents(tmp_path / "whole")
     assert {path: path.stat().st_mtime_ns for path in before} == before
+
+
+def test_an_object_store_is_taken_up_as_a_disk_is(
+    s3: str, tmp_path: Path, tiny_files: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "SAVE_S", 0.0)
+    convert(str(tmp_path))
+    for out in (s3, f"{s3}/below"):
+        with pytest.raises(KeyboardInterrupt):
+            convert(out, 5)
+        assert convert(out) == [5, 6]
+    names = [path.removeprefix(f"{s3}/below/") for path in storage.list_files(f"{s3}/below")]
+    assert {n: storage.read_bytes(f"{s3}/below/{n}") for n in names} == contents(tmp_path)
+
+
+def pieces_of(number: int) -> list[PoseSequence]:
+    """What a recording holds: one to four pieces; some fill files of their own."""
+    sizes = [(60,), (20, 30, 5), (9,), (5, 1100, 40, 7), (), (50, 50), (3,)][number]
+    return [
+        noise.pose_sequence(f"r{number}_part{part:02d}", size, 10 * number + part)
+        for part, size in enumerate(sizes)
+    ]
+
+
+def convert(out: str | Path, stop_at: int = -1) -> list[int]:
+    """Convert seven recordings, killed before `stop_at`; return those that were read."""
+    read = []
+    with ShardWriter(str(out), noise.header("open_3d/train")) as writer:
+        for number in range(7):
+            if number == stop_at:
+                raise KeyboardInterrupt
+            if writer.is_finished(f"r{number}"):
+                continue
+            read.append(number)
+            if number == 4:
+                writer.skip("r4", "it is odd")
+            else:
+                writer.write_recording(f"r{number}", pieces_of(number))
+    return read
+
+
+@pytest.mark.parametrize("save_s", [0.0, 1e9], ids=["saved after each", "saved with files"])
+@pytest.mark.parametrize("stop_at", range(7))
+def test_a_writer_killed_between_recordings_is_taken_up_and_ends_the_same(
+    tmp_path: Path, tiny_files: int, monkeypatch: pytest.MonkeyPatch, stop_at: int, save_s: float
+) -> None:
+    monkeypatch.setattr(journal, "SAVE_S", save_s)
+    assert convert(tmp_path / "whole") == list(range(7))
+    with pytest.raises(KeyboardInterrupt):
+        convert(tmp_path / "killed", stop_at)
+    read = convert(tmp_path / "killed")
+    if save_s == 0:  # nothing that was done is read again
+        assert read == list(range(stop_at, 7))
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+    assert json.loads((tmp_path / "whole/skipped.json").read_text()) == {"r4": "it is odd"}
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_writer_killed_at_any_change_of_its_folder_is_taken_up_and_ends_the_same(
+    tmp_path: Path, tiny_files: int, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """Killed again and again: at the first change, then at the second of what is left, ..."""
+    monkeypatch.setattr(journal, "SAVE_S", 0.0)
+    convert(tmp_path / "whole")
+    num_left = [0]
+
+    def deadly(change: Callable[..., None]) -> Callable[..., None]:
+        def killed(*args: Any) -> None:
+            num_left[0] -= 1
+            if num_left[0] == 0 and moment == "before":
+                raise KeyboardInterrupt
+            change(*args)
+            if num_left[0] == 0:
+                raise KeyboardInterrupt
+
+        return killed
+
+    for name in ("write_bytes_atomic", "delete_file"):
+        monkeypatch.setattr(storage, name, deadly(getattr(storage, name)))
+    for attempt in range(1, 100):
+        num_left[0] = attempt
+        try:
+            convert(tmp_path / "killed")
+        except KeyboardInterrupt:
+            continue
+        break
+    assert attempt > 5
+    assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
+
+
+def test_two_recordings_of_one_name_are_refused(tmp_path: Path) -> None:
+    sequence = noise.pose_sequence("walk", 30)
+    with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+        writer.write(sequence)
+        with pytest.raises(ValueError, match=r"two recordings for .* are called 'walk/0': rename"):
+            writer.write(sequence)
+
+
+def test_where_all_was_skipped_the_next_run_tries_again(tmp_path: Path) -> None:
+    for _ in range(2):
+        with (
+            pytest.raises(ValueError, match=r"none of the 1 recordings .*first: a\.x: it is odd"),
+            ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer,
+        ):
+            writer.skip("a.x", "it is odd")
+    assert contents(tmp_path) == {}
+
+
+def test_a_data_set_written_anew_forgets_what_was_skipped_before(tmp_path: Path) -> None:
+    for skips in (True, False):
+        with ShardWriter(str(tmp_path), noise.header("open_3d/train")) as writer:
+            writer.write(noise.pose_sequence("walk", 30))
+            if skips:
+                writer.skip("a.x", "it is odd")
+        assert (tmp_path / "skipped.json").exists() == skips
 
 
 def test_what_another_header_has_begun_is_not_taken_up(tmp_path: Path, tiny_files: int) -> None:
@@ -162,7 +334,7 @@ def test_what_another_header_has_begun_is_not_taken_up(tmp_path: Path, tiny_file
     write_and_fail(tmp_path, sequences)
     newer = noise.header("open_3d/train", converter_version=2)
     with ShardWriter(str(tmp_path), newer) as writer:
-        assert not writer.is_finished("s0", "0")
+        assert not writer.is_finished("s0/0")
         writer.write(sequences[2])
     names = {file.name for file in read_manifest(str(tmp_path)).files} | {"manifest.json"}
     assert contents(tmp_path).keys() == names
@@ -202,7 +374,7 @@ def test_nothing_to_write_is_an_error(tmp_path: Path) -> None:
     ],
 )
 def test_a_sequence_of_the_other_kind_is_refused(
-    tmp_path: Path, sequence: Callable[..., Sequence], header: str, message: str
+    tmp_path: Path, sequence: Callable[..., AnySequence], header: str, message: str
 ) -> None:
     with (
         pytest.raises(ValueError, match=message),

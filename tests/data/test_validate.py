@@ -13,10 +13,18 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, KEYPOINTS_MIRROR
+from vibe_ray.data.checks import Finding
+from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig
-from vibe_ray.data.schema import Manifest, MotionSequence, PoseSequence
+from vibe_ray.data.schema import (
+    AnySequence,
+    LabelledSequence,
+    LabelNames,
+    MotionSequence,
+    PoseSequence,
+)
 from vibe_ray.data.shards import ShardWriter
-from vibe_ray.data.validate import Finding, check_usable, validate
+from vibe_ray.data.validate import check_usable, validate
 
 N = 20
 
@@ -42,10 +50,10 @@ def still(name: str, **changes: Any) -> MotionSequence:
     return noise.motion_sequence(name, N, pose=np.zeros((N, 72), np.float32), **changes)
 
 
-def write(out: Path, header: Manifest, *sequences: PoseSequence | MotionSequence) -> None:
+def write(out: Path, header: Manifest, *sequences: AnySequence) -> None:
     with ShardWriter(str(out), header) as writer:
-        for sequence in sequences:
-            writer.write(sequence)
+        for number, sequence in enumerate(sequences):
+            writer.write_recording(str(number), [sequence])
 
 
 def findings(path: Path) -> list[Finding]:
@@ -216,3 +224,62 @@ def _set(array: np.ndarray, value: float) -> np.ndarray:
     changed = array.copy()
     changed.flat[7] = value
     return changed
+
+
+@pytest.fixture(scope="module")
+def labelled(person: PoseSequence) -> LabelledSequence:
+    """The same person as labels: the box is 200 pixels wide, at (300, 240)."""
+    known: dict[str, Any] = {
+        name: getattr(person, name)
+        for name in ("pose", "betas", "kp_3d", "has_kp_3d", "has_smpl", "valid")
+    }
+    kp_2d = 100 * person.kp_2d + np.float32([300, 240])
+    known |= {"kp_2d": kp_2d, "kp_2d_conf": person.kp_2d_conf}
+    known |= {"detected": kp_2d, "detected_conf": person.kp_2d_conf}
+    box = np.tile(np.float32([300, 240, 200]), (N, 1))
+    names = LabelNames(kp_2d=KEYPOINTS, detected=KEYPOINTS, kp_3d=KEYPOINTS)
+    return noise.labelled_sequence("person", N, box=box, names=names, **known)
+
+
+def write_labels(out: Path, labels: LabelledSequence) -> None:
+    write(out, noise.header("labels/train", names=labels.names), labels)
+
+
+def test_good_labels_have_no_findings(tmp_path: Path, labelled: LabelledSequence) -> None:
+    write_labels(tmp_path, labelled)
+    assert findings(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "level", "message"),
+    [
+        (lambda s: {"kp_2d": _set(s.kp_2d, np.nan)}, "error", "1 values of kp_2d are NaN"),
+        (lambda s: {"kp_2d": (s.kp_2d - 300) / 100}, "error", "beyond [0-9.]+ pixels, and"),
+        (lambda s: {"box": s.box / 640}, "error", "expected key-points in pixels of the"),
+        (lambda s: {"kp_2d_conf": 9 * s.kp_2d_conf}, "error", "kp_2d_conf has 0 to 9, expected 0"),
+        (lambda s: {"detected_conf": -s.kp_2d_conf}, "error", "detected_conf has -1 to 0, expect"),
+        (lambda s: {"kp_3d": 1000 * s.kp_3d}, "error", r"kp_3d span 1.*: expected a body in meter"),
+        (lambda s: {"kp_3d": -s.kp_3d}, "warning", "the neck is above the hips in 0% of frames"),
+        (lambda s: {"kp_3d": s.kp_3d * [-1, 1, 1]}, "error", "left hip on the pose's left in 0%"),
+        (lambda s: {"timestamps": _late(s.timestamps)}, "error", "frames are up to 3 and down to"),
+        (lambda s: {"timestamps": 2 * s.timestamps}, "error", "cut the track at gaps, resample"),
+        (
+            lambda s: {"names": replace(s.names, kp_3d=("any",) * 49)},
+            "error",
+            "no rankle, .* among the 3D key-points any, any",
+        ),
+    ],
+)
+def test_what_is_odd_about_labels_is_told(
+    tmp_path: Path, labelled: LabelledSequence, changes: Any, level: str, message: str
+) -> None:
+    write_labels(tmp_path, replace(labelled, **changes(labelled)))
+    assert any(
+        finding.level == level and re.search(message, finding.message)
+        for finding in findings(tmp_path)
+    ), findings(tmp_path)
+
+
+def _late(timestamps: np.ndarray) -> np.ndarray:
+    """Two frames are missing in the middle."""
+    return timestamps + 2 / noise.FPS * (np.arange(N) > N // 2)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.data import noise
-from vibe_ray.data.schema import Manifest, ShardFile
+from vibe_ray.data.manifest import Manifest, ShardFile
 from vibe_ray.data.windows import _GROUP, _PASS, GROUP_CLIPS, Window, WindowStream
 
 

@@ -12,7 +12,8 @@ from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.captures import CapturedClips
 from vibe_ray.data.synthetic.dataset import Split
-from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
+from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.runs.snapshots import load_generator
 from vibe_ray.training.frame_encoder import (
@@ -168,7 +169,7 @@ def test_result_loads_as_encoder_and_as_checkpoint(tmp_path: Path) -> None:
     splits: dict[Split, list[MotionSequence]]
     splits = {"train": motion()[:1], "val": motion()[1:2], "test": motion()[2:]}
     metrics = save_result(training, splits, tmp_path)
-    encoder = KeypointEncoder.load(tmp_path / ENCODER_DIR)
+    encoder = load_encoder(str(tmp_path / ENCODER_DIR))
     config, generator = load_generator(tmp_path / BASELINE_DIR)
     assert config.generator.temporal_encoder.kind == "none"
     clips: CapturedClips = training.validation
@@ -182,6 +183,6 @@ def test_result_loads_as_encoder_and_as_checkpoint(tmp_path: Path) -> None:
     ]
     assert manifests[1].pop("written_by")
     assert manifests[0] == manifests[1]
-    assert manifests[0]["encoder_id"] == encoder.encoder_id
+    assert manifests[0]["encoder_id"] == encoder.id
     assert manifests[0]["test_clips"] == [clip.name for clip in motion()[2:]]
     assert manifests[0]["test_metrics"] == metrics

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vibe_ray.data.schema import Kind, Manifest, MotionSequence, PoseSequence
+from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.schema import Kind, MotionSequence, PoseSequence
 from vibe_ray.data.shards import ShardWriter
 
 F, N = 32, 24

@@ -12,15 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from vibe_ray.body.skeletons import NUM_BETAS
+from vibe_ray.data.manifest import Manifest, ShardFile
 from vibe_ray.data.rows import value
-from vibe_ray.data.schema import (
-    MOTION_ARRAYS,
-    MOTION_SCHEMA,
-    POSE_ARRAYS,
-    POSE_SCHEMA,
-    Manifest,
-    ShardFile,
-)
+from vibe_ray.data.schema import ARRAYS, SCHEMAS, known_shapes
 
 
 def row_problems(content: bytes, file: ShardFile, manifest: Manifest) -> Iterator[str]:
@@ -30,7 +24,7 @@ def row_problems(content: bytes, file: ShardFile, manifest: Manifest) -> Iterato
     except pa.ArrowInvalid as error:
         yield f"is no Parquet file ({error})"
         return
-    schema: pa.Schema = POSE_SCHEMA if manifest.kind == "pose" else MOTION_SCHEMA
+    schema = SCHEMAS[manifest.kind]
     columns, known = (
         {(f.name, f.type) for f in parquet.schema_arrow},
         {(f.name, f.type) for f in schema},
@@ -65,14 +59,16 @@ def _facts(
         return
     expected: dict[str, object] = {"schema_version": manifest.schema_version}
     expected["num_frames"] = num_frames
-    arrays, width = MOTION_ARRAYS, 0
+    widths = manifest.widths
     if manifest.kind == "pose":
         expected |= {"encoder_id": manifest.encoder_id, "feature_dim": manifest.feature_dim}
-        arrays, width = POSE_ARRAYS, value(row, "feature_dim")
+        widths["features"] = value(row, "feature_dim")
     yield from ((name, (value(row, name), wanted)) for name, wanted in expected.items())
-    sizes = {"betas": NUM_BETAS * np.dtype("<f4").itemsize}  # motion's, of a whole clip
-    for name, (dtype, shape) in arrays.items():
-        per_frame = math.prod(width if size == -1 else size for size in shape)
-        sizes[name] = value(row, "num_frames") * per_frame * np.dtype(dtype).itemsize
+    sizes = {}
+    if manifest.kind == "motion":  # of a whole clip
+        sizes["betas"] = NUM_BETAS * np.dtype("<f4").itemsize
+    for name, shape in known_shapes(manifest.kind, widths).items():
+        itemsize = np.dtype(ARRAYS[manifest.kind][name][0]).itemsize
+        sizes[name] = value(row, "num_frames") * math.prod(shape) * itemsize
     for name, wanted in sizes.items():
         yield f"the size in bytes of {name}", (pc.binary_length(row[name])[0].as_py(), wanted)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from vibe_ray import storage
-from vibe_ray.data.schema import Kind, Manifest
+from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.schema import Kind
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.windows import Window, WindowStream
 

@@ -1,37 +1,42 @@
-"""The shard format, and the two kinds of sequences it holds. This file is its documentation.
+"""The shard format, and the three kinds of sequences it holds. This file is its documentation.
 
 A **data set** is a folder with `manifest.json` and Parquet files. A row is one clip: at most
-`MAX_CLIP_FRAMES` consecutive frames of one person (pose shards) or one recording (motion shards).
-Every array is one `large_binary` value, raw little-endian numbers in C order, since that reads
-several times faster than Parquet's lists; shapes follow from `num_frames` and the constants here.
-Features are float16, which moves joints by less than 0.1 mm; all else is float32 or uint8.
+`MAX_CLIP_FRAMES` consecutive frames of one person (label and pose shards) or one recording (motion
+shards). Every array is one `large_binary` value, raw little-endian numbers in C order, since that
+reads several times faster than Parquet's lists; shapes follow from `num_frames`, the manifest and
+the constants here. Features are float16, which moves joints by less than 0.1 mm; frame numbers are
+int64, timestamps float64, masks uint8, and all else is float32.
+
+**Labels** are what is known of a person's frames before any encoder has seen them, in pixels of
+the whole image and by the joints' own names. **Pose** shards are made of them by a frame encoder:
+features, and targets in the units of the networks. So raw data is converted once, and encoded with
+any encoder. **Motion** is captured motion without a picture.
 
 Windows are not stored: their length is a setting of a training run, and they are cut while reading.
 
-Shapes: N frames, F features, K = 49 key-points.
+Shapes: N frames, F features, K = 49 key-points; of labels, L key-points in 2D, D detected ones and
+M in 3D, as many as the manifest has names.
 """
 
-import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict
 
 from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, POSE_DIM
 
 SCHEMA_VERSION = 1
 FEATURE_DIM = 2048
 MAX_CLIP_FRAMES = 512
-MANIFEST_FILE = "manifest.json"
-PROGRESS_FILE = "progress.json"
 
-Kind = Literal["pose", "motion"]
+Kind = Literal["pose", "motion", "labels"]
 Array = npt.NDArray[Any]
+ArraySpecs = dict[str, tuple[str, tuple[int, ...]]]
 
 NUM_KEYPOINTS = len(KEYPOINTS)
-POSE_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
+POSE_ARRAYS: ArraySpecs = {
     "features": ("<f2", (-1,)),
     "kp_2d": ("<f4", (NUM_KEYPOINTS, 2)),
     "kp_2d_conf": ("<f4", (NUM_KEYPOINTS,)),
@@ -43,11 +48,34 @@ POSE_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
     "valid": ("|u1", ()),
 }
 """Per frame of a pose clip: number type and shape. -1 stands for the manifest's `feature_dim`."""
-MOTION_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
+MOTION_ARRAYS: ArraySpecs = {
     "pose": ("<f4", (POSE_DIM,)),
     "trans": ("<f4", (3,)),
 }
 """Per frame of a motion clip; `betas` (10,) belongs to the whole clip."""
+LABEL_ARRAYS: ArraySpecs = {
+    "frame_index": ("<i8", ()),
+    "timestamps": ("<f8", ()),
+    "box": ("<f4", (3,)),
+    "kp_2d": ("<f4", (-1, 2)),
+    "kp_2d_conf": ("<f4", (-1,)),
+    "detected": ("<f4", (-1, 2)),
+    "detected_conf": ("<f4", (-1,)),
+    "kp_3d": ("<f4", (-1, 3)),
+    "has_kp_3d": ("|u1", ()),
+    "pose": ("<f4", (POSE_DIM,)),
+    "betas": ("<f4", (NUM_BETAS,)),
+    "has_smpl": ("|u1", ()),
+    "camera": ("<f4", (4,)),
+    "has_camera": ("|u1", ()),
+    "valid": ("|u1", ()),
+}
+"""Per frame of a labelled clip. -1 stands for the number of the manifest's names."""
+ARRAYS: dict[Kind, ArraySpecs] = {
+    "pose": POSE_ARRAYS,
+    "motion": MOTION_ARRAYS,
+    "labels": LABEL_ARRAYS,
+}
 
 _IDENTITY = [
     ("schema_version", pa.int32()),
@@ -57,24 +85,29 @@ _IDENTITY = [
     ("num_frames", pa.int32()),
     ("fps", pa.float64()),
 ]
-POSE_SCHEMA = pa.schema(
-    [
-        *_IDENTITY,
+_OWN = {
+    "pose": [("person", pa.string()), ("encoder_id", pa.string()), ("feature_dim", pa.int32())],
+    "motion": [],
+    "labels": [
         ("person", pa.string()),
-        ("encoder_id", pa.string()),
-        ("feature_dim", pa.int32()),
-        *((name, pa.large_binary()) for name in POSE_ARRAYS),
-    ]
-)
-MOTION_SCHEMA = pa.schema(
-    [*_IDENTITY, *((name, pa.large_binary()) for name in (*MOTION_ARRAYS, "betas"))]
-)
+        ("video", pa.string()),
+        ("images", pa.list_(pa.field("element", pa.string()))),  # as Parquet calls it
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+    ],
+}
+"""What a row says beside its identity and its arrays."""
+SCHEMAS: dict[Kind, pa.Schema] = {
+    kind: pa.schema([*_IDENTITY, *_OWN[kind], *((name, pa.large_binary()) for name in names)])
+    for kind, names in {**ARRAYS, "motion": (*MOTION_ARRAYS, "betas")}.items()
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PoseSequence:
     """One person's frames: the encoder's features, and what is known about the body."""
 
+    kind: ClassVar[Kind] = "pose"
     dataset: str
     sequence: str
     person: str
@@ -101,9 +134,9 @@ class PoseSequence:
     start_frame: int = 0
 
     def __post_init__(self) -> None:
-        for name, (_, shape) in POSE_ARRAYS.items():
-            width = shape if shape != (-1,) else self.features.shape[1:]
-            _check_shape(self.sequence, name, getattr(self, name), (len(self.features), *width))
+        shapes = known_shapes("pose", {"features": self.features.shape[-1]})
+        for name, shape in shapes.items():
+            _check_shape(self.sequence, name, getattr(self, name), (self.num_frames, *shape))
 
     @property
     def num_frames(self) -> int:
@@ -120,6 +153,7 @@ class PoseSequence:
 class MotionSequence:
     """One recording of real motion, y up."""
 
+    kind: ClassVar[Kind] = "motion"
     dataset: str
     name: str
     fps: float
@@ -139,6 +173,16 @@ class MotionSequence:
             raise ValueError(f"{self.name} plays at {self.fps} frames per second")
 
     @property
+    def num_frames(self) -> int:
+        """N."""
+        return len(self.pose)
+
+    @property
+    def start_frame(self) -> int:
+        """0: a recording of motion is whole."""
+        return 0
+
+    @property
     def key(self) -> tuple[str, str]:
         """What tells it from the others of its data set; a recording of motion has one person."""
         return self.name, ""
@@ -151,63 +195,125 @@ class MotionSequence:
         return replace(self, fps=fps, pose=pose, trans=trans)
 
 
-class ShardFile(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+@dataclass(frozen=True, kw_only=True)
+class LabelNames:
+    """What the key-points of labels are called, in their order; equal names mean the same joint.
 
-    name: str
-    num_bytes: int
-    sha256: str
-    clip_frames: list[int]
-    """Length of each clip, in the order of the rows: all that is needed to cut windows."""
+    Any joint set will do: `body/skeletons.py` has those of the known data sets and detectors.
+    """
+
+    kp_2d: tuple[str, ...] = ()
+    detected: tuple[str, ...] = ()
+    kp_3d: tuple[str, ...] = ()
+
+    def widths(self) -> dict[str, int]:
+        """What -1 stands for in `LABEL_ARRAYS`."""
+        num_2d, num_detected = len(self.kp_2d), len(self.detected)
+        return {
+            "kp_2d": num_2d,
+            "kp_2d_conf": num_2d,
+            "detected": num_detected,
+            "detected_conf": num_detected,
+            "kp_3d": len(self.kp_3d),
+        }
 
 
-class Manifest(BaseModel):
-    """What a data set holds; written last, so a folder without one is unfinished."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LabelledSequence:
+    """One person's frames before encoding: where the pixels are, and what is known in them.
 
-    model_config = ConfigDict(extra="forbid")
+    The frames follow each other at `fps`. Where the person is not in a frame of the track, its box
+    has size 0 and nothing of the frame counts; where a track is cut, another sequence begins.
+    """
 
-    schema_version: int = SCHEMA_VERSION
-    kind: Kind
+    kind: ClassVar[Kind] = "labels"
     dataset: str
-    split: str
-    source: str
-    """Where the raw data is from, for people."""
-    converter: str
-    converter_version: int = 1
+    sequence: str
+    person: str
+    """Which one of the recording's people; the same name means the same person."""
     fps: float
-    encoder_id: str = ""
-    """Pose shards: which frame encoder made the features."""
-    feature_dim: int = 0
-    files: list[ShardFile] = []
+    video: str = ""
+    """Path or address of the video that the frames are of, if it is one."""
+    images: tuple[str, ...] = ()
+    """Paths or addresses of the (N) frames' images, if they are images. Neither: no pixels."""
+    width: int
+    height: int
+    """Of a frame, in pixels, as it is shown (a video's rotation applied)."""
+    frame_index: Array
+    """(N,) int64: the frame's number in its video, or among its recording's images, from 0."""
+    timestamps: Array
+    """(N,) float64: seconds from the recording's start, strictly rising."""
+    box: Array
+    """(N, 3) = (cx, cy, size): the square that an encoder is shown, margin included, in pixels
+    (`data/boxes.py`); size 0 where the person is not seen."""
+    names: LabelNames
+    """Of the L, D and M key-points."""
+    kp_2d: Array
+    """Key-points (N, L, 2) in pixels that supervise: annotated, exact, or a detector's."""
+    kp_2d_conf: Array
+    """Their weights (N, L) in [0, 1]; 0 where a key-point is unknown."""
+    detected: Array
+    """Key-points (N, D, 2) in pixels as a detector found them, which is what an encoder of
+    key-points is shown; D = 0 where no detector was run. The same as `kp_2d` where a detector's
+    key-points supervise, never an annotation: it would be an encoder's input and its answer."""
+    detected_conf: Array
+    """The detector's confidences (N, D) in [0, 1]; 0 where a key-point was missed."""
+    kp_3d: Array
+    """Key-points (N, M, 3) in meters, camera axes (x right, y down, z forward), any origin."""
+    has_kp_3d: Array
+    """(N,) bool: whether all of `kp_3d` are known."""
+    pose: Array
+    """Axis-angle (N, 72), radians, the root in camera axes."""
+    betas: Array
+    """(N, 10)."""
+    has_smpl: Array
+    """(N,) bool: whether `pose` and `betas` are known."""
+    camera: Array
+    """Pinhole (N, 4) = (fx, fy, cx, cy): focal lengths and principal point in pixels."""
+    has_camera: Array
+    """(N,) bool: whether `camera` is known."""
+    valid: Array
+    """(N,) bool: whether the frame counts in an evaluation."""
 
-    @property
-    def num_clips(self) -> int:
-        """Rows over all files."""
-        return sum(len(file.clip_frames) for file in self.files)
+    def __post_init__(self) -> None:
+        for name, shape in known_shapes("labels", self.names.widths()).items():
+            _check_shape(self.sequence, name, getattr(self, name), (self.num_frames, *shape))
+        if self.video and self.images:
+            raise ValueError(f"{self.sequence}: frames are of a video or images, not of both")
+        if len(self.images) not in (0, self.num_frames):
+            raise ValueError(
+                f"{self.sequence}: {len(self.images)} images, {self.num_frames} frames"
+            )
+        if self.width < 1 or self.height < 1:
+            raise ValueError(f"{self.sequence}: frames of {self.width} x {self.height} pixels")
+        if not (np.diff(self.timestamps) > 0).all():
+            raise ValueError(f"{self.sequence}: timestamps do not rise: sort the frames by time")
 
     @property
     def num_frames(self) -> int:
-        """Frames over all files."""
-        return sum(sum(file.clip_frames) for file in self.files)
+        """N."""
+        return len(self.timestamps)
 
-    def has_header_of(self, other: "Manifest") -> bool:
-        """Whether the two differ in their files at most."""
-        return self.model_copy(update={"files": other.files}) == other
+    @property
+    def start_frame(self) -> int:
+        """The first frame's number in its video."""
+        return int(self.frame_index[0]) if self.num_frames else 0
 
-    def hash(self) -> str:
-        """Identify the data: equal hashes mean equal shards."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from the others of its data set: the recording and who is in it."""
+        return self.sequence, self.person
 
 
-class Progress(BaseModel):
-    """How far a data set in the making has come, as its writer leaves it for the next run."""
+AnySequence = PoseSequence | MotionSequence | LabelledSequence
 
-    model_config = ConfigDict(extra="forbid")
 
-    manifest: Manifest
-    """With the files that are finished."""
-    sequences: list[tuple[str, str]]
-    """The sequences in those files, by name and person, all of them whole."""
+def known_shapes(kind: Kind, widths: dict[str, int]) -> dict[str, tuple[int, ...]]:
+    """Return what each array of a kind has per frame, -1 replaced by that array's width."""
+    return {
+        name: tuple(widths[name] if size == -1 else size for size in shape)
+        for name, (_, shape) in ARRAYS[kind].items()
+    }
 
 
 def _check_shape(sequence: str, name: str, array: Array, expected: tuple[int, ...]) -> None:

@@ -10,8 +10,16 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vibe_ray.data.rows import binary, decode_clip, value
-from vibe_ray.data.schema import Array, Manifest, MotionSequence, PoseSequence
+from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.recordings import Recording, Recordings
+from vibe_ray.data.rows import binary, decode_clip, full_path, value
+from vibe_ray.data.schema import (
+    Array,
+    LabelledSequence,
+    LabelNames,
+    MotionSequence,
+    PoseSequence,
+)
 from vibe_ray.data.shards import read_clip, read_columns, read_manifest
 from vibe_ray.storage import join
 
@@ -48,6 +56,53 @@ def read_motion_sequences(path: str, which: slice = ALL) -> Iterator[MotionSeque
         )
 
 
+def read_label_sequences(
+    path: str, which: slice = ALL, raw: str | None = None
+) -> Iterator[LabelledSequence]:
+    """Yield the sequences of a label data set, as `read_pose_sequences` does.
+
+    Args:
+        path: Folder of the data set.
+        which: Of its sequences.
+        raw: Where videos and images are, if not where they were when the labels were made.
+    """
+    manifest = read_manifest(path, "labels")
+    for rows in _runs(path, manifest, which):
+        yield _labels(rows, manifest, raw)
+
+
+def stored_labels(path: str, raw: str | None = None) -> Recordings[LabelledSequence]:
+    """Return a label data set's sequences as recordings, of which only the names are read yet."""
+    manifest = read_manifest(path, "labels")
+
+    def recording(
+        clips: list[tuple[str, int]], key: tuple[str, str]
+    ) -> Recording[LabelledSequence]:
+        def read() -> list[LabelledSequence]:
+            return [_labels([read_clip(path, *clip) for clip in clips], manifest, raw)]
+
+        return Recording("/".join(key), path, read)
+
+    found = [recording(clips, key) for clips, key in _sequences(path, manifest)]
+    return Recordings(path, found, names=manifest.names)
+
+
+def _labels(rows: list[pa.Table], manifest: Manifest, raw: str | None) -> LabelledSequence:
+    root = (manifest.raw or "") if raw is None else raw
+    arrays = _joined(rows)
+    for name in ("has_kp_3d", "has_smpl", "has_camera", "valid"):
+        arrays[name] = arrays[name].astype(bool)
+    names = ("dataset", "sequence", "person", "fps", "width", "height")
+    known: dict[str, Any] = {name: value(rows[0], name) for name in names}
+    images = [full_path(root, path) for row in rows for path in value(row, "images")]
+    return LabelledSequence(
+        **(known | arrays),
+        names=manifest.names or LabelNames(),
+        video=full_path(root, value(rows[0], "video")),
+        images=tuple(images),
+    )
+
+
 def _joined(rows: list[pa.Table]) -> dict[str, Array]:
     """Join the arrays of a sequence's clips."""
     clips = [decode_clip(row) for row in rows]
@@ -56,12 +111,14 @@ def _joined(rows: list[pa.Table]) -> dict[str, Array]:
 
 def _runs(path: str, manifest: Manifest, which: slice) -> Iterator[list[pa.Table]]:
     """Yield the rows of each of those sequences."""
-    for clips in islice(_sequences(path, manifest), which.start, which.stop, which.step):
+    for clips, _ in islice(_sequences(path, manifest), which.start, which.stop, which.step):
         yield [read_clip(path, name, row) for name, row in clips]
 
 
-def _sequences(path: str, manifest: Manifest) -> Iterator[list[tuple[str, int]]]:
-    """Yield each sequence's clips, by file and row; they stand one after the other."""
+def _sequences(
+    path: str, manifest: Manifest
+) -> Iterator[tuple[list[tuple[str, int]], tuple[str, str]]]:
+    """Yield each sequence's clips, by file and row, and its key; clips stand one after another."""
     clips: list[tuple[str, int]] = []
     before: dict[str, Any] = {}
     for file in manifest.files:
@@ -73,12 +130,16 @@ def _sequences(path: str, manifest: Manifest) -> Iterator[list[tuple[str, int]]]
             )
         for row, clip in enumerate(found):
             if clips and not _continues(before, clip):
-                yield clips
+                yield clips, _key(before)
                 clips = []
             clips.append((file.name, row))
             before = clip
     if clips:
-        yield clips
+        yield clips, _key(before)
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    return row["sequence"], row.get("person", "")
 
 
 def _continues(before: dict[str, Any], row: dict[str, Any]) -> bool:

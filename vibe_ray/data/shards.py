@@ -5,9 +5,8 @@ Memory holds one file's rows while writing, whatever the size of the data set.
 
 import functools
 import hashlib
-import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any
@@ -18,21 +17,10 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from vibe_ray import storage
-from vibe_ray.data.rows import encode_clip
-from vibe_ray.data.schema import (
-    MANIFEST_FILE,
-    MAX_CLIP_FRAMES,
-    MOTION_SCHEMA,
-    POSE_SCHEMA,
-    PROGRESS_FILE,
-    SCHEMA_VERSION,
-    Kind,
-    Manifest,
-    MotionSequence,
-    PoseSequence,
-    Progress,
-    ShardFile,
-)
+from vibe_ray.data.journal import Journal
+from vibe_ray.data.manifest import MANIFEST_FILE, SKIPPED_FILE, Manifest, ShardFile
+from vibe_ray.data.rows import encode_clip, pack_rows
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, AnySequence, Kind
 
 FILE_BYTES = 64 * 2**20
 """Size of a file, about. A sequence is split over files only if it is larger than one."""
@@ -41,13 +29,14 @@ NUM_FOOTERS = 64
 
 
 class ShardWriter:
-    """Writes sequences below a folder; on leaving the block without an error, the manifest.
+    """Writes recordings below a folder; on leaving the block without an error, the manifest.
 
     A run that was killed leaves nothing that a reader would take for a data set, since the manifest
-    comes last. The next run with the same header takes over the finished files: a sequence that is
-    in one of them is not written again. (Delete the folder if the raw data has changed meanwhile.)
-    Files carry the hash of their content in their names, so writing a finished data set anew
-    uploads only what differs.
+    comes last. The next run with the same header goes on where that one was (`journal.py`) and ends
+    with the same files as a run that nothing disturbed: ask `is_finished` before anything of a
+    recording is read. (Delete the folder if the raw data has changed meanwhile.) Files carry the
+    hash of their content in their names, so writing a finished data set anew uploads only what
+    differs.
     """
 
     def __init__(self, out: str, header: Manifest) -> None:
@@ -59,11 +48,10 @@ class ShardWriter:
         """
         self.out = out
         self._present = {path.rsplit("/", 1)[-1] for path in storage.list_files(out, ".parquet")}
-        self.manifest, finished = self._take_over(header)
-        self._sequences = list(finished)
-        self._finished = set(finished)
-        self._rows: list[dict[str, Any]] = []
-        self._num_bytes = 0
+        self._journal = Journal(out, header, self._present)
+        self._names: set[str] = set()
+        self._rows = self._journal.read_pending()
+        self._num_bytes = sum(map(_row_bytes, self._rows))
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -72,62 +60,73 @@ class ShardWriter:
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         if kind is None:
-            self._flush()
             self._finish()
 
-    def is_finished(self, name: str, person: str = "") -> bool:
-        """Whether an interrupted run has left this sequence: a converter may pass it over."""
-        return (name, person) in self._finished
+    @property
+    def manifest(self) -> Manifest:
+        """With the files that are finished."""
+        return self._journal.progress.manifest
 
-    def write(self, sequence: PoseSequence | MotionSequence) -> None:
-        """Add a sequence, cut into clips of at most `MAX_CLIP_FRAMES` frames.
+    @property
+    def skipped(self) -> dict[str, str]:
+        """The recordings that were left out, also by an interrupted run before, and why."""
+        return dict(self._journal.progress.skipped)
+
+    def is_finished(self, recording: str) -> bool:
+        """Whether an interrupted run has done this recording, be it written or skipped."""
+        return recording in self._journal.finished
+
+    def write(self, sequence: AnySequence) -> None:
+        """Write a recording of one sequence, which is called as the sequence is."""
+        self.write_recording("/".join(filter(None, sequence.key)), [sequence])
+
+    def write_recording(self, name: str, sequences: Sequence[AnySequence]) -> None:
+        """Add all that a recording holds, cut into clips of at most `MAX_CLIP_FRAMES` frames.
+
+        A recording that an interrupted run has finished is passed over.
 
         Raises:
-            ValueError: It does not fit the manifest: another kind, encoder or width of features.
+            ValueError: It does not fit the manifest (see `rows.encode_clip`), or there was another
+                recording of that name.
         """
-        if self.is_finished(*sequence.key):
+        self._take_name(name)
+        if self.is_finished(name):
             return
-        if self._rows and self._num_bytes + _num_bytes(sequence) > FILE_BYTES:
+        if self._rows and self._num_bytes + sum(map(_num_bytes, sequences)) > FILE_BYTES:
             self._flush()
-            self._save_progress()
+            self._journal.save(self._rows)
         num_files = len(self.manifest.files)
-        for start in range(0, len(sequence.pose), MAX_CLIP_FRAMES):
-            if self._num_bytes >= FILE_BYTES:
-                self._flush()
-            row = encode_clip(self.manifest, sequence, slice(start, start + MAX_CLIP_FRAMES))
-            self._rows.append(row)
-            self._num_bytes += sum(len(value) for value in row.values() if isinstance(value, bytes))
-        self._sequences.append(sequence.key)
-        if len(self.manifest.files) > num_files:  # it alone fills files: end the last one with it
+        for sequence in sequences:
+            for start in range(0, sequence.num_frames, MAX_CLIP_FRAMES):
+                if self._num_bytes >= FILE_BYTES:
+                    self._flush()
+                row = encode_clip(self.manifest, sequence, slice(start, start + MAX_CLIP_FRAMES))
+                self._rows.append(row)
+                self._num_bytes += _row_bytes(row)
+        is_split = len(self.manifest.files) > num_files
+        if is_split:  # it alone fills files: end the last one with it
             self._flush()
-            self._save_progress()
+        self._journal.note(name)
+        if is_split or self._journal.is_due:
+            self._journal.save(self._rows)
 
-    def _take_over(self, header: Manifest) -> tuple[Manifest, list[tuple[str, str]]]:
-        """Return the manifest and the sequences that an interrupted run has left, if one has."""
-        path = storage.join(self.out, PROGRESS_FILE)
-        with suppress(FileNotFoundError, ValidationError):  # none, or another version's
-            progress = Progress.model_validate_json(storage.read_bytes(path))
-            names = {file.name for file in progress.manifest.files}
-            if progress.manifest.has_header_of(header) and names <= self._present:
-                return progress.manifest, progress.sequences
-        return header.model_copy(update={"files": []}), []
+    def skip(self, recording: str, reason: str) -> None:
+        """Note that a recording cannot be used, so that a run that goes on does not try again."""
+        self._take_name(recording)
+        self._journal.note(recording, reason)
+        if self._journal.is_due:
+            self._journal.save(self._rows)
 
-    def _save_progress(self) -> None:
-        progress = Progress(manifest=self.manifest, sequences=self._sequences)
-        path = storage.join(self.out, PROGRESS_FILE)
-        storage.write_bytes_atomic(path, progress.model_dump_json().encode())
+    def _take_name(self, recording: str) -> None:
+        if recording in self._names:
+            raise ValueError(f"two recordings for {self.out} are called {recording!r}: rename one")
+        self._names.add(recording)
 
     def _flush(self) -> None:
+        """Write the waiting rows as the manifest's next file."""
         if not self._rows:
             return
-        schema = POSE_SCHEMA if self.manifest.kind == "pose" else MOTION_SCHEMA
-        sink = io.BytesIO()
-        with pq.ParquetWriter(
-            sink, schema, compression="none", use_dictionary=False, write_statistics=False
-        ) as writer:
-            for row in self._rows:  # a row group each, so that one clip can be read alone
-                writer.write_table(pa.Table.from_pylist([row], schema=schema))
-        content = sink.getvalue()
+        content = pack_rows(self.manifest.kind, self._rows)
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"part-{len(self.manifest.files):05d}-{sha256[:12]}.parquet"
         if name not in self._present:
@@ -141,15 +140,26 @@ class ShardWriter:
             )
         )
         self._rows, self._num_bytes = [], 0
+        self._journal.clear_pending()
 
     def _finish(self) -> None:
+        self._flush()
         if not self.manifest.files:
-            raise ValueError(f"nothing to write to {self.out}: the source holds no usable sequence")
-        text = self.manifest.model_dump_json(indent=1) + "\n"
-        storage.write_bytes_atomic(storage.join(self.out, MANIFEST_FILE), text.encode())
+            self._journal.close()  # the next run tries again what could not be used
+            raise ValueError(_nothing_usable(self.out, self.skipped))
+        self._write_text(SKIPPED_FILE, json.dumps(self.skipped, indent=1) if self.skipped else "")
+        self._write_text(MANIFEST_FILE, self.manifest.text(indent=1))
         for name in self._present - {file.name for file in self.manifest.files}:
             storage.delete_file(storage.join(self.out, name))  # of an earlier data set here
-        storage.delete_file(storage.join(self.out, PROGRESS_FILE))
+        self._journal.close()
+
+    def _write_text(self, name: str, text: str) -> None:
+        """Write a file of the data set; none where there is nothing to say."""
+        path = storage.join(self.out, name)
+        if text:
+            storage.write_bytes_atomic(path, f"{text}\n".encode())
+        else:
+            storage.delete_file(path)
 
 
 def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
@@ -177,6 +187,19 @@ def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
     if kind is not None and manifest.kind != kind:
         raise ValueError(f"{path} holds {manifest.kind} shards, expected {kind} shards")
     return manifest
+
+
+def read_finished(path: str, header: Manifest) -> Manifest | None:
+    """Return the manifest of a data set that need not be made again, if it is that.
+
+    For headers that say all that the data depends on: the same header then means the same data, and
+    no recording was left out, which another run might be able to use.
+    """
+    with suppress(FileNotFoundError, ValueError):  # nothing there, or what is to be replaced
+        manifest = read_manifest(path)
+        left_out = storage.exists(storage.join(path, SKIPPED_FILE))
+        return manifest if manifest.has_header_of(header) and not left_out else None
+    return None
 
 
 def _check_version(file: str, content: bytes) -> None:
@@ -224,6 +247,19 @@ def _read_footer(path: str, name: str) -> pq.FileMetaData:
         return pq.read_metadata(source)
 
 
-def _num_bytes(sequence: PoseSequence | MotionSequence) -> int:
+def _nothing_usable(out: str, skipped: Mapping[str, str]) -> str:
+    text = f"nothing to write to {out}: the source holds no usable sequence"
+    if skipped:
+        name, reason = next(iter(skipped.items()))
+        text += f"; none of the {len(skipped)} recordings could be used, first: {name}: {reason}"
+    return text
+
+
+def _row_bytes(row: Mapping[str, Any]) -> int:
+    """Size of a row's arrays."""
+    return sum(len(value) for value in row.values() if isinstance(value, bytes))
+
+
+def _num_bytes(sequence: AnySequence) -> int:
     """Size of a sequence's arrays, about."""
     return sum(value.nbytes for value in vars(sequence).values() if isinstance(value, np.ndarray))

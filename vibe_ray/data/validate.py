@@ -3,45 +3,23 @@
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
-import torch
 
 from vibe_ray import storage
-from vibe_ray.body.params import split_pose
-from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data.agreement import row_problems
+from vibe_ray.data.checks import Finding, check_sequence
+from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
 from vibe_ray.data.mixing import DataConfig, Source, StepPlan, make_plan
-from vibe_ray.data.schema import (
-    MANIFEST_FILE,
-    Array,
-    Manifest,
-    MotionSequence,
-    PoseSequence,
+from vibe_ray.data.schema import AnySequence
+from vibe_ray.data.sequences import (
+    read_label_sequences,
+    read_motion_sequences,
+    read_pose_sequences,
 )
-from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
-from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
-MAX_ANGLE = 2 * np.pi
-MAX_BETA = 10.0
-MAX_KP_2D = 3.0
-BODY_SPAN_M = (0.3, 4.0)
 FPS_RANGE = (10.0, 60.0)
 SAME_FPS = 0.01
 """Share by which frame rates may differ: 29.97 are 30."""
-MOSTLY = 0.5
-"""Share of a sequence's frames, which may hold a handstand, in which the plausible must hold."""
-_NECK, _HIP = indices(("neck", "hip"), KEYPOINTS)
-_RIGHT, _LEFT = indices(("rhip", "rankle"), KEYPOINTS), indices(("lhip", "lankle"), KEYPOINTS)
-
-
-@dataclass(frozen=True)
-class Finding:
-    level: Literal["error", "warning"]
-    message: str
 
 
 def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPlan:
@@ -178,78 +156,13 @@ def _check_sequences(
                 f"{where} plays at {sequence.fps:g} frames per second, the manifest says "
                 f"{manifest.fps:g}: resample it",
             )
-        yield from _check_numbers(where, sequence)
+        yield from check_sequence(where, sequence)
 
 
-def _read_sequences(folder: str, manifest: Manifest) -> Iterator[PoseSequence | MotionSequence]:
+def _read_sequences(folder: str, manifest: Manifest) -> Iterator[AnySequence]:
     if manifest.kind == "pose":
         yield from read_pose_sequences(folder)
+    elif manifest.kind == "labels":
+        yield from read_label_sequences(folder)
     else:
         yield from read_motion_sequences(folder)
-
-
-def _check_numbers(where: str, sequence: PoseSequence | MotionSequence) -> Iterator[Finding]:
-    arrays = {name: value for name, value in vars(sequence).items() if hasattr(value, "dtype")}
-    bad = {name: int((~np.isfinite(array)).sum()) for name, array in arrays.items()}
-    if any(bad.values()):
-        text = ", ".join(f"{count} values of {name}" for name, count in bad.items() if count)
-        yield Finding("error", f"{where}: {text} are NaN or infinite: prepare it anew")
-        return
-    if np.abs(sequence.pose).max(initial=0) > MAX_ANGLE:
-        yield Finding("error", f"{where}: pose exceeds 2 pi: expected radians, found degrees?")
-    if np.abs(sequence.betas).max(initial=0) > MAX_BETA:
-        yield Finding("warning", f"{where}: betas exceed {MAX_BETA:g} standard deviations")
-    if isinstance(sequence, PoseSequence):
-        yield from _check_kp_2d(where, sequence)
-        if sequence.has_kp_3d.any():
-            yield from _check_kp_3d(where, sequence.kp_3d[sequence.has_kp_3d])
-        yield from _check_facing(where, sequence)
-
-
-def _check_kp_2d(where: str, sequence: PoseSequence) -> Iterator[Finding]:
-    low, high = sequence.kp_2d_conf.min(initial=0), sequence.kp_2d_conf.max(initial=0)
-    if low < 0 or high > 1:
-        yield Finding("error", f"{where}: kp_2d_conf has {low:g} to {high:g}, expected 0 to 1")
-    known = np.abs(sequence.kp_2d[sequence.kp_2d_conf > 0])
-    if known.size and np.median(known) > MAX_KP_2D:
-        yield Finding(
-            "error",
-            f"{where}: half of kp_2d lie beyond {np.median(known):.0f}: expected the crop to be "
-            "[-1, 1], found pixels?",
-        )
-
-
-def _check_kp_3d(where: str, kp_3d: Array) -> Iterator[Finding]:
-    low, high = BODY_SPAN_M
-    span = float(np.median(np.ptp(kp_3d.astype(np.float64), axis=1).max(axis=-1)))
-    if not low <= span <= high:
-        yield Finding("error", f"{where}: kp_3d span {span:.3g}: expected a body in meters")
-    upright = np.mean(kp_3d[:, _NECK, 1] < kp_3d[:, _HIP, 1])  # y points down in camera axes
-    if upright < MOSTLY:
-        yield Finding(
-            "warning",
-            f"{where}: the neck is above the hips in {upright:.0%} of frames: expected camera axes "
-            "with y down, and the 49 key-points in VIBE's order",
-        )
-    across = kp_3d[:, _LEFT] - kp_3d[:, _RIGHT]  # (N, 2, 3): hips, ankles
-    if np.mean((across[:, 0] * across[:, 1]).sum(axis=-1) > 0) < MOSTLY:
-        yield Finding(
-            "warning", f"{where}: hips and ankles disagree on left and right: wrong joint order?"
-        )
-
-
-def _check_facing(where: str, sequence: PoseSequence) -> Iterator[Finding]:
-    """Compare the side on which the left hip is with the one on which the pose turns it."""
-    known = sequence.has_kp_3d & sequence.has_smpl
-    if not known.any():
-        return
-    root_orient, _ = split_pose(torch.from_numpy(sequence.pose[known]))
-    left = axis_angle_to_rotmat(root_orient)[..., 0].numpy()  # SMPL's left is +x
-    across = sequence.kp_3d[known][:, _LEFT[0]] - sequence.kp_3d[known][:, _RIGHT[0]]
-    agree = np.mean((left * across).sum(axis=-1) > 0)
-    if agree < MOSTLY:
-        yield Finding(
-            "error",
-            f"{where}: kp_3d has the left hip on the pose's left in {agree:.0%} of frames: expect "
-            "pose and kp_3d in the same camera axes, and the 49 key-points in VIBE's order",
-        )

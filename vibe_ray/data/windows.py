@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from vibe_ray.data.schema import Manifest
+from vibe_ray.data.manifest import Manifest
 
 GROUP_CLIPS = 32
 """Clips whose windows are mixed: at most 512 frames of some 5600 bytes each, 92 MB."""

@@ -6,21 +6,15 @@ key-points go in by name; what a detector does not report has confidence 0.
 Shapes: N frames, D key-points of a detector, I = the encoder's own key-points, F features.
 """
 
-import dataclasses
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from vibe_ray import storage
 from vibe_ray.body.skeletons import COCO_17
-from vibe_ray.pretrained import packaged
+from vibe_ray.data.schema import LabelledSequence
+from vibe_ray.features.frame_encoder import FrameEncoder
 
 FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
@@ -28,9 +22,6 @@ INPUT_KEYPOINTS = (*COCO_17, *FEET)
 from shoulders and hips, so they say nothing new."""
 MAX_COORDINATE = 3.0
 """Half boxes; a key-point further out is a mistake and is clipped."""
-CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
-MANIFEST_FILE = "manifest.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +51,16 @@ class ResidualBlock(nn.Module):
         return x + self.linear(self.norm(x).relu())
 
 
-class KeypointEncoder(nn.Module):
+class KeypointEncoder(FrameEncoder):
     """Residual MLP from normalized key-points and the box's place to non-negative features."""
 
+    kind = "keypoints"
+    needs = "keypoints"
+    config_class = KeypointEncoderConfig
+    config: KeypointEncoderConfig
+
     def __init__(self, config: KeypointEncoderConfig) -> None:
-        super().__init__()
-        self.config = config
+        super().__init__(config)
         self.input = nn.Linear(3 * len(INPUT_KEYPOINTS) + 3, config.hidden_dim)
         self.blocks = nn.Sequential(
             *(ResidualBlock(config.hidden_dim) for _ in range(config.num_blocks))
@@ -77,73 +72,23 @@ class KeypointEncoder(nn.Module):
         """Map `encoder_inputs` (..., 3 * I + 3) to features (..., F), ReLU'd as ResNet's are."""
         return self.output(self.norm(self.blocks(self.input(inputs))).relu()).relu()
 
-    @torch.inference_mode()
-    def encode(
-        self, names: Sequence[str], kp: Tensor, conf: Tensor, box: Tensor, image_size: Tensor
-    ) -> Tensor:
-        """Return features (..., F) of detected key-points; arguments as `encoder_inputs`."""
-        return self(encoder_inputs(names, kp, conf, box, image_size))
-
     @property
-    def encoder_id(self) -> str:
-        """Name with a hash of the weights: shards of different encoders must not be mixed."""
-        digest = hashlib.sha256()
-        for name, value in sorted(self.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
-        return f"keypoints-{digest.hexdigest()[:12]}"
+    def feature_dim(self) -> int:
+        """F."""
+        return self.config.feature_dim
 
-    def save(self, directory: Path, manifest: dict[str, Any]) -> None:
-        """Write config, weights (half precision) and manifest into a directory.
-
-        The weights are rounded to half precision first, so that the id of what was saved is the
-        id of what is loaded.
-        """
-        directory.mkdir(parents=True, exist_ok=True)
-        half = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
-        self.load_state_dict({k: v.float() for k, v in half.items()})
-        storage.write_json(directory / CONFIG_FILE, dataclasses.asdict(self.config))
-        save_file(half, directory / WEIGHTS_FILE)
-        storage.write_json(directory / MANIFEST_FILE, {"encoder_id": self.encoder_id, **manifest})
-
-    @classmethod
-    def load(cls, directory: Path) -> "KeypointEncoder":
-        """Read an encoder written by `save`, in eval mode on the CPU.
-
-        Raises:
-            FileNotFoundError: A file is missing.
-            ValueError: The config does not fit this class or the weights.
-        """
-        for name in (CONFIG_FILE, WEIGHTS_FILE):
-            if not (directory / name).is_file():
-                raise FileNotFoundError(
-                    f"no {name} in {directory}: expected a frame encoder's directory; train one "
-                    "with `python -m vibe_ray.prepare encoder`"
-                )
-        try:
-            config = KeypointEncoderConfig(**json.loads((directory / CONFIG_FILE).read_text()))
-            encoder = cls(config)
-            encoder.load_state_dict(
-                {k: v.float() for k, v in load_file(directory / WEIGHTS_FILE).items()}
-            )
-        except (TypeError, RuntimeError) as error:
-            raise ValueError(f"the encoder in {directory} is of another version: {error}") from None
-        return encoder.eval().requires_grad_(False)
-
-
-def load_encoder(source: str) -> KeypointEncoder:
-    """Load a frozen encoder.
-
-    Args:
-        source: `open` for the packaged one, or the path of an encoder's directory.
-
-    Raises:
-        FileNotFoundError: There is no encoder.
-        ValueError: It is of another version.
-    """
-    path = str(packaged("keypoint_encoder")) if source == "open" else source
-    with storage.local_copy(path) as directory:
-        return KeypointEncoder.load(directory)
+    @torch.inference_mode()
+    def encode(self, labels: LabelledSequence) -> Tensor:
+        """Return features (N, F) of detected key-points; no more is looked at of the frames."""
+        inputs = encoder_inputs(
+            labels.names.detected,
+            torch.tensor(labels.detected),
+            torch.tensor(labels.detected_conf),
+            torch.tensor(labels.box),
+            torch.tensor([labels.width, labels.height], dtype=torch.float32),
+        )
+        features: Tensor = self(inputs.to(self.output.weight.device))
+        return features.cpu()
 
 
 def canonical_name(name: str) -> str:

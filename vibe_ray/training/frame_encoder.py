@@ -123,7 +123,7 @@ def save_result(
         generator=training.config.generator,
         losses=training.config.losses,
     )
-    manifest = {"encoder_id": training.encoder.encoder_id, **manifest}
+    manifest = {"encoder_id": training.encoder.id, **manifest}
     save_networks(baseline, recipe, {GENERATOR_FILE: half}, manifest)
     logger.info("test: %s", metrics)
     return metrics

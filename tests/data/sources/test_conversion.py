@@ -38,7 +38,7 @@ def test_a_file_is_read_only_when_its_turn_comes(short: Conversion) -> None:
         read.append(path)
         return dataclasses.replace(recording(), name=name)
 
-    sequences = short.convert("/data", ["/data/a/b.x", "/data/c.x"], reader, _no_skip)
+    sequences = iter(short.convert("/data", ["/data/a/b.x", "/data/c.x"], reader, _no_skip))
     assert not read
     assert next(sequences).name == "a/b"
     assert read == ["/data/a/b.x"]

@@ -111,9 +111,13 @@ def test_some_weak_perspective_camera_explains_the_crop(keypoints: BodyJoints) -
 
 def test_weight_falls_where_a_person_reaches_far_beyond_its_box(keypoints: BodyJoints) -> None:
     clips = captured(keypoints, CaptureConfig(detector=PERFECT))
-    far = dataclasses.replace(clips, kp_2d=torch.full_like(clips.kp_2d, -6.0))
+    far = dataclasses.replace(
+        clips, kp_px=crop_to_pixels(torch.full_like(clips.kp_px, -6.0), clips.box)
+    )
     torch.testing.assert_close(far.kp_2d_conf, torch.full((C, N), 1 / 16))
-    near = dataclasses.replace(clips, kp_2d=torch.full_like(clips.kp_2d, 1.2))
+    near = dataclasses.replace(
+        clips, kp_px=crop_to_pixels(torch.full_like(clips.kp_px, 1.2), clips.box)
+    )
     assert (near.kp_2d_conf == 1).all()
 
 

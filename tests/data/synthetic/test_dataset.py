@@ -66,16 +66,16 @@ def test_every_piece_is_captured_so_many_times(
     assert len(found) == 2 * count  # 70 frames are cut in two
     assert len({clip.name for clip in found}) == len(found)
     if stream == "open_3d/test":
-        assert {clip.clips.box.shape[1] for clip in found} == {35}
+        assert {clip.capture().box.shape[1] for clip in found} == {35}
 
 
 def test_training_captures_vary_the_motion_and_others_do_not(
     motion: list[MotionSequence], keypoints: BodyJoints
 ) -> None:
     clips = motion[:1]
-    train = [c.clips for c in captures(clips, "open_3d/train", CONFIG, keypoints)]
+    train = [c.capture() for c in captures(clips, "open_3d/train", CONFIG, keypoints)]
     assert len({c.box.shape[1] for c in train}) > 1  # of different speed
-    held_out = next(captures(clips, "open_3d/val", CONFIG, keypoints)).clips
+    held_out = next(captures(clips, "open_3d/val", CONFIG, keypoints)).capture()
     body_pose = held_out.pose[0, :, 3:].numpy()
     np.testing.assert_allclose(body_pose, clips[0].pose[:35, 3:], atol=1e-5)
 
@@ -98,8 +98,9 @@ def test_captures_without_mixed_limbs_do_not_depend_on_the_other_clips(
     same = [clip for clip in among if clip.name.startswith("b@")]
     for one, other in zip(alone, same, strict=True):
         assert one.name == other.name
-        assert torch.equal(one.clips.kp_2d, other.clips.kp_2d)
-        assert torch.equal(one.clips.detected, other.clips.detected)
+        ours, theirs = one.capture(), other.capture()
+        assert torch.equal(ours.kp_2d, theirs.kp_2d)
+        assert torch.equal(ours.detected, theirs.detected)
 
 
 def test_captures_change_with_the_seed_and_the_stream(
@@ -108,7 +109,7 @@ def test_captures_change_with_the_seed_and_the_stream(
     clips = motion[:1]
     seeded = dataclasses.replace(CONFIG, seed=1)
     runs = [
-        next(captures(clips, stream, config, keypoints)).clips.betas
+        next(captures(clips, stream, config, keypoints)).capture().betas
         for stream, config in (
             ("open_3d/train", CONFIG),
             ("open_3d/train", seeded),

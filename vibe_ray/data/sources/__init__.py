@@ -1,7 +1,63 @@
-"""One module per source: each reads raw files, local or s3://, and yields sequences, lazily.
+"""The table of sources: what can be converted, and by which module of this folder.
 
-Motion: `amass.py`, `amc.py` (CMU), `bvh.py`, `deepmimic.py`. Skeletons other than SMPL's become a
-`SkeletonMotion` (`skeleton.py`), whose joints are matched by name (`rigs.py`) and carried over to
-SMPL's pose (`retarget.py`). What all of them share, from listing files to cutting out glitches
-(`plausible.py`) and finding the floor (`ground.py`), is in `conversion.py`.
+A source is one module, named as in the table, and one row. The module has a function
+`read_sequences` that lists what is there and returns `Recordings`, of which nothing is read yet.
+For motion it is called with the raw folder or address and a `ConversionConfig`, for labels with the
+raw folder or address and the name of a split.
+
+Skeletons other than SMPL's become a `SkeletonMotion` (`skeleton.py`), whose joints are matched by
+name (`rigs.py`) and carried over to SMPL's pose (`retarget.py`). What all motion shares, from
+listing files to cutting out glitches (`plausible.py`) and finding the floor (`ground.py`), is in
+`conversion.py`.
 """
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from vibe_ray.data.recordings import Recordings
+    from vibe_ray.data.schema import MotionSequence
+
+
+@dataclass(frozen=True)
+class Source:
+    name: str
+    """Of the module, of the command and of the data set."""
+    kind: Literal["motion", "labels"]
+    help: str
+    suffix: str = ""
+    """Motion: the ending that tells its files in a folder of mixed formats; none if none does."""
+
+    def reader(self) -> "Callable[..., Recordings[Any]]":
+        """Import the source's `read_sequences`."""
+        module = import_module(f"{__name__}.{self.name}")
+        reader: Callable[..., Recordings[Any]] = module.read_sequences
+        return reader
+
+
+SOURCES = (
+    Source("amass", "motion", "AMASS recordings, SMPL-H or SMPL-X .npz", ".npz"),
+    Source("bvh", "motion", "BVH recordings of the usual rigs", ".bvh"),
+    Source("amc", "motion", "ASF/AMC recordings, as CMU has them", ".amc"),
+    Source("deepmimic", "motion", "DeepMimic's motions, as pybullet has them"),
+)
+
+
+def read_motion(root: str) -> "Iterator[MotionSequence]":
+    """Yield every recording of motion below `root` (folder, file or s3://), format by format.
+
+    Raises:
+        FileNotFoundError: No file of a known format there.
+        ValueError: None of a format's files could be used.
+    """
+    from vibe_ray import storage  # the table alone is for those who only want to know what there is
+
+    known = [source for source in SOURCES if source.suffix]
+    found = [source for source in known if storage.list_files(root, source.suffix)]
+    if not found:
+        endings = ", ".join(source.suffix for source in known)
+        raise FileNotFoundError(f"no motion in {root}: expected {endings} files")
+    for source in found:
+        yield from source.reader()(root)

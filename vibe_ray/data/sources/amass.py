@@ -10,20 +10,18 @@ Shapes: N frames at the source rate.
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vibe_ray import storage
 from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS, indices
+from vibe_ray.data.recordings import OnSkip, Recordings, log_skip
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.conversion import (
     Conversion,
     ConversionConfig,
-    OnSkip,
     find_files,
-    log_skip,
 )
 
 AMASS_DEFAULT = ConversionConfig(min_frames=60)
@@ -55,12 +53,12 @@ def read_sequences(
     *,
     dataset: str = "amass",
     on_skip: OnSkip = log_skip,
-) -> Iterator[MotionSequence]:
-    """Yield every recording below `root` (folder, file or s3://), named `set/subject/action`.
+) -> Recordings[MotionSequence]:
+    """Return every recording below `root` (folder, file or s3://), named `set/subject/action`.
 
     Raises:
         FileNotFoundError: No recording there.
-        ValueError: A single file that cannot be used, or none of many; see `Conversion.convert`.
+        ValueError: When iterated over: see `Recordings`.
     """
     conversion = Conversion(config)
     paths = [path for path in find_files(root, ".npz") if not path.endswith(_SHAPE_FILES)]
@@ -70,7 +68,7 @@ def read_sequences(
     def read(path: str, name: str) -> MotionSequence:
         return parse_amass(storage.read_bytes(path), conversion.rest_joints, dataset, name)
 
-    yield from conversion.convert(root, paths, read, on_skip)
+    return conversion.convert(root, paths, read, on_skip)
 
 
 def parse_amass(

@@ -7,7 +7,7 @@ Shapes: N frames, S bones and the root.
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -15,14 +15,13 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vibe_ray import storage
+from vibe_ray.data.recordings import OnSkip, Recordings, log_skip
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.conversion import (
     DEFAULT,
     Conversion,
     ConversionConfig,
-    OnSkip,
     find_files,
-    log_skip,
 )
 from vibe_ray.data.sources.rigs import ACCLAIM, match_rig
 from vibe_ray.data.sources.skeleton import SkeletonMotion
@@ -55,14 +54,14 @@ def read_sequences(
     source_fps: float = CMU_FPS,
     dataset: str = "cmu",
     on_skip: OnSkip = log_skip,
-) -> Iterator[MotionSequence]:
-    """Yield every `.amc` below `root` (folder, file or s3://) as SMPL motion, sorted by name.
+) -> Recordings[MotionSequence]:
+    """Return every `.amc` below `root` (folder, file or s3://) as SMPL motion, sorted by name.
 
     The skeleton of `01_03.amc` is `01.asf` beside it, or the one `.asf` there is beside it.
 
     Raises:
         FileNotFoundError: No AMC file there.
-        ValueError: A single file that cannot be used, or none of many; see `Conversion.convert`.
+        ValueError: When iterated over: see `Recordings`.
     """
     conversion = Conversion(config)
 
@@ -72,7 +71,7 @@ def read_sequences(
         joints = match_rig(motion.names, [ACCLAIM])
         return conversion.retarget(motion, joints, dataset=dataset, name=name, fps=source_fps)
 
-    yield from conversion.convert(root, find_files(root, ".amc"), read, on_skip)
+    return conversion.convert(root, find_files(root, ".amc"), read, on_skip)
 
 
 def find_skeleton(amc_path: str) -> str:

@@ -8,21 +8,19 @@ Shapes: N frames, S joints, K channel values per frame.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vibe_ray import storage
+from vibe_ray.data.recordings import OnSkip, Recordings, log_skip
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.conversion import (
     DEFAULT,
     Conversion,
     ConversionConfig,
-    OnSkip,
     find_files,
-    log_skip,
 )
 from vibe_ray.data.sources.rigs import BVH_RIGS, match_rig
 from vibe_ray.data.sources.skeleton import SkeletonMotion
@@ -47,12 +45,12 @@ def read_sequences(
     *,
     dataset: str = "bvh",
     on_skip: OnSkip = log_skip,
-) -> Iterator[MotionSequence]:
-    """Yield every `.bvh` below `root` (folder, file or s3://) as SMPL motion, sorted by name.
+) -> Recordings[MotionSequence]:
+    """Return every `.bvh` below `root` (folder, file or s3://) as SMPL motion, sorted by name.
 
     Raises:
         FileNotFoundError: No BVH file there.
-        ValueError: A single file that cannot be used, or none of many; see `Conversion.convert`.
+        ValueError: When iterated over: see `Recordings`.
     """
     conversion = Conversion(config)
 
@@ -62,7 +60,7 @@ def read_sequences(
         joints = match_rig(motion.names, BVH_RIGS.values())
         return conversion.retarget(motion, joints, dataset=dataset, name=name, fps=fps)
 
-    yield from conversion.convert(root, find_files(root, ".bvh"), read, on_skip)
+    return conversion.convert(root, find_files(root, ".bvh"), read, on_skip)
 
 
 def parse_bvh(text: str) -> tuple[SkeletonMotion, float]:

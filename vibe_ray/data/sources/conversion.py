@@ -1,12 +1,14 @@
 """What every motion converter does besides reading its format: list, resample, ground, skip.
 
-A folder is read file by file, in the same order on every machine. One bad file among thousands
-must not end a conversion, and must not vanish either: it is skipped and its reason is told.
+A folder is read file by file, in the same order on every machine; each file is a recording
+(`recordings.py`), which is read when its turn comes or not at all.
 """
 
+import hashlib
+import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.skeletons import NUM_BETAS
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.ground import Ground
 from vibe_ray.data.sources.plausible import clean_pieces
@@ -22,8 +25,6 @@ from vibe_ray.data.sources.skeleton import SkeletonMotion
 
 logger = logging.getLogger(__name__)
 
-OnSkip = Callable[[str, str], None]
-"""Told the path and the reason of each file that is left out."""
 ReadFile = Callable[[str, str], MotionSequence]
 """Reads the file at a path as the sequence of a name; raises ValueError when it cannot be used."""
 
@@ -37,13 +38,12 @@ class ConversionConfig:
     body: BodyConfig = field(default_factory=BodyConfig)
     """The body whose proportions the motion is carried over to."""
 
+    def digest(self) -> str:
+        """Tell settings apart, so that a run cut off is not taken up with other ones."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:12]
+
 
 DEFAULT = ConversionConfig()
-
-
-def log_skip(path: str, reason: str) -> None:
-    """Log a file that is left out."""
-    logger.warning("skipped %s: %s", path, reason)
 
 
 class Conversion:
@@ -74,27 +74,16 @@ class Conversion:
 
     def convert(
         self, root: str, paths: Sequence[str], read: ReadFile, on_skip: OnSkip
-    ) -> Iterator[MotionSequence]:
-        """Read `paths` below `root` one after the other.
+    ) -> Recordings[MotionSequence]:
+        """Return the files at `paths` below `root` as recordings, none of which is read yet."""
 
-        Raises:
-            ValueError: No file could be used, or `root` itself is a file that cannot be used.
-        """
-        reasons = []
-        for path in paths:
-            try:
-                pieces = self._finish(read(path, sequence_name(path, root)))
-            except ValueError as error:
-                if len(paths) == 1:
-                    raise ValueError(f"{path}: {error}") from error
-                reasons.append(f"{path}: {error}")
-                on_skip(path, str(error))
-            else:
-                yield from pieces
-        if len(reasons) == len(paths):
-            raise ValueError(
-                f"none of the {len(paths)} files in {root} could be used; first: {reasons[0]}"
+        def recording(path: str) -> Recording[MotionSequence]:
+            name = sequence_name(path, root)
+            return Recording(
+                name + PurePosixPath(path).suffix, path, lambda: self._finish(read(path, name))
             )
+
+        return Recordings(root, [recording(path) for path in paths], on_skip)
 
     def _finish(self, sequence: MotionSequence) -> list[MotionSequence]:
         """Check a motion at its source rate, cut out glitches, resample and put on the ground."""

@@ -8,7 +8,6 @@ Shapes: N frames, S joints of DeepMimic's humanoid.
 
 import importlib.util
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,15 +15,14 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from vibe_ray import storage
+from vibe_ray.data.recordings import OnSkip, Recordings, log_skip
 from vibe_ray.data.resampling import playback_times, resample_positions, resample_rotations
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.conversion import (
     DEFAULT,
     Conversion,
     ConversionConfig,
-    OnSkip,
     find_files,
-    log_skip,
 )
 from vibe_ray.data.sources.skeleton import SkeletonMotion
 
@@ -100,13 +98,13 @@ def read_sequences(
     *,
     dataset: str = "deepmimic",
     on_skip: OnSkip = log_skip,
-) -> Iterator[MotionSequence]:
-    """Yield every motion below `root` (default: the installed pybullet's) as SMPL motion.
+) -> Recordings[MotionSequence]:
+    """Return every motion below `root` (default: the installed pybullet's) as SMPL motion.
 
     Raises:
         ImportError: No `root` given and pybullet is not installed.
         FileNotFoundError: No motion there.
-        ValueError: A single file that cannot be used, or none of many; see `Conversion.convert`.
+        ValueError: When iterated over: see `Recordings`.
     """
     root = installed_motions() if root is None else root
     conversion = Conversion(config)
@@ -122,7 +120,7 @@ def read_sequences(
             trans=resample_positions(sequence.trans, times, wanted),
         )
 
-    yield from conversion.convert(root, find_files(root, ".txt"), read, on_skip)
+    return conversion.convert(root, find_files(root, ".txt"), read, on_skip)
 
 
 def parse_deepmimic(text: str) -> tuple[SkeletonMotion, np.ndarray]:

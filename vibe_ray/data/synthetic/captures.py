@@ -45,8 +45,10 @@ class CapturedClips:
     """(C, N, 3) from the detected key-points, pixels; size 0 if a clip shows nobody."""
     image_size: Tensor
     """Width and height (C, 2)."""
-    kp_2d: Tensor
-    """True key-points in the box (C, N, K, 2), the box being [-1, 1]."""
+    camera: Tensor
+    """The true pinhole (C, N, 4) = (fx, fy, cx, cy) in pixels."""
+    kp_px: Tensor
+    """True key-points (C, N, K, 2) in pixels."""
     kp_3d: Tensor
     """Body model's key-points in camera axes (C, N, K, 3), metres, without translation."""
     rotmat: Tensor
@@ -60,9 +62,11 @@ class CapturedClips:
         return rotmat_to_axis_angle(self.rotmat).flatten(-2)
 
     @property
-    def detected_in_box(self) -> Tensor:
-        """Detected key-points (C, N, D, 2), the box being [-1, 1]; meaningless where missed."""
-        return _in_box(self.detected, self.box)
+    def kp_2d(self) -> Tensor:
+        """True key-points (C, N, K, 2), the box being [-1, 1]; zero where there is none."""
+        has_box = self.box[..., 2:] > 0
+        safe = torch.where(has_box, self.box, 1.0)
+        return torch.where(has_box[..., None], pixels_to_crop(self.kp_px, safe), 0.0)
 
     @property
     def kp_2d_conf(self) -> Tensor:
@@ -119,7 +123,8 @@ def capture(
         detected_conf=conf,
         box=box,
         image_size=cameras.image_size,
-        kp_2d=_in_box(kp_px, box),
+        camera=_pinhole(cameras),
+        kp_px=kp_px,
         kp_3d=kp_3d,
         rotmat=rotmat,
         betas=betas,
@@ -142,8 +147,7 @@ def _pelvis(kp_3d: Tensor) -> Tensor:
     return kp_3d[..., index : index + 1, :]
 
 
-def _in_box(kp_px: Tensor, box: Tensor) -> Tensor:
-    """Normalize to the box; zero where there is none."""
-    has_box = box[..., 2:] > 0
-    safe = torch.where(has_box, box, 1.0)
-    return torch.where(has_box[..., None], pixels_to_crop(kp_px, safe), 0.0)
+def _pinhole(cameras: Cameras) -> Tensor:
+    """(C, N, 4) = (fx, fy, cx, cy)."""
+    focal = cameras.focal[..., None].expand(-1, -1, 2)
+    return torch.cat([focal, cameras.principal.expand_as(focal)], dim=-1)

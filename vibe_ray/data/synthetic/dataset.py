@@ -9,9 +9,10 @@ Shapes: N frames.
 
 import dataclasses
 import fnmatch
+import functools
 import hashlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -70,10 +71,11 @@ class OpenCapturesConfig:
 
 @dataclass(frozen=True)
 class NamedClip:
-    """One captured clip (a batch of one) and what it is called."""
+    """One clip to be captured, and what it is called."""
 
     name: str
-    clips: CapturedClips
+    capture: Callable[[], CapturedClips]
+    """Draws and captures it: a batch of one, the same every time."""
 
 
 def split_motion(
@@ -116,7 +118,7 @@ def captures(
     config: OpenCapturesConfig,
     body: BodyJoints,
 ) -> Iterator[NamedClip]:
-    """Yield the captures of one split's clips.
+    """Yield the captures of one split's clips, none of which is made yet.
 
     Args:
         motion: The split's clips, from `split_motion`.
@@ -132,10 +134,9 @@ def captures(
         for part in _parts(clip, config):
             for number in range(count):
                 seed = _seed(f"{config.seed}/{stream}/{part.name}/{number}")
-                varied = part
-                if is_training:
-                    varied = _varied(part, motion, config, np.random.default_rng(seed))
-                yield NamedClip(f"{part.name}/{number}", _capture(varied, config, body, seed))
+                others = motion if is_training else None
+                captured = functools.partial(_capture, part, others, config, body, seed)
+                yield NamedClip(f"{part.name}/{number}", captured)
 
 
 def _varied(
@@ -153,8 +154,15 @@ def _varied(
 
 
 def _capture(
-    clip: MotionSequence, config: OpenCapturesConfig, body: BodyJoints, seed: int
+    clip: MotionSequence,
+    others: Sequence[MotionSequence] | None,
+    config: OpenCapturesConfig,
+    body: BodyJoints,
+    seed: int,
 ) -> CapturedClips:
+    """Capture a clip, varied first where there are others whose limbs it may borrow."""
+    if others is not None:
+        clip = _varied(clip, others, config, np.random.default_rng(seed))
     rotmat = pose_to_rotmat(torch.tensor(clip.pose, dtype=torch.float32))[None]
     trans = torch.tensor(clip.trans, dtype=torch.float32)[None]
     generator = torch.Generator().manual_seed(seed)

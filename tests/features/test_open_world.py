@@ -1,23 +1,32 @@
 import dataclasses
+import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from tests.data import noise
 from tests.data.perfect import PERFECT
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, indices
-from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data import journal
+from vibe_ray.data.schema import LabelledSequence, MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.captures import CaptureConfig
-from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures
+from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures, split_motion
 from vibe_ray.data.synthetic.detector import DETECTED
-from vibe_ray.features.extract import captures_to_sequences, write_open_world
+from vibe_ray.data.synthetic.labels import label_capture
+from vibe_ray.data.validate import validate
+from vibe_ray.features import open_world
+from vibe_ray.features.encoding import encode, encode_labels
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
+from vibe_ray.features.open_world import open_recordings, write_open_world
 
 CONFIG = OpenCapturesConfig(
     test_clips=("*part00",),
@@ -38,7 +47,7 @@ def body() -> BodyArrays:
 @pytest.fixture(scope="module")
 def encoder() -> KeypointEncoder:
     torch.manual_seed(0)
-    return KeypointEncoder(KeypointEncoderConfig(hidden_dim=16, num_blocks=1)).eval()
+    return KeypointEncoder(KeypointEncoderConfig(hidden_dim=16, num_blocks=1)).freeze()
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +72,7 @@ def test_every_data_set_is_written(world: Path, encoder: KeypointEncoder) -> Non
     for stream in STREAMS:
         manifest = read_manifest(str(world / stream), "pose")
         assert f"{manifest.dataset}/{manifest.split}" == stream
-        assert manifest.encoder_id == encoder.encoder_id
+        assert manifest.encoder_id == encoder.id
         assert manifest.feature_dim == 2048
         assert manifest.fps == 25.0
     for split in ("train", "val"):
@@ -106,10 +115,10 @@ def test_perfect_detections_are_the_true_keypoints(
     body: BodyArrays, encoder: KeypointEncoder, motion: list[MotionSequence]
 ) -> None:
     config = dataclasses.replace(CONFIG, capture=CaptureConfig(detector=PERFECT))
-    clips = list(captures(motion[:1], "open_3d/test", config, BodyJoints.keypoints(body)))
+    clip = next(captures(motion[:1], "open_3d/test", config, BodyJoints.keypoints(body))).capture()
+    known: dict[str, Any] = {"dataset": "x", "sequence": "x", "fps": 25.0}
     true, detected = (
-        next(captures_to_sequences(clips, encoder, dataset="x", fps=25.0, with_3d=with_3d))
-        for with_3d in (True, False)
+        encode(label_capture(clip, **known, truth=truth), encoder) for truth in ("3d", "2d")
     )
     seen = detected.kp_2d_conf > 0
     assert abs(true.kp_2d[seen] - detected.kp_2d[seen]).max() < 1e-3
@@ -127,3 +136,83 @@ def test_writing_again_gives_the_same_shards(
     for stream in (*STREAMS, "motion/train", "motion/val"):
         first, again = (read_manifest(str(root / stream)) for root in (world, tmp_path))
         assert again.hash() == first.hash()
+
+
+@pytest.mark.parametrize("stream", STREAMS)
+def test_labels_kept_on_disk_encode_to_the_same_shards(
+    world: Path,
+    tmp_path: Path,
+    body: BodyArrays,
+    encoder: KeypointEncoder,
+    motion: list[MotionSequence],
+    stream: str,
+) -> None:
+    dataset, split = stream.split("/")
+    clips = split_motion(motion, CONFIG)[split]  # type: ignore[index]
+    found = open_recordings(clips, stream, CONFIG, BodyJoints.keypoints(body))
+    header = noise.header("labels/x", dataset=dataset, split=split, names=found.names, raw=None)
+    found.write_to(str(tmp_path / "labels"), header)
+    assert not [f for f in validate(str(tmp_path / "labels")) if f.level == "error"]
+    written = encode_labels(str(tmp_path / "labels"), str(tmp_path / "out"), encoder)
+    assert written.manifest.files == read_manifest(str(world / stream)).files
+
+
+def test_motion_of_other_content_is_captured_anew(
+    world: Path,
+    tmp_path: Path,
+    body: BodyArrays,
+    encoder: KeypointEncoder,
+    motion: list[MotionSequence],
+) -> None:
+    """Clips of the same names and lengths, as another version of a reader gives them."""
+    shutil.copytree(world, tmp_path / "world")
+    turned = [dataclasses.replace(clip, pose=clip.pose * np.float32(0.9)) for clip in motion]
+    write_open_world(str(tmp_path / "world"), turned, encoder, CONFIG, body)
+    write_open_world(str(tmp_path / "fresh"), turned, encoder, CONFIG, body)
+    for stream in STREAMS:
+        ours, fresh = (read_manifest(str(tmp_path / root / stream)) for root in ("world", "fresh"))
+        assert ours == fresh != read_manifest(str(world / stream))
+
+
+class Dying(KeypointEncoder):
+    """Encodes so many clips, then dies."""
+
+    num_left = 0
+
+    def encode(self, labels: LabelledSequence) -> torch.Tensor:
+        if not self.num_left:
+            raise KeyboardInterrupt
+        self.num_left -= 1
+        return super().encode(labels)
+
+
+def test_a_world_cut_off_is_taken_up_without_capturing_again_what_is_done(
+    world: Path,
+    tmp_path: Path,
+    body: BodyArrays,
+    encoder: KeypointEncoder,
+    motion: list[MotionSequence],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(journal, "SAVE_S", 0.0)
+    captured: list[str] = []
+    original = open_world.label_capture
+
+    def counted(*args: Any, **known: Any) -> LabelledSequence:
+        captured.append(f"{known['truth']}/{known['sequence']}")
+        return original(*args, **known)
+
+    monkeypatch.setattr(open_world, "label_capture", counted)
+    dying = Dying(encoder.config)
+    dying.load_state_dict(encoder.state_dict())
+    dying.freeze().num_left = 5
+    with pytest.raises(KeyboardInterrupt):
+        write_open_world(str(tmp_path), motion, dying, CONFIG, body)
+    done = captured[:5]
+    captured.clear()
+    write_open_world(str(tmp_path), motion, encoder, CONFIG, body)
+    assert len(done) == 5
+    assert not set(done) & set(captured)
+    for stream in STREAMS:
+        ours, whole = (read_manifest(str(root / stream)) for root in (tmp_path, world))
+        assert ours == whole

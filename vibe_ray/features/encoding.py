@@ -1,0 +1,87 @@
+"""Labels to pose shards: the one way in which any data set's frames, or a video's, get features.
+
+Shapes: N frames, F features.
+"""
+
+from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.recordings import Recording, Recordings, Watch, Written
+from vibe_ray.data.schema import LabelledSequence, LabelNames, PoseSequence
+from vibe_ray.data.sequences import stored_labels
+from vibe_ray.data.shards import read_finished, read_manifest
+from vibe_ray.data.targets import pose_targets
+from vibe_ray.features.frame_encoder import FrameEncoder
+
+CONVERTER = "features"
+
+
+def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
+    """Encode a person's frames: features for what is seen, targets for what is known.
+
+    Raises:
+        ValueError: The frames have not what the encoder needs, or their key-points are called as
+            nothing that is known (`pose_targets`).
+    """
+    has_pixels = bool(labels.video or labels.images)
+    encoder.check_has(labels.sequence, labels.names, has_pixels=has_pixels)
+    return PoseSequence(
+        dataset=labels.dataset,
+        sequence=labels.sequence,
+        person=labels.person,
+        fps=labels.fps,
+        start_frame=labels.start_frame,
+        encoder_id=encoder.id,
+        features=encoder.encode(labels).half().numpy(),
+        **pose_targets(labels),
+    )
+
+
+def encoded(
+    recordings: Recordings[LabelledSequence], encoder: FrameEncoder
+) -> Recordings[PoseSequence]:
+    """Return recordings that are encoded when they are read."""
+
+    def one(recording: Recording[LabelledSequence]) -> Recording[PoseSequence]:
+        def read() -> list[PoseSequence]:
+            return [encode(labels, encoder) for labels in recording.read()]
+
+        return Recording(recording.name, recording.path, read)
+
+    return Recordings(recordings.root, [one(item) for item in recordings.items], recordings.on_skip)
+
+
+def encode_labels(
+    labels: str, out: str, encoder: FrameEncoder, *, raw: str | None = None, watch: Watch = iter
+) -> Written:
+    """Encode a label data set as a pose data set.
+
+    What an interrupted run has encoded is not encoded again, and nothing is where these labels were
+    encoded by this encoder already.
+
+    Args:
+        labels: Folder of the label data set.
+        out: Folder of the pose data set.
+        encoder: Frozen.
+        raw: Where videos and images are, if not where they were when the labels were made.
+        watch: As of `Recordings.write_to`.
+
+    Raises:
+        FileNotFoundError: There are no labels.
+        ValueError: They are of another kind, or have not what the encoder needs.
+    """
+    source = read_manifest(labels, "labels")
+    names, has_pixels = source.names or LabelNames(), bool(raw or source.raw)
+    encoder.check_has(labels, names, has_pixels=has_pixels)
+    recordings = stored_labels(labels, raw)
+    header = Manifest(
+        kind="pose",
+        dataset=source.dataset,
+        split=source.split,
+        source=f"{source.source}; labels {source.hash()[:12]}",
+        converter=CONVERTER,
+        fps=source.fps,
+        encoder_id=encoder.id,
+        feature_dim=encoder.feature_dim,
+    )
+    if found := read_finished(out, header):
+        return Written(found, {}, len(recordings))
+    return encoded(recordings, encoder).write_to(out, header, watch)
