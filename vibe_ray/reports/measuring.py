@@ -154,7 +154,10 @@ def measure_checkpoints(
     Raises:
         FileNotFoundError: A checkpoint or the data set is not there.
         ValueError: No such protocol, or data of another frame encoder than a checkpoint's.
+        FloatingPointError: A network answers with NaN.
     """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"no protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     predictors = [_load(checkpoint, "vibe") for checkpoint in checkpoints]
     settings = predictors[0].config.data
     data = storage.join(data_root or settings.root, getattr(settings, split))
@@ -178,8 +181,6 @@ def _load(checkpoint: str, packaged_name: Literal["vibe", "frame_baseline"]) -> 
 
 
 def _measure(checkpoint: str, predictor: Predictor, data: str, protocol: str) -> Measured:
-    if protocol not in PROTOCOLS:
-        raise ValueError(f"no protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     _check_features(checkpoint, predictor, data)
     window_length = predictor.config.data.window_length
     evaluator = Evaluator(predictor.body, PROTOCOLS[protocol], window_length)
