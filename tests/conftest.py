@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 from tests.data import noise
 from tests.integration.object_server import ObjectServer
+from vibe_ray.data.shards import ShardWriter
 
 os.environ |= {
     "RAY_AUTH_MODE": "disabled",
@@ -49,6 +51,34 @@ def ray_cluster(object_server: ObjectServer) -> Iterator[None]:
 def shards(tmp_path_factory: pytest.TempPathFactory) -> str:
     """Root of small data sets of noise in the standard layout; features are 16 wide."""
     return noise.write_all(str(tmp_path_factory.mktemp("shards")))
+
+
+@pytest.fixture(scope="session")
+def test_split(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of a test split of noise: sequences of 23, 8 and 12 frames in which all is known."""
+    root = tmp_path_factory.mktemp("test_split")
+    with ShardWriter(str(root / "open_3d/test"), noise.header("open_3d/test")) as writer:
+        for number, num_frames in enumerate((23, 8, 12)):
+            writer.write(noise.known_sequence(f"s{number}", num_frames, number))
+    return root
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """Two seeds of an untrained network, and one that sees each frame by itself."""
+    import torch
+
+    from tests.training.tiny import tiny, tiny_state
+
+    folder = tmp_path_factory.mktemp("checkpoints")
+    alone = tiny(generator__temporal_encoder__kind="none", losses__adversarial=0.0)
+    for number, config in enumerate((tiny(seed=0), tiny(seed=1), alone)):
+        (folder / str(number)).mkdir()
+        state = tiny_state(config)
+        for head in (state.generator.regressor.decpose, state.generator.regressor.decshape):
+            torch.nn.init.normal_(head.weight, std=0.1)
+        state.snapshot({}).write(folder / str(number))
+    return [str(folder / str(number)) for number in range(3)]
 
 
 @pytest.fixture(scope="session")

@@ -70,6 +70,28 @@ def test_every_file_that_a_document_names_exists(document: str) -> None:
     assert not lost, f"{document} names {sorted(lost)}"
 
 
+HTML = re.compile(
+    r"</[a-z]+[1-6]?>|<(?:div|p|span|table|img|a|b|br|t[dhr]|h[1-6])(?: [^>]*)?>|&\w+;"
+)
+
+
+def test_html_is_recognized() -> None:
+    for text in ("x</td>", '<div class="y">', "<br>", "a &nbsp; b", "<h2>"):
+        assert HTML.search(text)
+    for text in ("a < b and c > d", "<name>", "--set <a.b=v>", "x & y;", "<stdin>"):
+        assert not HTML.search(text)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_html_stands_in_templates_alone(path: Path) -> None:
+    texts = [
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    assert not [text for text in texts if HTML.search(text)]
+
+
 def test_ray_has_one_room() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     contracts = project["tool"]["importlinter"]["contracts"]

@@ -61,6 +61,12 @@ def pose_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -
     return PoseSequence(**(known | changes))
 
 
+def known_sequence(name: str, num_frames: int, number: int = 0) -> PoseSequence:
+    """A sequence in every frame of which all is known."""
+    known = dict.fromkeys(("has_smpl", "has_kp_3d", "valid"), np.ones(num_frames, bool))
+    return pose_sequence(name, num_frames, number, **known)
+
+
 def motion_sequence(name: str, num_frames: int, number: int = 0, **changes: Any) -> MotionSequence:
     rng = np.random.default_rng([number, num_frames, 1])
     pose = _floats(rng, num_frames, 72)

@@ -9,11 +9,10 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.evaluation.evaluator import true_params
 from vibe_ray.reports.figures import INK
 from vibe_ray.reports.pictures import (
-    DPI,
     HEADER_HEIGHT,
-    INCHES_PER_METER,
     LABEL_WIDTH,
     MARGIN,
+    PIXELS_PER_METER,
     BodyRow,
     KeypointRow,
     body_row,
@@ -21,7 +20,6 @@ from vibe_ray.reports.pictures import (
     spread_frames,
 )
 
-PIXELS = DPI * INCHES_PER_METER
 SQUARE = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * 0.5
 JOINTS = np.zeros((1, 24, 3), np.float32)
 
@@ -46,7 +44,7 @@ def center(verts: np.ndarray, faces: np.ndarray, **options: str) -> np.ndarray:
     points = verts if options.get("view") != "side" else verts[..., [2, 1, 0]]
     x = LABEL_WIDTH + np.abs(points[..., 0]).max() + MARGIN
     y = HEADER_HEIGHT - points[..., 1].min() + MARGIN
-    return picture[int(y * PIXELS), int(x * PIXELS)]
+    return picture[int(y * PIXELS_PER_METER), int(x * PIXELS_PER_METER)]
 
 
 def test_what_is_near_hides_what_is_far() -> None:
@@ -83,7 +81,7 @@ def test_a_body_is_upright_centered_and_in_its_color(
     np.testing.assert_allclose(row.joints[:, 0], 0, atol=1e-6)
     picture = image(mesh_strip([row], body.faces, [0.0, 0.5]))
     blue = (picture[..., 2] - picture[..., 0] > 60).nonzero()
-    assert abs((blue[0].max() - blue[0].min()) / PIXELS - (feet - head)) < 0.02
+    assert abs((blue[0].max() - blue[0].min()) / PIXELS_PER_METER - (feet - head)) < 0.02
 
 
 def test_the_truths_skeleton_lies_over_predictions_only() -> None:
@@ -93,7 +91,9 @@ def test_the_truths_skeleton_lies_over_predictions_only() -> None:
     rows = [BodyRow("truth", "#808080", verts, joints), BodyRow("x", "#808080", verts, joints)]
     picture = image(mesh_strip(rows, faces, [0.0]))
     ink = np.array([int(INK[i : i + 2], 16) for i in (1, 3, 5)])
-    dark = (np.abs(picture - ink).max(axis=-1) < 12) & (np.arange(picture.shape[1]) > 0.35 * PIXELS)
+    dark = (np.abs(picture - ink).max(axis=-1) < 12) & (
+        np.arange(picture.shape[1]) > 0.35 * PIXELS_PER_METER
+    )
     assert not dark[: len(dark) // 2].any()
     assert dark[len(dark) // 2 :].any()
 
@@ -106,7 +106,7 @@ def test_keypoints_that_were_not_seen_are_not_drawn(make_sequence: MakeSequence)
     def dark(conf: np.ndarray) -> int:
         inputs = KeypointRow("Input", sequence.kp_2d, conf)
         picture = image(mesh_strip([row], faces, [0.0], "front", inputs))
-        return int((picture[..., 0] < 60)[:, int(LABEL_WIDTH * PIXELS) :].sum())
+        return int((picture[..., 0] < 60)[:, int(LABEL_WIDTH * PIXELS_PER_METER) :].sum())
 
     assert dark(sequence.kp_2d_conf) > dark(np.zeros_like(sequence.kp_2d_conf)) + 100
 

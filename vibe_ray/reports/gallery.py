@@ -23,8 +23,8 @@ from vibe_ray.evaluation.metrics import (
     mpjpe_mm,
 )
 from vibe_ray.reports.figures import TRUTH_COLOR, Trace, trace_plot
+from vibe_ray.reports.pages import Picture
 from vibe_ray.reports.pictures import KeypointRow, body_row, mesh_strip, spread_frames
-from vibe_ray.reports.report import Picture
 
 NUM_COLUMNS = 6
 TRACED_JOINT = "rwrist"

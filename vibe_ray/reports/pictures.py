@@ -1,13 +1,14 @@
 """What does a predicted motion look like beside the true one? Strips of frames, drawn as meshes.
 
-Drawn by the painter's algorithm (far triangles first) with matplotlib's Agg: no graphics card and
-no display is needed. Bodies are in camera axes (x right, y down, z forward) and centered on their
-pelvis, since where a body stands is not predicted.
+Meshes are drawn by `rendering/`, what is written and drawn over them by matplotlib's Agg: no
+graphics card and no display is needed. Bodies are in camera axes (x right, y down, z forward) and
+centered on their pelvis, since where a body stands is not predicted.
 
 Shapes: S frames of the strip, V vertices, J SMPL joints 24, K key-points 49, M triangles.
 """
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -23,16 +24,16 @@ from numpy.typing import NDArray
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.params import SmplParams
 from vibe_ray.body.skeletons import KEYPOINTS, SMPL_PARENTS, indices
+from vibe_ray.rendering.scene import Mesh, Orthographic, render
 from vibe_ray.reports.figures import FAINT, GRID, INK
 
 View = Literal["front", "side"]
 Array = NDArray[Any]
 
-LIGHT = np.array([-0.5, -0.6, -0.62])
-"""Where light comes from: left of and above the camera."""
-AMBIENT = 0.55
 DPI = 160
-INCHES_PER_METER = 1.05
+PIXELS_PER_METER = 168
+SAMPLES = 3
+"""Points across a pixel at which meshes are looked at, for smooth edges."""
 MARGIN = 0.07
 """Meters left free around a body."""
 LABEL_WIDTH = 0.28
@@ -135,11 +136,10 @@ def mesh_strip(
         canvas.next_row(INPUT_SIZE)
     for row, verts in zip(rows, turned, strict=True):
         canvas.add_label(row.label, row.color, canvas.body_height)
+        canvas.add_bodies(verts, faces, row.color)
         for column in range(len(times)):
-            place = canvas.pelvis(column)
-            _draw_mesh(canvas.axes, verts[column] + place, faces, row.color)
             if row is not rows[0]:
-                _draw_skeleton(canvas.axes, truth[column] + place)
+                _draw_skeleton(canvas.axes, truth[column] + canvas.pelvis(column))
             if row.captions:
                 canvas.add_caption(column, row.captions[column])
         canvas.next_row(canvas.body_height + CAPTION_HEIGHT)
@@ -156,13 +156,15 @@ class _Canvas:
             self.half_width = max(self.half_width, INPUT_SIZE / 2)
         self.top = float(points[:, 1].min()) - MARGIN
         self.body_height = float(points[:, 1].max()) + MARGIN - self.top
-        self.width = LABEL_WIDTH + num_columns * 2 * self.half_width
+        width = LABEL_WIDTH + num_columns * 2 * self.half_width
         height = HEADER_HEIGHT + len(verts) * (self.body_height + CAPTION_HEIGHT)
         height += INPUT_SIZE * has_inputs
-        size = (self.width * INCHES_PER_METER, height * INCHES_PER_METER)
-        self.figure = Figure(figsize=size, dpi=DPI, facecolor="white")
+        self.size = _pixels(height), _pixels(width)
+        height, width = (pixels / PIXELS_PER_METER for pixels in self.size)
+        inches = (self.size[1] / DPI, self.size[0] / DPI)
+        self.figure = Figure(figsize=inches, dpi=DPI, facecolor="white")
         self.axes = self.figure.add_axes((0, 0, 1, 1))
-        self.axes.set(xlim=(0, self.width), ylim=(height, 0))
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
         self.axes.axis("off")
         self.y = HEADER_HEIGHT
 
@@ -178,6 +180,17 @@ class _Canvas:
         """Go on below a row of that height."""
         self.y += height
         self.axes.axhline(self.y, color=GRID, linewidth=0.8)
+
+    def add_bodies(self, verts: Array, faces: NDArray[np.integer], color: str) -> None:
+        """Draw the bodies (S, V, 3) of this row, one in each column."""
+        bodies = [
+            Mesh(body + self.pelvis(column), faces, to_rgb(color))
+            for column, body in enumerate(verts)
+        ]
+        top, height = int(self.y * PIXELS_PER_METER), _pixels(self.body_height) + 1
+        camera = Orthographic(PIXELS_PER_METER, (0, -top))
+        drawn = render(bodies, camera, height, self.size[1], SAMPLES)
+        self.figure.figimage(drawn, 0, self.size[0] - top - height, zorder=-1)
 
     def add_times(self, times: Sequence[float]) -> None:
         for column, time in enumerate(times):
@@ -198,42 +211,16 @@ class _Canvas:
         self.axes.text(x, y, text, color=color, ha="center", va="center", fontsize=9, **style)
 
 
+def _pixels(meters: float) -> int:
+    return math.ceil(meters * PIXELS_PER_METER)
+
+
 def _turned(points: Array, view: View) -> Array:
     """Points (..., 3) as a camera in that place sees them: right, down, away."""
     if view == "front":
         return points
     # From the right of the picture: what was far is now on the right.
     return np.stack([points[..., 2], points[..., 1], -points[..., 0]], axis=-1)
-
-
-def _draw_mesh(axes: Axes, verts: Array, faces: NDArray[np.integer], color: str) -> None:
-    """Draw triangles (M, 3) of vertices (V, 3), those that face the camera, far ones first."""
-    corners = verts[faces]  # (M, 3, 3)
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    seen = normals[:, 2] < 0  # z goes away from the camera
-    order = np.argsort(-corners[seen, :, 2].mean(axis=1))
-    shade = _smooth_shade(normals, faces, len(verts))[seen][order]
-    light = np.asarray(to_rgb(color)) * shade[:, None]
-    axes.add_collection(
-        PolyCollection(
-            corners[seen][order][..., :2], facecolors=light, edgecolors=light, linewidths=0.25
-        )
-    )
-
-
-def _smooth_shade(normals: Array, faces: NDArray[np.integer], num_verts: int) -> Array:
-    """Brightness (M,) of triangles, from normals averaged over their neighbors."""
-    sums = np.stack(
-        [
-            np.bincount(faces.ravel(), np.repeat(normals[:, axis], 3), minlength=num_verts)
-            for axis in range(3)
-        ],
-        axis=1,
-    )
-    smooth = sums[faces].sum(axis=1)
-    smooth /= np.linalg.norm(smooth, axis=1, keepdims=True).clip(1e-12)
-    diffuse = (smooth @ (LIGHT / np.linalg.norm(LIGHT))).clip(0)
-    return (AMBIENT + (1.12 - AMBIENT) * diffuse).clip(0, 1).astype(np.float32)
 
 
 def _draw_skeleton(axes: Axes, joints: Array) -> None:

@@ -1,20 +1,20 @@
 """The page that shows what a search found. No Ray."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from pathlib import Path
 
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.comparison import NOT_MEASURED, Comparison, Method
 from vibe_ray.evaluation.protocols import TITLES
 from vibe_ray.evaluation.published import DATASET, PAPER_TABLES, PublishedResult
 from vibe_ray.reports.figures import learning_curves
-from vibe_ray.reports.markup import div, image, section, table
-from vibe_ray.reports.report import (
-    curves_section,
+from vibe_ray.reports.pages import (
+    Cell,
+    Picture,
+    Table,
     environment_facts,
-    facts_section,
-    page,
-    published_section,
+    published_table,
+    render_page,
 )
 from vibe_ray.runs.log import SCORE, score_name
 from vibe_ray.tuning.noise import RULE
@@ -36,6 +36,7 @@ from vibe_ray.tuning.ranking import (
 from vibe_ray.tuning.records import BEST, Subject
 from vibe_ray.tuning.spaces import short_names
 
+TEMPLATE = Path(__file__).parent / "templates" / "search.html"
 MORE_METRICS = {
     "val/mpjpe_mm": TITLES["mpjpe_mm"],
     "val/accel_error_mm_per_frame2": TITLES["accel_error_mm_per_frame2"],
@@ -44,7 +45,16 @@ MORE_METRICS = {
 """Shown beside the score where they were measured."""
 PAPER_METRIC = SCORE.removeprefix("val/")
 CSS = {"better": "better", "worse": "worse"}
-SWATCH = '<span style="color:{color}">&#9644;</span>&nbsp;{label}'
+PAPER_NOTE = (
+    f"The paper's numbers are for {DATASET}: other data, another body, not to be compared with "
+    "ours. Crossed out: withdrawn by its authors; what stands in their place is listed below."
+)
+CAPTIONS = {
+    "Every seed": "A dot is a seed, a bar the median, the shade the baseline's range. On the "
+    "validation split; each seed by the best of its epochs.",
+    "Settings and scores": "A line is a candidate, from its settings to its median score. Dotted "
+    "lines have none: they failed or were stopped.",
+}
 
 
 def render(ranked: Sequence[Ranked], subject: Subject, directory: str, command: str) -> str:
@@ -58,37 +68,20 @@ def render(ranked: Sequence[Ranked], subject: Subject, directory: str, command: 
     """
     is_of_paper = subject.base.task == "generator"
     published = PAPER_TABLES.get(subject.space.paper, ()) if is_of_paper else ()
-    score = score_title(subject.base)
-    has_scores = any(row.median is not None for row in ranked)
-    sections = [
-        section("Candidates, best first", _results(ranked, score, published), "results candidates"),
-        _plot("Every seed", SEEDS_CAPTION, seed_plot(ranked, score)) if has_scores else "",
-        _plot(
-            "Settings and scores",
-            COORDINATES_CAPTION,
-            parallel_coordinates(ranked, subject.space, score),
-        ),
-        curves_section(
-            learning_curves(curves_of(ranked, directory), has_legend=False), _key(ranked)
-        ),
-        published_section(_comparison(ranked, subject.base, published)) if published else "",
-        facts_section(_facts(ranked, subject, directory, command)),
-    ]
-    return page(_title(subject), summary(ranked), sections)
-
-
-SEEDS_CAPTION = (
-    "A dot is a seed, a bar the median, the shade the baseline's range. On the validation split; "
-    "each seed by the best of its epochs."
-)
-PAPER_NOTE = (
-    f"The paper's numbers are for {DATASET}: other data, another body, not to be compared with "
-    "ours. Crossed out: withdrawn by its authors; what stands in their place is listed below."
-)
-COORDINATES_CAPTION = (
-    "A line is a candidate, from its settings to its median score. Dotted lines have none: they "
-    "failed or were stopped."
-)
+    return render_page(
+        TEMPLATE,
+        title=_title(subject),
+        summary=summary(ranked),
+        results=_results(ranked, score_title(subject.base), published),
+        without_result=_without_result(ranked),
+        num_candidates=len(ranked),
+        notes=_notes(ranked, published),
+        pictures=_pictures(ranked, subject),
+        curves=learning_curves(curves_of(ranked, directory), has_legend=False),
+        key=_key(ranked),
+        published=published_table(_comparison(ranked, subject.base, published)),
+        facts=_facts(ranked, subject, directory, command),
+    )
 
 
 def summary(ranked: Sequence[Ranked]) -> str:
@@ -121,10 +114,10 @@ def _title(subject: Subject) -> str:
     return f"Search over {', '.join(short_names(subject.space.names).values())}{paper}"
 
 
-def _results(ranked: Sequence[Ranked], score: str, published: Sequence[PublishedResult]) -> str:
+def _results(ranked: Sequence[Ranked], score: str, published: Sequence[PublishedResult]) -> Table:
     """The ranked table; the paper's numbers stand beside ours where a row has the same name."""
     paper = {result.method: result for result in published}
-    has_paper = any(row.candidate.label in paper for row in ranked)
+    has_paper = _is_in_paper(ranked, published)
     measured = {name for row in ranked for name in median_metrics(row)}
     more = [name for name in MORE_METRICS if name in measured]
     titles = ["Candidate", "Verdict", score, "Against baseline", "Seeds"]
@@ -135,51 +128,46 @@ def _results(ranked: Sequence[Ranked], score: str, published: Sequence[Published
         if row.median is not None:
             paper_cell = _paper_cell(paper.get(row.candidate.label))
             body.append(_cells(row, more) + ([paper_cell] if has_paper else []))
-    notes = [RULE, *_notes(ranked), *([PAPER_NOTE] if has_paper else []), *failures(ranked)]
-    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    results = table([escape(title) for title in titles], body, num_text_columns=2)
-    return results + _without_result(ranked) + f'<ul class="notes">{items}</ul>'
+    return Table(titles=titles, rows=body, num_text_columns=2)
 
 
-def _without_result(ranked: Sequence[Ranked]) -> str:
-    """Candidates that were stopped or failed, folded away."""
-    rows = [[escape(r.candidate.label), escape(r.state)] for r in ranked if r.median is None]
-    if not rows:
-        return ""
-    found = f"<summary>{len(rows)} of {len(ranked)} candidates have no result</summary>"
-    return f"<details>{found}{table(['Candidate', 'Why'], rows, num_text_columns=2)}</details>"
+def _is_in_paper(ranked: Sequence[Ranked], published: Sequence[PublishedResult]) -> bool:
+    return bool({result.method for result in published} & {row.candidate.label for row in ranked})
 
 
-def _cells(row: Ranked, more: Sequence[str]) -> list[str]:
+def _without_result(ranked: Sequence[Ranked]) -> Table:
+    """Candidates that were stopped or failed."""
+    rows = [[row.candidate.label, row.state] for row in ranked if row.median is None]
+    return Table(titles=["Candidate", "Why"], rows=rows, num_text_columns=2)
+
+
+def _cells(row: Ranked, more: Sequence[str]) -> list[str | Cell]:
     spread = f"{number(row.lowest)} to {number(row.highest)}" if row.num_seeds > 1 else ""
     paired = row.paired
     against = NOT_MEASURED if paired.difference is None else f"{paired.difference:+.2f}"
-    if paired.threshold is not None:
-        against += div("small", f"noise up to &plusmn;{number(paired.threshold)}")
+    noise = "" if paired.threshold is None else f"noise up to ±{number(paired.threshold)}"
     verdict = ", ".join(part for part in (verdict_text(row), row.state) if part)
     medians = median_metrics(row)
     values = [medians.get(name) for name in more]
     return [
-        escape(row.candidate.label),
-        f'<span class="{CSS.get(paired.verdict, "")}">{escape(verdict)}</span>',
-        number(row.median) + (div("small", spread) if spread else ""),
-        against,
+        row.candidate.label,
+        Cell(verdict, css=CSS.get(paired.verdict, "")),
+        Cell(number(row.median), small=spread),
+        Cell(against, small=noise),
         str(row.num_seeds),
         *(NOT_MEASURED if value is None else f"{value:.1f}" for value in values),
     ]
 
 
-def _paper_cell(result: PublishedResult | None) -> str:
+def _paper_cell(result: PublishedResult | None) -> Cell:
     if result is None or PAPER_METRIC not in result.metrics:
-        return NOT_MEASURED
-    value = f"{result.metrics[PAPER_METRIC]}"
-    if not result.withdrawn:
-        return value
-    return f"<s>{value}</s>" + div("small", "withdrawn")
+        return Cell(NOT_MEASURED)
+    small = "withdrawn" if result.withdrawn else ""
+    return Cell(str(result.metrics[PAPER_METRIC]), small=small, is_struck=result.withdrawn)
 
 
-def _notes(ranked: Sequence[Ranked]) -> list[str]:
-    notes = []
+def _notes(ranked: Sequence[Ranked], published: Sequence[PublishedResult]) -> list[str]:
+    notes = [RULE]
     noises = [row.paired.noise for row in ranked if row.paired.noise is not None]
     if noises:
         least = min(noises, key=lambda noise: noise.freedom)
@@ -192,25 +180,28 @@ def _notes(ranked: Sequence[Ranked]) -> list[str]:
             "Candidates were tried with one seed and stopped when they were behind; those that got "
             "to the end were repeated with the other seeds."
         )
-    return notes
+    if _is_in_paper(ranked, published):
+        notes.append(PAPER_NOTE)
+    return [*notes, *failures(ranked)]
 
 
-def _key(ranked: Sequence[Ranked]) -> str:
-    """What the colors of all plots mean."""
+def _pictures(ranked: Sequence[Ranked], subject: Subject) -> list[Picture]:
+    score = score_title(subject.base)
+    plots = {"Settings and scores": parallel_coordinates(ranked, subject.space, score)}
+    if any(row.median is not None for row in ranked):
+        plots = {"Every seed": seed_plot(ranked, score), **plots}
+    return [
+        Picture(title=title, caption=CAPTIONS[title], data=svg, kind="svg")
+        for title, svg in plots.items()
+    ]
+
+
+def _key(ranked: Sequence[Ranked]) -> list[tuple[str, str]]:
+    """What the colors of all plots mean: label and color."""
     shades = colors(ranked)
     named = [row for row in ranked if shades[row.candidate.number] != REST_COLOR]
-    parts = [
-        SWATCH.format(color=shades[row.candidate.number], label=escape(row.candidate.label))
-        for row in named
-    ]
-    if len(named) < len(ranked):
-        parts.append(SWATCH.format(color=REST_COLOR, label="others"))
-    return f'<p class="small">{" &emsp; ".join(parts)}</p>'
-
-
-def _plot(title: str, caption: str, svg: bytes) -> str:
-    text = f'<p class="small">{escape(caption)}</p>'
-    return section(escape(title), text + div("scroll", image(svg, "svg", title)), "plot")
+    key = [(row.candidate.label, shades[row.candidate.number]) for row in named]
+    return key + [("others", REST_COLOR)] * (len(named) < len(ranked))
 
 
 def _comparison(

@@ -12,7 +12,8 @@ from vibe_ray.evaluation.comparison import Comparison, Method
 from vibe_ray.evaluation.evaluator import evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.evaluation.published import PUBLISHED
-from vibe_ray.reports.report import Picture, Report, environment_facts, render, write_report
+from vibe_ray.reports.evaluation_page import Report, render, write_report
+from vibe_ray.reports.pages import Picture, environment_facts
 
 VOID = {"meta", "img", "br"}
 

@@ -1,0 +1,219 @@
+"""What do bodies look like to a camera? Shaded meshes, over nothing or over a picture.
+
+Camera axes: x right, y down, z forward, meters. Pixels are counted from the image's upper left
+corner, so that the center of the first one is (0.5, 0.5).
+
+Shapes: V vertices, M triangles, H rows and W columns of pixels.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vibe_ray.geometry.cameras import CROP_SIZE, FOCAL_LENGTH
+from vibe_ray.rendering.rasterizer import NOTHING, rasterize
+
+Array = NDArray[Any]
+Image = NDArray[np.uint8]
+
+LIGHT = np.array([-0.5, -0.6, -0.62])
+"""Where light comes from: left of, above and behind the camera."""
+AMBIENT, BRIGHTEST = 0.55, 1.12
+"""Brightness of skin turned away from the light, and of skin that faces it (cut off at 1)."""
+NEAREST = 0.01
+"""Meters before a perspective camera; triangles that come nearer are left out."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """One body."""
+
+    verts: Array
+    """(V, 3) meters, camera axes."""
+    faces: NDArray[np.integer[Any]]
+    """(M, 3) vertex numbers, counter-clockwise from outside."""
+    color: tuple[float, float, float]
+    """Red, green and blue from 0 to 1."""
+
+
+class Camera(Protocol):
+    """Says where points of space appear in the image."""
+
+    def project(self, verts: Array) -> Array:
+        """Project (V, 3) meters to (V, 3): x and y in pixels, and how near it is.
+
+        Nearness runs linearly over a flat triangle's image. It is -inf for what cannot be seen.
+        """
+
+
+@dataclass(frozen=True)
+class Perspective:
+    """A pinhole camera, as of a whole frame."""
+
+    focal: float
+    """Focal length in pixels."""
+    center: tuple[float, float]
+    """Principal point x, y in pixels."""
+
+    @classmethod
+    def of_crop(cls, box: Sequence[float]) -> "Perspective":
+        """The camera of a person's crop, which draws into the whole frame.
+
+        Bodies stand before it once moved by `geometry.cameras.weak_perspective_translation(cam)`.
+
+        Args:
+            box: Center x, center y and side of the square crop, pixels of the frame.
+        """
+        x, y, side = box
+        return cls(FOCAL_LENGTH * side / CROP_SIZE, (x, y))
+
+    def project(self, verts: Array) -> Array:
+        """See `Camera.project`; nearness is 1 / depth."""
+        is_seen = verts[:, 2] > NEAREST
+        inverse = 1 / np.where(is_seen, verts[:, 2], 1.0)
+        flat = verts[:, :2] * (self.focal * inverse)[:, None] + self.center
+        return np.column_stack([flat, np.where(is_seen, inverse, -np.inf)])
+
+
+@dataclass(frozen=True)
+class Orthographic:
+    """A camera to which things do not get smaller with their distance."""
+
+    pixels_per_meter: float
+    center: tuple[float, float]
+    """Where the origin appears, x and y in pixels."""
+
+    def project(self, verts: Array) -> Array:
+        """See `Camera.project`; nearness is minus the depth."""
+        return np.column_stack([verts[:, :2] * self.pixels_per_meter + self.center, -verts[:, 2]])
+
+
+def render(
+    meshes: Sequence[Mesh], camera: Camera, height: int, width: int, samples: int = 1
+) -> Image:
+    """Draw meshes, what is near before what is far; triangles seen from inside are not drawn.
+
+    Args:
+        meshes: Of any number of bodies.
+        camera: `Perspective` or `Orthographic`.
+        height: Of the image, in pixels.
+        width: Likewise.
+        samples: Smooths edges: each pixel is the mean of samples x samples points in it. The time
+            is that of as many images.
+
+    Returns:
+        (H, W, 4) red, green, blue and alpha; alpha is 0 where there is no body.
+
+    Raises:
+        ValueError: A mesh holds NaN or infinity, or faces that are no triangles of its vertices.
+    """
+    rgba = np.zeros((height, width, 4), np.uint8)
+    points, bright, faces, colors = _triangles(meshes, camera)
+    left, top, right, bottom = _bounds(points[faces], height, width)
+    window = rgba[top:bottom, left:right]
+    size = window.shape[:2]
+    total = np.zeros((size[0] * size[1], 4), np.float32)
+    for x, y in product((np.arange(samples) + 0.5) / samples - 0.5, repeat=2):
+        raster = rasterize(points - [left + x, top + y, 0], bright, faces, *size)
+        seen = np.flatnonzero(raster.face != NOTHING)
+        total[seen, :3] += colors[raster.face.flat[seen]] * raster.value.flat[seen][:, None]
+        total[seen, 3] += 1
+    drawn = np.zeros(total.shape, np.uint8)
+    seen = np.flatnonzero(total[:, 3])
+    drawn[seen, :3] = np.rint(255 * total[seen, :3] / total[seen, 3:])
+    drawn[seen, 3] = np.rint(255 / samples**2 * total[seen, 3])
+    window[:] = drawn.reshape(window.shape)
+    return rgba
+
+
+def paint_over(picture: Image, rgba: Image, opacity: float = 1.0) -> Image:
+    """Lay what `render` drew over a picture.
+
+    Args:
+        picture: (H, W, 3) red, green, blue; left as it is.
+        rgba: (H, W, 4).
+        opacity: From 0, which leaves the picture, to 1.
+
+    Returns:
+        (H, W, 3).
+
+    Raises:
+        ValueError: The two have different sizes, or the picture has no three channels of 8 bits.
+    """
+    if picture.shape != (*rgba.shape[:2], 3) or picture.dtype != np.uint8:
+        raise ValueError(
+            f"the picture is {picture.shape} of {picture.dtype}, expected {(*rgba.shape[:2], 3)} "
+            "of uint8: red, green and blue, as large as what is laid over it"
+        )
+    painted = picture.reshape(-1, 3).copy()
+    over = rgba.reshape(-1, 4)
+    hit = np.flatnonzero(over[:, 3])
+    share = over[hit, 3:] * (opacity / 255)
+    painted[hit] = np.rint(painted[hit] * (1 - share) + over[hit, :3] * share)
+    return painted.reshape(picture.shape)
+
+
+def shade(verts: Array, faces: Array) -> Array:
+    """Brightness (V,) from 0 to 1 of vertices (V, 3), whose normals are their triangles' mean."""
+    corners = verts[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    owners = faces.ravel()
+    sums = [np.bincount(owners, np.repeat(n, 3), minlength=len(verts)) for n in normals.T]
+    smooth = np.stack(sums, axis=1)
+    lengths = np.linalg.norm(smooth, axis=1).clip(1e-12)
+    diffuse = (smooth @ (LIGHT / np.linalg.norm(LIGHT)) / lengths).clip(0)
+    return (AMBIENT + (BRIGHTEST - AMBIENT) * diffuse).clip(0, 1)
+
+
+def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
+    """All bodies as one: points (V, 3), brightness (V,), faces (M, 3) and their colors (M, 3).
+
+    Only triangles that turn their outside to the camera.
+    """
+    points, bright = [np.empty((0, 3))], [np.empty(0)]
+    faces: list[Array] = [np.empty((0, 3), np.int64)]
+    colors = [np.empty((0, 3))]
+    num_verts = 0
+    for mesh in meshes:
+        _check(mesh)
+        projected = camera.project(mesh.verts)
+        visible = mesh.faces[_is_visible(projected[mesh.faces])]
+        points.append(projected)
+        bright.append(shade(mesh.verts, mesh.faces))
+        faces.append(visible + num_verts)
+        colors.append(np.tile(mesh.color, (len(visible), 1)))
+        num_verts += len(projected)
+    return tuple(np.concatenate(parts) for parts in (points, bright, faces, colors))
+
+
+def _is_visible(corners: Array) -> Array:
+    """Whether triangles (M, 3, 3) turn their outside to the camera and are before it (M,)."""
+    a, b, c = corners.swapaxes(0, 1)
+    (ux, uy), (vx, vy) = (b - a)[:, :2].T, (c - a)[:, :2].T
+    is_before = np.isfinite(a[:, 2]) & np.isfinite(b[:, 2]) & np.isfinite(c[:, 2])
+    return (ux * vy < uy * vx) & is_before
+
+
+def _bounds(corners: Array, height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom pixels of the image between which triangles (M, 3, 3) lie."""
+    if not len(corners):
+        return 0, 0, 0, 0
+    x, y = corners[..., 0], corners[..., 1]
+    edges = np.floor([x.min(), y.min()]), np.ceil([x.max(), y.max()])
+    (left, top), (right, bottom) = (edge.clip(0, [width, height]) for edge in edges)
+    return int(left), int(top), int(right), int(bottom)
+
+
+def _check(mesh: Mesh) -> None:
+    if not np.isfinite(mesh.verts).all():
+        raise ValueError(f"vertices {mesh.verts.shape} hold NaN or infinity: nothing can be drawn")
+    highest = int(mesh.faces.max(initial=-1))
+    if mesh.faces.shape[1:] != (3,) or highest >= len(mesh.verts) or mesh.faces.min(initial=0) < 0:
+        raise ValueError(
+            f"faces {mesh.faces.shape} that name vertex {highest} of {len(mesh.verts)}: expected "
+            "(number, 3) vertices of this mesh"
+        )
