@@ -6,6 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from vibe_ray.training.frame_learning import (
+    FrameEncoderConfig,
+    FrameEncoderTraining,
+    encode_frames,
+)
 
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.schema import MotionSequence
@@ -22,11 +27,6 @@ from vibe_ray.training.frame_encoder import (
     METRICS_FILE,
     save_result,
     train_frame_encoder,
-)
-from vibe_ray.training.frame_learning import (
-    FrameEncoderConfig,
-    FrameEncoderTraining,
-    encode_frames,
 )
 
 TINY = FrameEncoderConfig(

@@ -3,16 +3,16 @@ from pathlib import Path
 
 import pytest
 import torch
-
-from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
-from vibe_ray.data.sources.open_motion import load_open_motion
-from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
-from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.training.frame_learning import (
     FrameEncoderConfig,
     FrameEncoderTraining,
     joint_errors,
 )
+
+from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
+from vibe_ray.data.sources.open_motion import load_open_motion
+from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
+from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 
 TINY = FrameEncoderConfig(
     num_steps=8,

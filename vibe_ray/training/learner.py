@@ -1,7 +1,8 @@
 """What do loop, recorder and checkpoints know of that which is being trained?
 
-No more than `Learner` says. One learner trains the generator against the discriminator
-(`state.py`, `step.py`), another the motion prior (`prior.py`); `tasks.py` knows which is whose.
+No more than `Learner` says. One trains the generator against the discriminator (`state.py`,
+`step.py`), one the motion prior (`prior.py`), one the frame encoder (`frame_encoder.py`);
+`tasks.py` knows which is whose.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,9 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import StepBatch
 from vibe_ray.runs.snapshots import Snapshot
 from vibe_ray.training.meter import Meter, deal, gather
 
@@ -35,6 +37,16 @@ class Learner(Protocol):
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Wrap the networks for synchronized backward passes, e.g. by Ray's `prepare_model`."""
+
+    def update(self, batch: StepBatch) -> dict[str, Tensor]:
+        """Learn from this rank's share of a step, and return every loss term.
+
+        Detached, unweighted, on the device: each is this rank's share of the mean over all ranks'
+        items, so that their sum over the ranks is the term.
+        """
+
+    def validate(self) -> dict[str, float]:
+        """Measure on the validation split, each rank on its share; the same on every rank."""
 
     def check_finite(self) -> None:
         """Make sure that nothing has diverged; waits for the device, so not at every step.
@@ -70,6 +82,29 @@ def load_progress(learner: Learner, trainer: Mapping[str, Any]) -> None:
     learner.step = trainer["step"]
     learner.history = trainer["history"]
     learner.meter = deal(trainer["meter"], learner.device)
+
+
+def check_settings(config: TrainConfig, learned: str, given: Mapping[str, bool]) -> None:
+    """Refuse settings that a learner would not follow.
+
+    Args:
+        config: Of the run.
+        learned: What is trained, for the message.
+        given: More of them, and whether the config has them.
+
+    Raises:
+        ValueError: Names them.
+    """
+    optim = config.optim
+    without = {
+        "optim.accumulate": optim.accumulate > 1,
+        "optim.average_decay": optim.average_decay > 0,
+        "compile": config.compile,
+        **given,
+    }
+    unknown = [name for name, is_given in without.items() if is_given]
+    if unknown:
+        raise ValueError(f"{learned} is trained without {', '.join(unknown)}: leave it out")
 
 
 def check_weights(networks: Mapping[str, nn.Module], step: int) -> None:

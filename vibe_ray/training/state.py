@@ -1,4 +1,7 @@
-"""Networks, optimizers, schedules and counters of a run that trains the generator."""
+"""The learner of VIBE: the generator, and the discriminator that it is trained against.
+
+What is here is what a run carries from step to step; what a step does stands in `step.py`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -7,16 +10,22 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.evaluation.evaluator import Evaluator
+from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
+from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -26,18 +35,14 @@ from vibe_ray.runs.snapshots import (
     copied,
     load_regressor,
     load_weights,
-    plain,
 )
 from vibe_ray.training.learner import check_weights, load_progress, save_progress
 from vibe_ray.training.meter import Meter, check_terms
-from vibe_ray.training.optimizers import (
-    descend,
-    discriminator_adam,
-    generator_adam,
-    start_average,
-    update_average,
-)
+from vibe_ray.training.optimizers import Descent, start_average, update_average
 from vibe_ray.training.precision import products, set_float32_products
+from vibe_ray.training.prior import load_prior
+from vibe_ray.training.ranks import own_share
+from vibe_ray.training.step import adversarial_step
 
 
 @dataclass
@@ -55,9 +60,8 @@ class TrainState:
     generator: Generator
     discriminator: MotionDiscriminator
     keypoints: BodyJoints
-    generator_optimizer: torch.optim.Optimizer
-    discriminator_optimizer: torch.optim.Optimizer
-    schedulers: list[ReduceLROnPlateau]
+    descents: dict[str, Descent]
+    """Optimizers and their schedules, of `generator` and `discriminator`."""
     average: Generator | None = None
     """Moving average of the generator, where the config asks for one."""
     prior: MotionPrior | None = None
@@ -81,7 +85,6 @@ class TrainState:
         config: TrainConfig,
         device: torch.device,
         rank: int = 0,
-        prior: MotionPrior | None = None,
         *,
         is_resumed: bool = False,
     ) -> "TrainState":
@@ -91,14 +94,17 @@ class TrainState:
             config: Of the run.
             device: To which everything is moved.
             rank: Of this process.
-            prior: Trained, and from now on frozen; needed where `losses.motion_prior` weighs it.
             is_resumed: Whether a checkpoint will be loaded: the initial regressor's, which may be
                 gone by now, is not.
 
         Raises:
-            FileNotFoundError: The body or the initial regressor's checkpoint is missing.
-            ValueError: The initial regressor does not fit the configured one.
+            FileNotFoundError: The body, the initial regressor's checkpoint or the motion prior's is
+                missing.
+            ValueError: The initial regressor does not fit the configured one, or settings that do
+                not go together.
         """
+        _check_windows(config)
+        prior = _trained_prior(config)
         torch.manual_seed(config.seed)
         body = load_body(config.body)
         generator = Generator(config.generator)
@@ -113,7 +119,11 @@ class TrainState:
         if config.compile:
             for network in (generator, discriminator, keypoints):
                 network.compile(dynamic=False)
-        optimizers = generator_adam(generator, optim), discriminator_adam(discriminator, optim)
+        parts = [
+            (generator.encoder.parameters(), 1.0),
+            (generator.regressor.parameters(), optim.regressor_lr_share),
+        ]
+        whole = [(discriminator.parameters(), 1.0)]
         return cls(
             config=config,
             device=device,
@@ -122,12 +132,14 @@ class TrainState:
             generator=generator,
             discriminator=discriminator,
             keypoints=keypoints,
-            generator_optimizer=optimizers[0],
-            discriminator_optimizer=optimizers[1],
-            schedulers=[
-                ReduceLROnPlateau(o, factor=optim.lr_factor, patience=optim.lr_patience)
-                for o in optimizers
-            ],
+            descents={
+                "generator": Descent(
+                    parts, optim.generator_lr, config, optim.generator_weight_decay
+                ),
+                "discriminator": Descent(
+                    whole, optim.discriminator_lr, config, optim.discriminator_weight_decay
+                ),
+            },
             average=average,
             # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
             prior=None if prior is None else prior.to(device).requires_grad_(False).train(),
@@ -163,6 +175,23 @@ class TrainState:
         """Return the context in which the networks are called."""
         return products(self.config.precision, self.device)
 
+    def update(self, batch: StepBatch) -> dict[str, Tensor]:
+        """Update both networks once and return every loss term; see `adversarial_step`."""
+        return adversarial_step(self, batch)
+
+    def validate(self) -> dict[str, float]:
+        """Evaluate the generator on the validation split, each rank on its share of sequences."""
+        config = self.config
+        protocol = PROTOCOLS[config.validation.protocol]
+        evaluator = Evaluator(self.body, protocol, config.data.window_length, self.device)
+        path = storage.join(config.data.root, config.data.validation)
+        predict = self.best_generator.folded()
+        for sequence in read_pose_sequences(path, own_share(config.validation.max_sequences)):
+            evaluator.add(predict, sequence)
+        if dist.is_initialized():
+            evaluator.all_reduce()
+        return evaluator.result().metrics
+
     def zero_grad(self) -> None:
         """Forget both networks' gradients."""
         self.generator.zero_grad()
@@ -177,15 +206,15 @@ class TrainState:
                     stack.enter_context(network.no_sync())
             yield
 
-    def update(self) -> None:
-        """End a step: descend the networks that have learned."""
-        optim = self.config.optim
-        descend(self.generator, self.generator_optimizer, optim)
+    def end_step(self) -> None:
+        """Descend the networks that have learned."""
+        self.descents["generator"].step(self.generator, self.step)
         if self.discriminator_learns:
-            descend(self.discriminator, self.discriminator_optimizer, optim)
+            self.descents["discriminator"].step(self.discriminator, self.step)
         self.step += 1
         if self.average is not None:
-            update_average(self.average, self.generator, optim.average_decay, self.step)
+            decay = self.config.optim.average_decay
+            update_average(self.average, self.generator, decay, self.step)
 
     def check_finite(self) -> None:
         """Make sure that nothing has diverged; waits for the device, so not at every step.
@@ -198,15 +227,12 @@ class TrainState:
 
     def schedule(self, metrics: Mapping[str, float]) -> None:
         """Let both learning rates follow an epoch's validation."""
-        for scheduler in self.schedulers:
-            scheduler.step(metrics[SCORE])
+        for descent in self.descents.values():
+            descent.end_epoch(metrics[SCORE])
 
     def rates(self) -> dict[str, float]:
         """Return the learning rates by network."""
-        return {
-            "generator": self.generator_optimizer.param_groups[0]["lr"],
-            "discriminator": self.discriminator_optimizer.param_groups[0]["lr"],
-        }
+        return {name: descent.rates[0] for name, descent in self.descents.items()}
 
     def snapshot(self, manifest: dict[str, Any]) -> Snapshot:
         """Copy all that a checkpoint holds, which training then changes no more.
@@ -218,9 +244,8 @@ class TrainState:
             networks[DISCRIMINATOR_FILE] = self.discriminator.state_dict()
         trainer = {
             **save_progress(self),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
+            **{f"{n}_optimizer": d.optimizer.state_dict() for n, d in self.descents.items()},
+            "schedulers": [descent.schedule_state() for descent in self.descents.values()],
         }
         if self.average is not None:
             trainer["generator"] = self.generator.state_dict()
@@ -240,7 +265,37 @@ class TrainState:
         if self.average is not None:
             self.generator.load_state_dict(trainer["generator"])
         load_progress(self, trainer)
-        self.generator_optimizer.load_state_dict(trainer["generator_optimizer"])
-        self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
-        for scheduler, values in zip(self.schedulers, trainer["schedulers"], strict=True):
-            scheduler.load_state_dict(values)
+        schedules = trainer["schedulers"]
+        for (name, descent), schedule in zip(self.descents.items(), schedules, strict=True):
+            descent.load(trainer[f"{name}_optimizer"], schedule)
+
+
+def _check_windows(config: TrainConfig) -> None:
+    """Compare the windows that a step takes with what learns from them."""
+    data = config.data
+    if not data.batch_size:
+        raise ValueError("data.batch_size is 0, must be >= 1 for a generator")
+    if config.is_adversarial and not data.motion_batch_size:
+        raise ValueError(
+            "data.motion_batch_size is 0, but the discriminator compares with captured motion: set "
+            "it to 1 or more, or losses.adversarial to 0"
+        )
+
+
+def _trained_prior(config: TrainConfig) -> MotionPrior | None:
+    if not config.losses.motion_prior:
+        return None
+    if not config.motion_prior:
+        raise ValueError(
+            f"losses.motion_prior is {config.losses.motion_prior}, but no prior is named: set "
+            "motion_prior=open for the packaged one, or train one with `python -m vibe_ray.train "
+            "--recipe motion_prior` and set motion_prior=runs/motion_prior"
+        )
+    try:
+        path = find_checkpoint(config.motion_prior, packaged_name="motion_prior")
+        with storage.local_copy(path) as directory:
+            return load_prior(directory)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"motion_prior is {config.motion_prior!r}, which is no trained motion prior: {error}"
+        ) from None
