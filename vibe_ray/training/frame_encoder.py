@@ -44,15 +44,10 @@ from vibe_ray.runs.snapshots import (
     copied,
     load_weights,
 )
-from vibe_ray.training.learner import (
-    check_settings,
-    check_weights,
-    load_progress,
-    save_progress,
-)
-from vibe_ray.training.meter import Meter, check_terms
+from vibe_ray.training.learner import Progress, check_settings, check_weights
+from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent
-from vibe_ray.training.precision import products, set_float32_products
+from vibe_ray.training.precision import set_float32_products
 from vibe_ray.training.ranks import counts_over_ranks, descend_sum, own_share
 
 
@@ -72,22 +67,16 @@ class FrameNetwork(nn.Module):
         return self.generator(self.encoder(inputs))
 
 
-@dataclass
-class FrameEncoderState:
+@dataclass(kw_only=True)
+class FrameEncoderState(Progress):
     """Both networks with optimizer, schedule and counters of one rank; a `learner.Learner`."""
 
-    config: TrainConfig
-    device: torch.device
-    rank: int
     network: FrameNetwork
     keypoints: BodyJoints
     evaluation: BodyJoints
     """The 14 joints by which errors are measured."""
     descent: Descent
     synced: nn.Module = field(init=False)
-    step: int = 0
-    meter: Meter = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.synced = self.network
@@ -134,11 +123,6 @@ class FrameEncoderState:
             descent=Descent(parts, optim.frame_encoder_lr, config),
         )
 
-    @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return self.step // self.config.steps_per_epoch
-
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Wrap the networks, as one, for synchronized backward passes."""
         self.synced = wrap(self.network)
@@ -152,7 +136,7 @@ class FrameEncoderState:
         assert batch.detections is not None, "a frame encoder learns from captured frames"
         counts = counts_over_ranks(SUPERVISED, batch)
         self.network.zero_grad()
-        with products(self.config.precision, self.device):
+        with self.products():
             params: SmplParams = self.synced(batch.detections)
         kp_3d = self.keypoints(params.betas, params.rotmat)
         found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
@@ -214,7 +198,7 @@ class FrameEncoderState:
             GENERATOR_FILE: self.network.generator.state_dict(),
         }
         trainer = {
-            **save_progress(self),
+            **self.progress(),
             "optimizer": self.descent.optimizer.state_dict(),
             "schedule": self.descent.schedule_state(),
         }
@@ -230,7 +214,7 @@ class FrameEncoderState:
         self.network.encoder.load_state_dict(load_weights(directory, ENCODER_FILE))
         self.network.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
-        load_progress(self, trainer)
+        self.load_progress(trainer)
         self.descent.load(trainer["optimizer"], trainer["schedule"])
 
 

@@ -6,6 +6,8 @@ No more than `Learner` says. One trains the generator against the discriminator 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +18,7 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.runs.snapshots import Snapshot
 from vibe_ray.training.meter import Meter, deal, gather
+from vibe_ray.training.precision import products
 
 
 class Learner(Protocol):
@@ -68,20 +71,37 @@ class Learner(Protocol):
         """Continue from a checkpoint of the same config, with any number of ranks."""
 
 
-def save_progress(learner: Learner) -> dict[str, Any]:
-    """Return how far it has come, as a checkpoint's trainer file holds it; every rank calls it."""
-    return {
-        "step": learner.step,
-        "history": learner.history,
-        "meter": gather(learner.meter),
-    }
+@dataclass(kw_only=True)
+class Progress:
+    """Where a learner computes and how far it has come: what all of them have."""
 
+    config: TrainConfig
+    device: torch.device
+    rank: int
+    step: int = 0
+    meter: Meter = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Part of the state, so that a run's log is a function of its checkpoint, whenever which
+    process was killed."""
 
-def load_progress(learner: Learner, trainer: Mapping[str, Any]) -> None:
-    """Set how far it has come from a trainer file, written by any number of ranks."""
-    learner.step = trainer["step"]
-    learner.history = trainer["history"]
-    learner.meter = deal(trainer["meter"], learner.device)
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        return self.step // self.config.steps_per_epoch
+
+    def products(self) -> AbstractContextManager[object]:
+        """Return the context in which the networks are called."""
+        return products(self.config.precision, self.device)
+
+    def progress(self) -> dict[str, Any]:
+        """Return how far it has come, as a checkpoint holds it; every rank calls it."""
+        return {"step": self.step, "history": self.history, "meter": gather(self.meter)}
+
+    def load_progress(self, trainer: Mapping[str, Any]) -> None:
+        """Set how far it has come from a trainer file, written by any number of ranks."""
+        self.step = trainer["step"]
+        self.history = trainer["history"]
+        self.meter = deal(trainer["meter"], self.device)
 
 
 def check_settings(config: TrainConfig, learned: str, given: Mapping[str, bool]) -> None:

@@ -38,15 +38,10 @@ from vibe_ray.runs.snapshots import (
     load_weights,
 )
 from vibe_ray.storage import join
-from vibe_ray.training.learner import (
-    check_settings,
-    check_weights,
-    load_progress,
-    save_progress,
-)
-from vibe_ray.training.meter import Meter, check_terms
+from vibe_ray.training.learner import Progress, check_settings, check_weights
+from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent
-from vibe_ray.training.precision import products, set_float32_products
+from vibe_ray.training.precision import set_float32_products
 from vibe_ray.training.ranks import (
     counts_over_ranks,
     descend_sum,
@@ -61,22 +56,16 @@ SCORES = {WINDOWS: PRIOR_SCORE, FRAME: "val/frame/reconstruction_mm"}
 """What each network's learning rate follows."""
 
 
-@dataclass
-class PriorState:
+@dataclass(kw_only=True)
+class PriorState(Progress):
     """The priors with their optimizers, schedules and counters of one rank; a `learner.Learner`."""
 
-    config: TrainConfig
-    device: torch.device
-    rank: int
     joints: BodyJoints
     networks: dict[str, MotionPrior]
     """The prior, and, where it is sequential, the one of single frames."""
     descents: dict[str, Descent]
     """Each one's optimizer and its schedule."""
     synced: dict[str, nn.Module] = field(init=False)
-    step: int = 0
-    meter: Meter = field(default_factory=dict)
-    history: list[dict[str, float]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.synced = dict(self.networks)
@@ -116,11 +105,6 @@ class PriorState:
             },
         )
 
-    @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return self.step // self.config.steps_per_epoch
-
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Wrap the networks for synchronized backward passes."""
         self.synced = {name: wrap(network) for name, network in self.networks.items()}
@@ -138,7 +122,7 @@ class PriorState:
         metrics: dict[str, Tensor] = {}
         for name, network in self.networks.items():
             network.zero_grad()
-            with products(self.config.precision, self.device):
+            with self.products():
                 found: Reconstruction = self.synced[name](body, noise)
             posterior = found.posterior
             kept = Kept(found.rotmat, self.skeleton(found.rotmat), posterior.mean, posterior.std)
@@ -232,7 +216,7 @@ class PriorState:
         """Copy all that a checkpoint holds; every rank calls it."""
         networks = {_file(name): network.state_dict() for name, network in self.networks.items()}
         trainer = {
-            **save_progress(self),
+            **self.progress(),
             "optimizers": {name: d.optimizer.state_dict() for name, d in self.descents.items()},
             "schedulers": {name: d.schedule_state() for name, d in self.descents.items()},
         }
@@ -246,7 +230,7 @@ class PriorState:
     def load(self, directory: Path) -> None:
         """Continue from a checkpoint of the same config, with any number of ranks."""
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
-        load_progress(self, trainer)
+        self.load_progress(trainer)
         for name, network in self.networks.items():
             network.load_state_dict(load_weights(directory, _file(name)))
             self.descents[name].load(trainer["optimizers"][name], trainer["schedulers"][name])

@@ -4,7 +4,7 @@ What is here is what a run carries from step to step; what a step does stands in
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,26 +36,23 @@ from vibe_ray.runs.snapshots import (
     load_regressor,
     load_weights,
 )
-from vibe_ray.training.learner import check_weights, load_progress, save_progress
-from vibe_ray.training.meter import Meter, check_terms
+from vibe_ray.training.learner import Progress, check_weights
+from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent, start_average, update_average
-from vibe_ray.training.precision import products, set_float32_products
+from vibe_ray.training.precision import set_float32_products
 from vibe_ray.training.prior import load_prior
 from vibe_ray.training.ranks import own_share
 from vibe_ray.training.step import adversarial_step
 
 
-@dataclass
-class TrainState:
+@dataclass(kw_only=True)
+class TrainState(Progress):
     """Networks, optimizers, schedules and counters of one rank; a `learner.Learner`.
 
     Raw and DDP-wrapped networks stand side by side: saving, evaluating and a discriminator that is
     only asked for its opinion use the raw ones, what is learned goes through the wrapped ones.
     """
 
-    config: TrainConfig
-    device: torch.device
-    rank: int
     body: BodyArrays
     generator: Generator
     discriminator: MotionDiscriminator
@@ -68,12 +65,6 @@ class TrainState:
     """What tells the generator which motions are likely, where the config names one."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
-    step: int = 0
-    meter: Meter = field(default_factory=dict)
-    """Sums of this rank's metrics in the epoch so far; empty when an epoch has been reported."""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """Metrics of every finished epoch. Part of the state, so that a run's log is a function of its
-    checkpoint, whenever which process was killed."""
 
     def __post_init__(self) -> None:
         self.synced_generator = self.generator
@@ -152,11 +143,6 @@ class TrainState:
             self.synced_discriminator = wrap(self.discriminator)
 
     @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return self.step // self.config.steps_per_epoch
-
-    @property
     def discriminator_learns(self) -> bool:
         """Whether this step updates the discriminator."""
         every = self.config.optim.discriminator_every
@@ -170,10 +156,6 @@ class TrainState:
     def dropout_seed(self) -> int:
         """Seed of this rank's random numbers at this step."""
         return ((self.config.seed * 1_000_003 + self.rank) * 1_000_003 + self.step) % 2**63
-
-    def products(self) -> AbstractContextManager[object]:
-        """Return the context in which the networks are called."""
-        return products(self.config.precision, self.device)
 
     def update(self, batch: StepBatch) -> dict[str, Tensor]:
         """Update both networks once and return every loss term; see `adversarial_step`."""
@@ -243,7 +225,7 @@ class TrainState:
         if self.config.is_adversarial:
             networks[DISCRIMINATOR_FILE] = self.discriminator.state_dict()
         trainer = {
-            **save_progress(self),
+            **self.progress(),
             **{f"{n}_optimizer": d.optimizer.state_dict() for n, d in self.descents.items()},
             "schedulers": [descent.schedule_state() for descent in self.descents.values()],
         }
@@ -264,7 +246,7 @@ class TrainState:
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
         if self.average is not None:
             self.generator.load_state_dict(trainer["generator"])
-        load_progress(self, trainer)
+        self.load_progress(trainer)
         schedules = trainer["schedulers"]
         for (name, descent), schedule in zip(self.descents.items(), schedules, strict=True):
             descent.load(trainer[f"{name}_optimizer"], schedule)
