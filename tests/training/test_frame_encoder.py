@@ -118,7 +118,7 @@ class NaiveFrames:
         return {**found, "train/generator/total": float(torch.as_tensor(total).detach())}
 
 
-@pytest.mark.parametrize("clip", [10.0, 1e9], ids=["clipped", "free"])
+@pytest.mark.parametrize("clip", [0.5, 1e9], ids=["clipped", "free"])
 def test_an_update_is_that_of_naive_loops(motion: str, clip: float) -> None:
     config = tiny_frames(data__root=motion, optim__gradient_clip=clip)
     state = tiny_frames_state(config)

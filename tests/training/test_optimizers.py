@@ -52,9 +52,8 @@ def test_parts_keep_their_share_of_the_rate() -> None:
         descent.step(network, step)
         assert descent.rates == pytest.approx([0.5 * factor, 0.1 * factor])
         # Gradients that never change move Adam's weights by the rate.
-        moved = [
-            float((old - part.weight)[0, 0]) for old, part in zip(before, network, strict=True)
-        ]
+        after = [part.weight.detach() for part in network]
+        moved = [float((old - new)[0, 0]) for old, new in zip(before, after, strict=True)]
         assert moved == pytest.approx(descent.rates, rel=1e-4)
 
 
