@@ -22,8 +22,9 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import mirror_pose
 from vibe_ray.body.skeletons import SMPL_JOINTS, indices
+from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
-from vibe_ray.data.schema import Array, Manifest, MotionSequence
+from vibe_ray.data.schema import Array, MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
