@@ -13,7 +13,8 @@ VENV ?= .venv
 SIZE ?= full
 ARGS ?=
 MOTION ?=
-ENCODER ?= runs/encoder
+ENCODER ?= runs/frame_encoder
+ENCODER_DATA ?= data/encoder
 PIP_TORCH_FLAGS ?=
 BENCH ?=
 EXTRAS := serve,search,video,motion,dev
@@ -87,7 +88,12 @@ format: $(STAMP)
 	$(PY) -m ruff format .
 
 # The packaged frame encoder and its frame baseline, trained anew; taken up again where it stands.
+# Of the data only the motion is read, so as few captures as may be are made of it.
 encoder: $(STAMP)
-	$(PY) -m vibe_ray.prepare encoder --out $(ENCODER) $(addprefix --motion ,$(MOTION))
-	@echo "written: $(ENCODER)/keypoint_encoder and $(ENCODER)/frame_baseline; to ship them, copy"
-	@echo "them to vibe_ray/pretrained/ and prepare the data again"
+	$(PY) -m vibe_ray.prepare open --out $(ENCODER_DATA) --captures 2 $(addprefix --motion ,$(MOTION))
+	$(PY) -m vibe_ray.train --recipe frame_encoder --workers 0 --data $(ENCODER_DATA) \
+	  --storage $(dir $(ENCODER)) --name $(notdir $(ENCODER)) \
+	  $(if $(wildcard $(ENCODER)/run.json),--resume)
+	$(PY) -m vibe_ray.prepare export --checkpoint $(ENCODER) --out $(ENCODER)/packages
+	@echo "to ship $(ENCODER)/packages/keypoint_encoder and frame_baseline, copy them to"
+	@echo "vibe_ray/pretrained/ and prepare the data again"

@@ -28,14 +28,14 @@ def test_text_is_converted_by_the_fields_type() -> None:
         {
             "optim.generator_lr": "3e-5",
             "epochs": "7",
-            "generator.temporal_encoder.bidirectional": "true",
+            "generator.temporal_encoder.gru.bidirectional": "true",
             "data.pose_2d": "a/train,b/train",
             "generator.temporal_encoder.kind": "none",
         },
     )
     assert config.optim.generator_lr == 3e-5
     assert config.epochs == 7
-    assert config.generator.temporal_encoder.bidirectional is True
+    assert config.generator.temporal_encoder.gru.bidirectional is True
     assert config.data.pose_2d == ("a/train", "b/train")
     assert config.generator.temporal_encoder.kind == "none"
 
@@ -45,7 +45,7 @@ def test_text_is_converted_by_the_fields_type() -> None:
     [
         ("optim.gen_lr", "optim.generator_lr"),
         ("losses.adversarail", "losses.adversarial"),
-        ("generator.temporal_encoder.hidden", "generator.temporal_encoder.hidden_dim"),
+        ("generator.temporal_encoder.hidden_dim", "generator.temporal_encoder.gru.hidden_dim"),
     ],
 )
 def test_an_unknown_name_is_refused_with_the_nearest(name: str, suggestion: str) -> None:
@@ -67,7 +67,7 @@ def test_a_section_is_not_a_setting() -> None:
         ("epochs", 2.5, "int"),
         ("epochs", True, "int"),
         ("optim.generator_lr", "fast", "float"),
-        ("generator.temporal_encoder.bidirectional", "maybe", "bool"),
+        ("generator.temporal_encoder.gru.bidirectional", "maybe", "bool"),
         ("generator.temporal_encoder.kind", "lstm", "'gru' or 'tcmr' or 'transformer' or 'none'"),
     ],
 )

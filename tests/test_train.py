@@ -11,7 +11,7 @@ from vibe_ray.runs.log import read_metrics
 
 NARROW = {
     "generator.feature_dim": 16,
-    "generator.temporal_encoder.hidden_dim": 8,
+    "generator.temporal_encoder.gru.hidden_dim": 8,
     "generator.regressor.hidden_dim": 8,
     "discriminator.hidden_dim": 8,
     "initial_regressor": "scratch",
@@ -35,7 +35,7 @@ def test_a_dry_run_prints_json_from_which_the_config_comes_back(
     train.main(["--recipe", "smoke", *FLAGS, *where, "--dry-run"])
     config = from_dict(json.loads(capsys.readouterr().out))
     assert config.data.root == "s3://bucket/open"
-    assert config.generator.temporal_encoder.hidden_dim == 8
+    assert config.generator.temporal_encoder.gru.hidden_dim == 8
     assert not list(tmp_path.iterdir())
 
 

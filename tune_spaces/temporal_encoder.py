@@ -12,9 +12,9 @@ ENCODER = "generator.temporal_encoder"
 SPACE = {
     (
         f"{ENCODER}.kind",
-        f"{ENCODER}.bidirectional",
-        f"{ENCODER}.residual",
-        f"{ENCODER}.residual_frames",
+        f"{ENCODER}.gru.bidirectional",
+        f"{ENCODER}.gru.residual",
+        f"{ENCODER}.gru.residual_frames",
         f"{ENCODER}.transformer.residual",
         f"{ENCODER}.transformer.residual_frames",
     ): {

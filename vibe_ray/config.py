@@ -18,26 +18,35 @@ from pydantic import TypeAdapter
 import vibe_ray
 from vibe_ray.body.model import BodyConfig
 from vibe_ray.data.mixing import DataConfig
+from vibe_ray.data.synthetic.frames import FramesConfig
+from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
 from vibe_ray.losses.prior import PriorWeights
 from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import GeneratorConfig
+from vibe_ray.models.gru_encoder import GruEncoderConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminatorConfig
 from vibe_ray.models.motion_prior import MotionPriorConfig
+
+FLAT_GRU = "generator.temporal_encoder."
+"""Where the GRU's settings stood before they had a section of their own, `gru`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
-    """Two Adam optimizers and their plateau schedules (paper Sec. 3.3)."""
+    """Adam and its learning rates: the paper's two (Sec. 3.3), and what is trained before has."""
 
     generator_lr: float = 5e-5
     regressor_lr_share: float = 1.0
-    """The regressor's rate over the temporal encoder's. VIBE has one rate; a regressor that starts
-    trained wants a smaller one than an encoder that starts from nothing."""
+    """The regressor's rate over the temporal encoder's, or the frame encoder's that it is trained
+    with. VIBE has one rate; a regressor that starts trained wants a smaller one than an encoder
+    that starts from nothing."""
     generator_weight_decay: float = 0.0
     discriminator_lr: float = 1e-4
     discriminator_weight_decay: float = 1e-4
     prior_lr: float = 1e-3
     """Of a motion prior in training."""
+    frame_encoder_lr: float = 5e-4
+    """Of a frame encoder in training."""
     discriminator_every: int = 1
     """The discriminator is updated at every so many steps of the generator."""
     one_pass: bool = True
@@ -52,9 +61,16 @@ class OptimConfig:
     average_decay: float = 0.0
     """Share that a moving average of the generator's weights keeps per step, less in the first
     steps. Above 0 the average is what is validated and what `generator.safetensors` holds."""
+    lr_schedule: Literal["plateau", "cosine"] = "plateau"
+    """`plateau` cuts rates when validation gets no better, as VIBE does; `cosine` lets them rise
+    for some steps, and fall along a cosine to the run's end."""
     lr_factor: float = 0.1
     lr_patience: int = 5
-    """Epochs without a better validation PA-MPJPE before both rates are cut by the factor."""
+    """Plateau: epochs without a better validation score before the rates are cut by the factor."""
+    warmup_steps: int = 0
+    """Cosine: steps in which rates rise from nothing."""
+    final_lr_share: float = 0.01
+    """Cosine: share of its rate at which each network ends."""
 
     def __post_init__(self) -> None:
         if self.discriminator_every < 1:
@@ -65,6 +81,12 @@ class OptimConfig:
             raise ValueError(f"optim.accumulate is {self.accumulate}, must be >= 1")
         if not self.gradient_clip >= 0:
             raise ValueError(f"optim.gradient_clip is {self.gradient_clip}, must be >= 0")
+        if self.warmup_steps < 0:
+            raise ValueError(f"optim.warmup_steps is {self.warmup_steps}, must be >= 0")
+        if not 0 <= self.final_lr_share <= 1:
+            raise ValueError(
+                f"optim.final_lr_share is {self.final_lr_share}, expected a share of 0 to 1"
+            )
         if not 0 <= self.average_decay < 1:
             raise ValueError(
                 f"optim.average_decay is {self.average_decay}, expected 0 <= decay < 1"
@@ -83,8 +105,9 @@ class ValidationConfig:
 class TrainConfig:
     """Everything that decides what a run computes; where it runs and writes is `launch`'s."""
 
-    task: Literal["generator", "motion_prior"] = "generator"
-    """What is trained: VIBE, or the motion prior MPoser, which then may help to train VIBE."""
+    task: Literal["generator", "motion_prior", "frame_encoder"] = "generator"
+    """What is trained: VIBE; the motion prior MPoser, which then may help to train VIBE; or the
+    open frame encoder, with a regressor of its own, whose features VIBE then learns from."""
     seed: int = 0
     epochs: int = 30
     steps_per_epoch: int = 500
@@ -110,6 +133,10 @@ class TrainConfig:
     losses: LossWeights = field(default_factory=LossWeights)
     prior: MotionPriorConfig = field(default_factory=MotionPriorConfig)
     prior_losses: PriorWeights = field(default_factory=PriorWeights)
+    frame_encoder: KeypointEncoderConfig = field(default_factory=KeypointEncoderConfig)
+    """Of a frame encoder in training; elsewhere the data say which one made their features."""
+    frames: FramesConfig = field(default_factory=FramesConfig)
+    """What a frame encoder learns from."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 
@@ -210,16 +237,24 @@ def from_json(content: bytes, source: str) -> TrainConfig:
 def from_saved(values: Mapping[str, Any], source: str) -> TrainConfig:
     """Rebuild a config from values that a file holds, likely an older one.
 
+    Settings that have moved since are found where they are now.
+
     Raises:
         ValueError: Names or values that are no longer settings'; says in which file they stand.
     """
     try:
-        return from_dict(values)
+        return override(TrainConfig(), {_moved(name): v for name, v in flatten(values)})
     except ValueError as error:
         raise ValueError(
             f"{source} does not fit this vibe_ray {vibe_ray.__version__}: {error}; change it in "
             "that file, or use the vibe_ray that wrote it"
         ) from None
+
+
+def _moved(name: str) -> str:
+    """Return the name that an older setting has now."""
+    of_gru = {FLAT_GRU + item.name for item in dataclasses.fields(GruEncoderConfig)}
+    return name.replace(FLAT_GRU, f"{FLAT_GRU}gru.") if name in of_gru else name
 
 
 def json_object(content: bytes, source: str) -> dict[str, Any]:

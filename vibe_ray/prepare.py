@@ -29,7 +29,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         _add_source(commands, source)
     _add_features(commands)
     _add_open(commands)
-    _add_encoder(commands)
     _add_tools(commands)
     cli.run(parser, lambda args: args.run(args), argv)
 
@@ -88,15 +87,6 @@ def _add_open(commands: "Commands") -> None:
         help="captures of each training clip with full truth, and half as many 2D-only ones (24)",
     )
     command.add_argument("--size", default="full", choices=("full", "smoke"))
-
-
-def _add_encoder(commands: "Commands") -> None:
-    text = "train the frame encoder and its frame baseline on synthetic captures (hours on a CPU)"
-    command = _add(commands, "encoder", text, "encoder --out runs/encoder", _encoder)
-    command.add_argument("--out", required=True, help="folder; taken up again where it stands")
-    _add_motion_flags(command)
-    command.add_argument("--steps", type=int, help="number of updates")
-    command.add_argument("--seed", type=int, default=0)
 
 
 def _add_motion_flags(command: argparse.ArgumentParser) -> None:
@@ -210,15 +200,6 @@ def _watched(items: "Iterable[Any]") -> "Iterable[Any]":
     from rich.progress import track
 
     return track(items, "converting")
-
-
-def _encoder(args: argparse.Namespace) -> None:
-    from pathlib import Path
-
-    from vibe_ray.training.frame_encoder import train_and_save
-
-    train_and_save(_gather(args.motion), Path(args.out), seed=args.seed, num_steps=args.steps)
-    print(f"{args.out}: keypoint_encoder/ and frame_baseline/ written")
 
 
 def _validate(args: argparse.Namespace) -> None:

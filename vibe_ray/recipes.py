@@ -12,6 +12,7 @@ from vibe_ray.config import OptimConfig, TrainConfig, override
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import GeneratorConfig
+from vibe_ray.models.gru_encoder import GruEncoderConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminatorConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.models.tcmr_encoder import TcmrEncoderConfig
@@ -45,11 +46,13 @@ def released() -> TrainConfig:
             feature_dim=2048,
             temporal_encoder=TemporalEncoderConfig(
                 kind="gru",
-                hidden_dim=1024,
-                num_layers=2,
-                bidirectional=False,
-                add_linear=True,
-                residual=True,
+                gru=GruEncoderConfig(
+                    hidden_dim=1024,
+                    num_layers=2,
+                    bidirectional=False,
+                    add_linear=True,
+                    residual=True,
+                ),
             ),
             regressor=SmplRegressorConfig(hidden_dim=1024, num_iterations=3, dropout=0.5),
         ),
@@ -83,7 +86,7 @@ def paper() -> TrainConfig:
     return override(
         released(),
         {
-            "generator.temporal_encoder.bidirectional": True,
+            "generator.temporal_encoder.gru.bidirectional": True,
             "discriminator.attention_layers": 2,
             "discriminator.attention_dropout": 0.1,
             "losses.adversarial": 2.0,
@@ -108,10 +111,9 @@ def open_world() -> TrainConfig:
         data=DataConfig(root="data/open", batch_size=64, ratio_2d=0.25, motion_batch_size=64),
         generator=GeneratorConfig(
             temporal_encoder=TemporalEncoderConfig(
-                hidden_dim=256,
-                num_layers=2,
-                bidirectional=True,
-                residual_frames=7,
+                gru=GruEncoderConfig(
+                    hidden_dim=256, num_layers=2, bidirectional=True, residual_frames=7
+                ),
                 tcmr=TcmrEncoderConfig(hidden_dim=256),
                 transformer=TransformerEncoderConfig(
                     hidden_dim=256, num_layers=2, num_heads=4, residual_frames=7
@@ -158,7 +160,7 @@ def smoke() -> TrainConfig:
             "steps_per_epoch": 4,
             "data.batch_size": 8,
             "data.motion_batch_size": 8,
-            "generator.temporal_encoder.hidden_dim": 32,
+            "generator.temporal_encoder.gru.hidden_dim": 32,
             "discriminator.hidden_dim": 32,
             "validation.max_sequences": 2,
         },
@@ -188,8 +190,43 @@ def motion_prior() -> TrainConfig:
     )
 
 
+def frame_encoder() -> TrainConfig:
+    """The open frame encoder, and with it the frame baseline that VIBE has to beat.
+
+    Encoder and per-frame regressor learn together from captured frames of the open motion, no two
+    of which are alike: so there is no dropout. `prepare export` makes packages of both; the encoder
+    then is frozen, as SPIN's is in the paper.
+    """
+    return TrainConfig(
+        task="frame_encoder",
+        epochs=14,
+        steps_per_epoch=1000,
+        data=DataConfig(
+            root="data/open",
+            pose_2d=(),
+            pose_3d=(),
+            validation="motion/val",
+            batch_size=0,
+            motion_batch_size=0,
+        ),
+        generator=GeneratorConfig(
+            temporal_encoder=TemporalEncoderConfig(kind="none"),
+            regressor=SmplRegressorConfig(hidden_dim=1024, dropout=0.0),
+        ),
+        losses=LossWeights(kp_2d=60.0, kp_3d=300.0, pose=60.0, betas=0.06, adversarial=0.0),
+        optim=OptimConfig(
+            frame_encoder_lr=5e-4,
+            regressor_lr_share=0.2,
+            gradient_clip=10.0,
+            lr_schedule="cosine",
+            warmup_steps=500,
+        ),
+    )
+
+
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "ablation": ablation,
+    "frame_encoder": frame_encoder,
     "motion_prior": motion_prior,
     "open_world": open_world,
     "paper": paper,

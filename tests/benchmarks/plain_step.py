@@ -140,7 +140,7 @@ class Mesh(nn.Module):
 class Generator(nn.Module):
     def __init__(self, config: TrainConfig, arrays: BodyArrays) -> None:
         super().__init__()
-        features, encoder = config.generator.feature_dim, config.generator.temporal_encoder
+        features, encoder = config.generator.feature_dim, config.generator.temporal_encoder.gru
         regressor = config.generator.regressor
         self.encoder = Encoder(features, encoder.hidden_dim, encoder.num_layers)
         self.regressor = Regressor(features, regressor.hidden_dim, regressor.dropout)

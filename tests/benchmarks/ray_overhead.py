@@ -33,7 +33,7 @@ LOOP_ROUNDS = 3
 QUIET = 0.8
 """Load average below which the wall clock of one thread on two cores can be believed."""
 LOOP_SIZES = {
-    "generator.temporal_encoder.hidden_dim": 256,
+    "generator.temporal_encoder.gru.hidden_dim": 256,
     "discriminator.hidden_dim": 256,
     "epochs": 1,
     "steps_per_epoch": LOOP_STEPS + 1,

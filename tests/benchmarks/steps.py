@@ -32,7 +32,7 @@ from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.geometry.cameras import project_weak_perspective
-from vibe_ray.losses.supervised import supervised_terms
+from vibe_ray.losses.supervised import SUPERVISED, Estimate
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
@@ -203,8 +203,10 @@ def _our_parts(state: TrainState, batch: StepBatch) -> Parts:
         leaves = params.map(_leaf)
         joints = _leaf(kp_3d)
         kp_2d = project_weak_perspective(joints, leaves.cam)
-        terms = supervised_terms(leaves, joints, kp_2d, batch.pose)
-        torch.stack([term.total / term.count for term in terms.values()]).sum().backward()
+        counts = {loss.name: loss.count(batch) for loss in SUPERVISED}
+        found = Estimate(leaves, joints, kp_2d)
+        shares = [loss.share(counts, found, batch.pose) for loss in SUPERVISED]
+        torch.stack(shares).sum().backward()
 
     def regressor() -> None:
         out: SmplParams = generator.regressor(_leaf(encoded))
@@ -217,8 +219,8 @@ def _our_parts(state: TrainState, batch: StepBatch) -> Parts:
             [state.keypoints(_leaf(params.betas), _leaf(params.rotmat))]
         ),
         "rotations, projection and losses": losses,
-        "Adam of G": _adam(state.generator_optimizer),
-        "Adam of D": _adam(state.discriminator_optimizer),
+        "Adam of G": _adam(state.descents["generator"].optimizer),
+        "Adam of D": _adam(state.descents["discriminator"].optimizer),
     }
 
 

@@ -23,7 +23,6 @@ from vibe_ray.distributed.launch import train
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training import loop
-from vibe_ray.training import step as step_module
 from vibe_ray.training.launch import Launch, RunResult
 from vibe_ray.training.state import TrainState
 
@@ -52,14 +51,14 @@ def refused(config: TrainConfig, where: Launch, kind: type[Exception] = ValueErr
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the power fail in the middle of an epoch."""
-    true_step = step_module.adversarial_step
+    update = TrainState.update
 
     def failing(state: TrainState, batch: StepBatch) -> object:
         if state.step == step:
             raise InterruptedError("the power failed")
-        return true_step(state, batch)
+        return update(state, batch)
 
-    monkeypatch.setattr(loop, "learn", failing)
+    monkeypatch.setattr(TrainState, "update", failing)
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ def test_a_config_of_before_there_were_kinds_is_the_keypoints(tmp_path: Path) ->
 def test_missing_files_are_told(tmp_path: Path, name: str) -> None:
     small().save(tmp_path, {})
     (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"no {name} in .*prepare encoder"):
+    with pytest.raises(FileNotFoundError, match=rf"no {name} in .*--recipe frame_encoder"):
         load_encoder(str(tmp_path))
 
 

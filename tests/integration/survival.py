@@ -36,7 +36,7 @@ POLL_SECONDS = 0.02
 VICTIMS = ("worker", "controller", "driver")
 NARROW = {
     "generator.feature_dim": 16,
-    "generator.temporal_encoder.hidden_dim": 8,
+    "generator.temporal_encoder.gru.hidden_dim": 8,
     "generator.regressor.hidden_dim": 8,
     "generator.regressor.dropout": 0.3,
     "discriminator.hidden_dim": 8,

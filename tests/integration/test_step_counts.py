@@ -25,7 +25,7 @@ from vibe_ray.training.step import adversarial_step
 MOST_LAUNCHES = 800
 NARROW = {
     "generator.feature_dim": 48,
-    "generator.temporal_encoder.hidden_dim": 32,
+    "generator.temporal_encoder.gru.hidden_dim": 32,
     "generator.regressor.hidden_dim": 64,
     "discriminator.hidden_dim": 32,
 }
@@ -135,7 +135,7 @@ def test_a_step_launches_few_operators() -> None:
         {"optim__average_decay": 0.99},
         {"precision": "bf16"},
         {"losses__adversarial": 0.0},
-        {"generator__temporal_encoder__bidirectional": True},
+        {"generator__temporal_encoder__gru__bidirectional": True},
         TCMR,
         TRANSFORMER,
         DISCRIMINATOR,

@@ -1,10 +1,13 @@
 import pytest
 import torch
 
+from tests.training.tiny import random_batch
 from vibe_ray.losses.adversarial import (
-    discriminator_fake_term,
-    discriminator_real_term,
-    generator_term,
+    ADVERSARIAL,
+    FAKE,
+    REAL,
+    from_one,
+    from_zero,
     turn_gradient,
 )
 
@@ -12,28 +15,24 @@ from vibe_ray.losses.adversarial import (
 @pytest.mark.parametrize("B", [1, 5])
 def test_terms_are_least_squares_over_windows(B: int) -> None:
     score = torch.randn(B, dtype=torch.float64)
-    for term, goal in (
-        (generator_term(score), 1.0),
-        (discriminator_real_term(score), 1.0),
-        (discriminator_fake_term(score), 0.0),
-    ):
+    for loss, goal in ((ADVERSARIAL, 1.0), (REAL, 1.0), (FAKE, 0.0)):
+        batch = random_batch(0, 0, B) if loss is REAL else random_batch(0, B, 0)
+        assert loss.count(batch) == B
         expected = torch.nn.functional.mse_loss(score, torch.full_like(score, goal))
-        torch.testing.assert_close(term.total / term.count, expected, rtol=0, atol=1e-12)
-        assert term.count == B
+        found = loss.share({loss.name: loss.count(batch)}, score)
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_parts_add_up_to_the_whole() -> None:
     score = torch.randn(5, dtype=torch.float64)
-    whole = generator_term(score)
-    first, second = generator_term(score[:2]), generator_term(score[2:])
-    torch.testing.assert_close(first.total + second.total, whole.total, rtol=0, atol=1e-12)
-    assert first.count + second.count == whole.count
+    first, second = from_one(score[:2]), from_one(score[2:])
+    torch.testing.assert_close(first + second, from_one(score), rtol=0, atol=1e-12)
 
 
 def test_nobody_descends_once_the_goal_is_reached() -> None:
-    for fn, goal in ((generator_term, 1.0), (discriminator_fake_term, 0.0)):
+    for fn, goal in ((from_one, 1.0), (from_zero, 0.0)):
         score = torch.full((3,), goal, requires_grad=True)
-        fn(score).total.backward()
+        fn(score).backward()
         assert score.grad is not None
         assert torch.equal(score.grad, torch.zeros(3))
 
@@ -47,15 +46,13 @@ def test_one_backward_pass_serves_both_players(offset: float) -> None:
     torch.manual_seed(0)
     motion = torch.randn(5, 4, 3, dtype=torch.float64, requires_grad=True)
     weight = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    (of_motion,) = torch.autograd.grad(
-        generator_term(naive_scores(motion, weight) + offset).total, motion
-    )
+    (of_motion,) = torch.autograd.grad(from_one(naive_scores(motion, weight) + offset), motion)
     (of_weight,) = torch.autograd.grad(
-        discriminator_fake_term(naive_scores(motion.detach(), weight) + offset).total, weight
+        from_zero(naive_scores(motion.detach(), weight) + offset), weight
     )
     made = motion * 1.0  # what a generator makes is no leaf
     score = turn_gradient(made, naive_scores(made, weight) + offset)
-    discriminator_fake_term(score).total.backward()
+    from_zero(score).backward()
     torch.testing.assert_close(motion.grad, of_motion, rtol=1e-12, atol=0)
     torch.testing.assert_close(weight.grad, of_weight, rtol=1e-12, atol=0)
 
@@ -65,5 +62,5 @@ def test_a_score_of_nothing_still_draws_the_generator_on() -> None:
     made = motion * 1.0
     score = turn_gradient(made, made.sum(dim=1))
     assert (score.detach().abs() < 1e-11).all()
-    discriminator_fake_term(score).total.backward()
+    from_zero(score).backward()
     torch.testing.assert_close(motion.grad, torch.full((2, 4), -2.0), rtol=1e-6, atol=0)

@@ -1,7 +1,28 @@
 import pytest
 import torch
 
-from vibe_ray.losses.masked import masked_squared_error
+from tests.training.tiny import random_batch
+from vibe_ray.losses.masked import Loss, masked_squared_error, num_known
+from vibe_ray.losses.prior import PRIOR, PriorWeights
+from vibe_ray.losses.weights import LossWeights
+from vibe_ray.training.step import LOSSES
+
+
+def test_a_share_is_a_parts_sum_over_all_parts_count() -> None:
+    loss = Loss("player/errors", "errors", lambda x: x.sum(), lambda batch: num_known(batch))
+    x, counts = torch.tensor([1.0, 2.0, 4.0]), {"player/errors": torch.tensor(3.0)}
+    shares = [loss.share(counts, part) for part in x.split([1, 2])]
+    assert shares == [torch.tensor(1 / 3), torch.tensor(2.0)]
+
+
+@pytest.mark.parametrize(("losses", "weights"), [(LOSSES, LossWeights()), (PRIOR, PriorWeights())])
+def test_every_loss_has_a_weight_and_a_count(losses: tuple[Loss, ...], weights: object) -> None:
+    assert {loss.weight for loss in losses} == set(vars(weights))
+    assert len({loss.name for loss in losses}) == len(losses)
+    batch = random_batch(2, 3, 4)
+    for loss in losses:
+        assert loss.count(batch).shape == ()
+        assert loss.count(batch).is_floating_point()
 
 
 @pytest.mark.parametrize("dims", [(1,), (3,), (4, 3, 3)])
@@ -10,11 +31,11 @@ def test_agrees_with_cutting_out(dims: tuple[int, ...], dtype: torch.dtype) -> N
     torch.manual_seed(0)
     a, b = torch.randn(2, 5, 7, *dims, dtype=torch.float64)
     mask = torch.rand(5, 7) < 0.4
-    term = masked_squared_error(a, b, mask.to(dtype))
+    total, count = masked_squared_error(a, b, mask.to(dtype)), num_known(mask.to(dtype))
     expected = ((a[mask] - b[mask]) ** 2).mean()
-    torch.testing.assert_close(term.total / term.count, expected, rtol=0, atol=1e-12)
-    assert term.count == mask.sum()
-    assert term.total.shape == term.count.shape == ()
+    torch.testing.assert_close(total / count, expected, rtol=0, atol=1e-12)
+    assert count == mask.sum()
+    assert total.shape == count.shape == ()
 
 
 def test_parts_add_up_to_the_whole() -> None:
@@ -22,8 +43,7 @@ def test_parts_add_up_to_the_whole() -> None:
     mask = torch.rand(6, 3) < 0.5
     whole = masked_squared_error(a, b, mask)
     parts = [masked_squared_error(a[s], b[s], mask[s]) for s in (slice(1), slice(1, 6))]
-    torch.testing.assert_close(parts[0].total + parts[1].total, whole.total, rtol=0, atol=1e-12)
-    assert parts[0].count + parts[1].count == whole.count
+    torch.testing.assert_close(parts[0] + parts[1], whole, rtol=0, atol=1e-12)
 
 
 def test_what_is_masked_may_be_nan() -> None:
@@ -31,9 +51,9 @@ def test_what_is_masked_may_be_nan() -> None:
     b = torch.randn(4, 3)
     b[1:] = float("nan")
     mask = torch.tensor([1.0, 0.0, 0.0, 0.0])
-    term = masked_squared_error(a, b, mask)
-    term.total.backward()
-    assert torch.isfinite(term.total)
+    total = masked_squared_error(a, b, mask)
+    total.backward()
+    assert torch.isfinite(total)
     assert a.grad is not None
     assert torch.equal(a.grad[1:], torch.zeros(3, 3))
     assert (a.grad[0] != 0).all()

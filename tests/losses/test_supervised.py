@@ -1,4 +1,5 @@
 import dataclasses
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -6,11 +7,17 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from vibe_ray.body.params import SmplParams
-from vibe_ray.data.batches import PoseBatch
-from vibe_ray.losses.masked import MaskedTerm
-from vibe_ray.losses.supervised import supervised_counts, supervised_terms
+from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
+from vibe_ray.losses.supervised import SUPERVISED, Estimate
 
 B, T = 4, 3
+
+
+class Term(NamedTuple):
+    """A loss before its division."""
+
+    total: Tensor
+    count: Tensor
 
 
 @dataclasses.dataclass
@@ -23,12 +30,18 @@ class Output:
     kp_3d: Tensor
     kp_2d: Tensor
 
-    def terms(self, batch: PoseBatch) -> dict[str, MaskedTerm]:
+    def terms(self, batch: PoseBatch) -> dict[str, Term]:
         params = SmplParams(self.rotmat, self.betas, self.cam)
-        return supervised_terms(params, self.kp_3d, self.kp_2d, batch)
+        found, step = Estimate(params, self.kp_3d, self.kp_2d), StepBatch(batch, NO_MOTION)
+        return {
+            loss.weight: Term(loss.total(found, batch), loss.count(step)) for loss in SUPERVISED
+        }
 
     def part(self, windows: slice) -> "Output":
         return Output(*(value[windows] for value in vars(self).values()))
+
+
+NO_MOTION = MotionBatch(torch.zeros(0, T, 72))
 
 
 def made_up_output() -> Output:
@@ -71,14 +84,15 @@ def naive_terms(output: Output, batch: PoseBatch) -> dict[str, Tensor]:
     }
 
 
-def mean(term: MaskedTerm) -> Tensor:
+def mean(term: Term) -> Tensor:
     return term.total / term.count.clamp(min=1)
 
 
-def test_counts_are_known_without_an_estimate() -> None:
+def test_an_item_is_a_frame_of_which_something_is_known() -> None:
     batch = made_up_batch()
-    counts = supervised_counts(batch)
-    assert counts == {name: term.count for name, term in made_up_output().terms(batch).items()}
+    with_3d, with_smpl = (sum(x.flatten().tolist()) for x in (batch.has_kp_3d, batch.has_smpl))
+    counts = {loss.weight: float(loss.count(StepBatch(batch, NO_MOTION))) for loss in SUPERVISED}
+    assert counts == {"kp_2d": B * T, "kp_3d": with_3d, "pose": with_smpl, "betas": with_smpl}
 
 
 @pytest.mark.parametrize("name", ["kp_2d", "kp_3d", "pose", "betas"])

@@ -76,7 +76,7 @@ def test_an_output_of_another_width_is_refused() -> None:
 
 
 def test_senseless_settings_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"temporal_encoder\.num_layers is 0"):
+    with pytest.raises(ValueError, match=r"temporal_encoder\.gru\.num_layers is 0"):
         GruEncoderConfig(num_layers=0)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vibe_ray.models.generator import Generator, GeneratorConfig
+from vibe_ray.models.gru_encoder import GruEncoderConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
 from vibe_ray.models.official import read_spin_regressor, read_vibe
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
@@ -16,7 +17,7 @@ from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 
 GENERATOR = GeneratorConfig(
     feature_dim=12,
-    temporal_encoder=TemporalEncoderConfig(hidden_dim=8),
+    temporal_encoder=TemporalEncoderConfig(gru=GruEncoderConfig(hidden_dim=8)),
     # The file with the mean parameters is not needed: a checkpoint brings them.
     regressor=SmplRegressorConfig(hidden_dim=16, mean_params="/nowhere/smpl_mean_params.npz"),
 )
@@ -287,7 +288,7 @@ def test_the_architecture_is_read_from_the_shapes(
 ) -> None:
     config = GeneratorConfig(
         feature_dim=feature_dim,
-        temporal_encoder=TemporalEncoderConfig(**encoder),
+        temporal_encoder=TemporalEncoderConfig(gru=GruEncoderConfig(**encoder)),
         regressor=SmplRegressorConfig(hidden_dim=regressor),
     )
     generator = Generator(config).eval()

@@ -1,39 +1,41 @@
 """What holds for every kind: how it is chosen, and how it runs in training and inference."""
 
-import dataclasses
+import json
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from vibe_ray.config import TrainConfig, from_dict, override, to_dict
+from vibe_ray.config import TrainConfig, from_dict, from_saved, override, to_dict
 from vibe_ray.models.generator import Generator, GeneratorConfig
-from vibe_ray.models.gru_encoder import GruEncoder
+from vibe_ray.models.gru_encoder import GruEncoder, GruEncoderConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.models.tcmr_encoder import TcmrEncoder, TcmrEncoderConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig, temporal_encoder
 from vibe_ray.models.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
+from vibe_ray.pretrained import Packaged, packaged
+from vibe_ray.runs.snapshots import load_generator
 
 F = 6
-KINDS: dict[str, tuple[dict[str, Any], type[nn.Module]]] = {
-    "gru": ({"kind": "gru"}, GruEncoder),
-    "gru both ways": ({"kind": "gru", "bidirectional": True, "residual_frames": 3}, GruEncoder),
-    "tcmr": ({"kind": "tcmr"}, TcmrEncoder),
-    "transformer": ({"kind": "transformer"}, TransformerEncoder),
-    "none": ({"kind": "none"}, nn.Identity),
+KINDS: dict[str, tuple[Any, dict[str, Any], type[nn.Module]]] = {
+    "gru": ("gru", {}, GruEncoder),
+    "gru both ways": ("gru", {"bidirectional": True, "residual_frames": 3}, GruEncoder),
+    "tcmr": ("tcmr", {}, TcmrEncoder),
+    "transformer": ("transformer", {}, TransformerEncoder),
+    "none": ("none", {}, nn.Identity),
 }
 LEARNING = [name for name in KINDS if name != "none"]
 
 
 def config_of(name: str) -> TemporalEncoderConfig:
     return TemporalEncoderConfig(
-        hidden_dim=4,
+        gru=GruEncoderConfig(**{"hidden_dim": 4, **KINDS[name][1]}),
         tcmr=TcmrEncoderConfig(hidden_dim=4, attention_dim=3),
         transformer=TransformerEncoderConfig(
             hidden_dim=8, num_layers=2, num_heads=2, reach=3, residual_frames=3
         ),
-        **KINDS[name][0],
+        kind=KINDS[name][0],
     )
 
 
@@ -48,7 +50,7 @@ def build(name: str) -> nn.Module:
 
 @pytest.mark.parametrize("name", KINDS)
 def test_each_kind_has_its_class(name: str) -> None:
-    assert type(build(name)) is KINDS[name][1]
+    assert type(build(name)) is KINDS[name][2]
 
 
 def test_none_passes_features_through_without_weights() -> None:
@@ -115,8 +117,9 @@ def test_a_folded_generator_gives_the_same(name: str) -> None:
 @pytest.mark.parametrize("name", KINDS)
 def test_configs_come_back_from_json(name: str) -> None:
     settings = {
-        f"generator.temporal_encoder.{key}": value for key, value in KINDS[name][0].items()
+        f"generator.temporal_encoder.gru.{key}": value for key, value in KINDS[name][1].items()
     } | {
+        "generator.temporal_encoder.kind": KINDS[name][0],
         "generator.temporal_encoder.tcmr.attention_dim": "12",
         "generator.temporal_encoder.transformer.reach": "5",
     }
@@ -126,11 +129,32 @@ def test_configs_come_back_from_json(name: str) -> None:
     assert config.generator.temporal_encoder.tcmr.attention_dim == 12
 
 
-def test_a_config_of_the_time_before_the_other_kinds_is_read() -> None:
+@pytest.mark.parametrize("has_others", [False, True])
+def test_a_config_of_the_time_when_the_grus_settings_were_flat_is_read(has_others: bool) -> None:
     values = to_dict(TrainConfig())
     encoder = values["generator"]["temporal_encoder"]
-    for section in ("tcmr", "transformer"):
-        del encoder[section]
-    encoder["bidirectional"] = True
-    expected = dataclasses.replace(TemporalEncoderConfig(), bidirectional=True)
-    assert from_dict(values).generator.temporal_encoder == expected
+    encoder |= {**encoder.pop("gru"), "bidirectional": True, "hidden_dim": 7}
+    if not has_others:
+        for section in ("tcmr", "transformer"):
+            del encoder[section]
+    expected = TemporalEncoderConfig(gru=GruEncoderConfig(bidirectional=True, hidden_dim=7))
+    assert from_saved(values, "config.json").generator.temporal_encoder == expected
+
+
+@pytest.mark.parametrize(("name", "hidden_dim"), [("vibe", 256), ("frame_baseline", 1024)])
+def test_packaged_weights_of_that_time_are_read(name: Packaged, hidden_dim: int) -> None:
+    directory = packaged(name)
+    flat = json.loads((directory / "config.json").read_text())["generator"]["temporal_encoder"]
+    assert flat["hidden_dim"] == hidden_dim
+    found, _ = load_generator(directory)
+    assert found.generator.temporal_encoder.gru.hidden_dim == hidden_dim
+    assert found.generator.temporal_encoder.gru.bidirectional == flat["bidirectional"]
+
+
+@pytest.mark.parametrize(
+    "setting", ["hidden_dim", "num_layers", "bidirectional", "residual_frames"]
+)
+def test_a_flat_name_is_unknown_and_the_new_one_named(setting: str) -> None:
+    name = f"generator.temporal_encoder.{setting}"
+    with pytest.raises(ValueError, match=f"no setting '{name}'; did you mean '.*gru.{setting}'"):
+        override(TrainConfig(), {name: 1})

@@ -7,14 +7,27 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.tiny import random_batch, tiny, tiny_prior, tiny_prior_state, tiny_state
+from tests.data import noise
+from tests.training.tiny import (
+    random_batch,
+    tiny,
+    tiny_frames,
+    tiny_frames_state,
+    tiny_prior,
+    tiny_prior_state,
+    tiny_state,
+)
+from vibe_ray.body.skeletons import COCO_23
 from vibe_ray.config import override
+from vibe_ray.data.batches import local_step_batches
+from vibe_ray.features.keypoint_encoder import load_encoder
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.exports import export_checkpoint
-from vibe_ray.runs.snapshots import load_config
+from vibe_ray.runs.snapshots import load_config, load_generator
 from vibe_ray.training.prior import load_prior
-from vibe_ray.training.tasks import create
+from vibe_ray.training.tasks import create, make_step_plan
 
+CPU = torch.device("cpu")
 OF_RUN = {
     "step": 6,
     "data_hash": "abc",
@@ -70,3 +83,38 @@ def test_what_is_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=f"no checkpoint at {tmp_path}/none"):
         export_checkpoint(str(tmp_path / "none"), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_frame_encoder_becomes_a_package_of_its_own_and_one_of_its_baseline(
+    tmp_path: Path,
+) -> None:
+    for split in ("train", "val"):
+        noise.write(str(tmp_path), f"motion/{split}", (12,))
+    config = tiny_frames(data__root=str(tmp_path), seed=3)
+    state = tiny_frames_state(config)
+    (batch,) = local_step_batches(make_step_plan(config), 0, 1)
+    batch = batch.to(state.device)
+    state.update(batch)
+    (tmp_path / "run").mkdir()
+    state.snapshot(OF_RUN).write(tmp_path / "run")
+    with pytest.raises(ValueError, match=r"holds a frame encoder in training: .*prepare export"):
+        load_generator(tmp_path / "run")
+    manifest = export_checkpoint(str(tmp_path / "run"), str(tmp_path / "out"))
+    encoder = load_encoder(str(tmp_path / "out/keypoint_encoder"))
+    of_baseline, baseline = load_generator(tmp_path / "out/frame_baseline")
+    assert of_baseline.task == "generator"
+    assert of_baseline.generator == config.generator
+    create(override(of_baseline, {"initial_regressor": str(tmp_path / "out/frame_baseline")}), CPU)
+    assert manifest["encoder_id"] == encoder.encoder_id
+    assert (manifest["step"], manifest["seed"], manifest["data_hash"]) == (6, 3, "abc")
+    for part in ("keypoint_encoder", "frame_baseline"):
+        stored = json.loads((tmp_path / "out" / part / "manifest.json").read_text())
+        assert stored.items() >= manifest.items()
+        (weights,) = (tmp_path / "out" / part).glob("*.safetensors")
+        assert {value.dtype for value in load_file(weights).values()} == {torch.float16}
+    seen = batch.detections
+    assert seen is not None
+    with torch.no_grad():
+        given = seen.detected, seen.detected_conf, seen.box, seen.image_size
+        found, expected = baseline(encoder.encode(COCO_23, *given)), state.network(seen)
+    torch.testing.assert_close(found.rotmat, expected.rotmat, atol=5e-3, rtol=0)

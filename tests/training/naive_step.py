@@ -78,7 +78,7 @@ class NaiveTrainer:
 
     def step(self, batch: StepBatch) -> dict[str, float]:
         """Update both and return the unweighted terms."""
-        encoder = self.config.generator.temporal_encoder
+        encoder = self.config.generator.temporal_encoder.gru
         features = naive_vibe.encoder(
             batch.pose.features,
             naive_vibe.sub_weights(self.G, "encoder."),

@@ -19,6 +19,8 @@ from tests.training.tiny import (
     random_batch,
     share_of,
     tiny,
+    tiny_frames,
+    tiny_frames_state,
     tiny_prior,
     tiny_prior_state,
     tiny_state,
@@ -26,15 +28,17 @@ from tests.training.tiny import (
     weights_of,
 )
 from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import local_step_batches
 from vibe_ray.training.meter import accumulate, reduce_means
-from vibe_ray.training.prior import prior_step
 from vibe_ray.training.step import adversarial_step
-from vibe_ray.training.tasks import validate
+from vibe_ray.training.tasks import make_step_plan
 
 Outcome = dict[str, Any]
 
 NUM_RANKS = 2
 PARITY_STEPS = 10
+FRAME_STEPS = 6
+"""The whole of the tiny frame encoder's run, along its cosine."""
 SHAPES = {"even": (6, 4, 8), "uneven": (5, 4, 7), "no 2D": (0, 5, 3), "no 3D": (5, 0, 3)}
 """2D, 3D and motion windows of a global batch."""
 
@@ -122,14 +126,35 @@ def run_prior(config: TrainConfig, num_steps: int, rank: int, num_ranks: int) ->
         noise.append(state.noise())
         batch = random_batch(0, 0, config.data.motion_batch_size, seed=step)
         batch = in_precision(share_of(batch, rank, num_ranks), torch.float64)
-        history.append(prior_step(state, batch))
+        history.append(state.update(batch))
     weights = weights_of(state)
     to_precision(state, torch.float32)
     return {
         "weights": weights,
         "history": history,
         "noise": noise,
-        "validation": validate(state),
+        "validation": state.validate(),
+    }
+
+
+def run_frames(motion: str, rank: int, num_ranks: int) -> dict[str, Any]:
+    """Train a frame encoder on this rank's shares; validate, return weights, gradients, metrics."""
+    config = tiny_frames(data__root=motion)
+    state = tiny_frames_state(config, rank)
+    to_precision(state, torch.float64)
+    if num_ranks > 1:
+        state.parallelize(DistributedDataParallel)
+    history, gradients = [], []
+    for batch in local_step_batches(make_step_plan(config), 0, FRAME_STEPS, rank, num_ranks):
+        history.append(state.update(in_precision(batch.to(state.device), torch.float64)))
+        gradients.append(gradients_of(state))
+    weights = weights_of(state)
+    to_precision(state, torch.float32)
+    return {
+        "weights": weights,
+        "gradients": gradients,
+        "history": history,
+        "validation": state.validate(),
     }
 
 
@@ -160,9 +185,10 @@ def work(rank: int, folder: Path, data: str, motion: str) -> None:
     replicas = tiny(**DROPOUT), SHAPES["uneven"], 30, rank, NUM_RANKS, torch.float32
     outcome["replicas"] = run_steps(*replicas)
     outcome["nan"] = nan_on_the_last_rank(rank)
-    outcome["validation"] = validate(tiny_state(tiny(data__root=data), rank))
+    outcome["validation"] = tiny_state(tiny(data__root=data), rank).validate()
     for name, changes in PRIORS.items():
         config = tiny_prior(data__root=motion, **changes)
         outcome[name] = run_prior(config, PARITY_STEPS, rank, NUM_RANKS)
+    outcome["frames"] = run_frames(motion, rank, NUM_RANKS)
     torch.save(outcome, folder / f"rank_{rank}.pt")
     dist.destroy_process_group()

@@ -1,188 +1,336 @@
-import dataclasses
+"""Training the frame encoder: against a second implementation, on several ranks, resumed."""
+
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
+from tests.data import noise
+from tests.models import naive_vibe
+from tests.training.naive_step import NaiveTrainer, exp_map
+from tests.training.ranks import (
+    FRAME_STEPS,
+    Outcome,
+    run_frames,
+)
+from tests.training.tiny import (
+    in_precision,
+    largest_difference,
+    tiny_frames,
+    tiny_frames_state,
+    to_precision,
+    weights_of,
+)
+from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyConfig, load_body
-from vibe_ray.data.schema import MotionSequence
+from vibe_ray.body.skeletons import COCO_23
+from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import Detections, StepBatch, local_step_batches
 from vibe_ray.data.sources.open_motion import load_open_motion
-from vibe_ray.data.synthetic.captures import CapturedClips
-from vibe_ray.data.synthetic.dataset import Split
-from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
-from vibe_ray.models.smpl_regressor import SmplRegressorConfig
-from vibe_ray.runs.snapshots import load_generator
-from vibe_ray.training.frame_encoder import (
-    BASELINE_DIR,
-    ENCODER_DIR,
-    METRICS_FILE,
-    save_result,
-    train_frame_encoder,
-)
-from vibe_ray.training.frame_learning import (
-    FrameEncoderConfig,
-    FrameEncoderTraining,
-    encode_frames,
-)
+from vibe_ray.data.synthetic.frames import FramePool, held_out_frames
+from vibe_ray.distributed.launch import train
+from vibe_ray.features.keypoint_encoder import encoder_inputs
+from vibe_ray.models.generator import Generator
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.training.frame_encoder import FrameEncoderState, joint_errors, set_mean_pose
+from vibe_ray.training.launch import Launch, RunResult
+from vibe_ray.training.recorder import Cadence
+from vibe_ray.training.tasks import make_step_plan
 
-TINY = FrameEncoderConfig(
-    num_steps=4,
-    batch_size=8,
-    warmup_steps=1,
-    encoder=KeypointEncoderConfig(hidden_dim=16, num_blocks=1),
-    regressor=SmplRegressorConfig(hidden_dim=16, dropout=0.0),
-    validate_every=2,
-    validation_frames=32,
-    checkpoint_s=0.0,
-)
-Update = Callable[[FrameEncoderTraining], dict[str, torch.Tensor]]
+HIPS = [2, 3]
 
 
-def motion() -> list[MotionSequence]:
-    return load_open_motion()[1:5]
+@pytest.fixture
+def config(motion: str) -> TrainConfig:
+    return tiny_frames(data__root=motion)
 
 
-def make(config: FrameEncoderConfig = TINY) -> FrameEncoderTraining:
-    return FrameEncoderTraining(config, load_body(BodyConfig()), motion()[:1], motion()[1:2])
+def batch_at(config: TrainConfig, step: int) -> StepBatch:
+    (batch,) = local_step_batches(make_step_plan(config), step, 1)
+    return batch.to(torch.device("cpu"))
 
 
-def lines(directory: Path) -> list[dict[str, float]]:
-    return [json.loads(line) for line in (directory / METRICS_FILE).read_text().splitlines()]
+class NaiveFrames:
+    """One update, written a second time in float64: loops, boolean masks, meshes, plain Adam."""
+
+    def __init__(self, config: TrainConfig, weights: dict[str, Tensor]) -> None:
+        self.config = config
+        self.weights = {name: value.double().clone() for name, value in weights.items()}
+        learned = {k: v for k, v in self.weights.items() if ".init_" not in k}
+        for value in learned.values():
+            value.requires_grad_()
+        self.learned = list(learned.values())
+        self.optimizer = torch.optim.Adam(
+            [
+                {"params": [v for k, v in learned.items() if ".generator." not in k]},
+                {"params": [v for k, v in learned.items() if ".generator." in k]},
+            ]
+        )
+        arrays = load_body(BodyConfig())
+        self.body = BodyModel(arrays).double()
+        self.losses = NaiveTrainer.supervised
+
+    def encode(self, x: Tensor) -> Tensor:
+        w = naive_vibe.sub_weights(self.weights, "frame.encoder.")
+        y = x @ w["input.weight"].T + w["input.bias"]
+        for block in range(self.config.frame_encoder.num_blocks):
+            normed = self.norm(y, w, f"blocks.{block}.norm").clamp(min=0)
+            y = y + normed @ w[f"blocks.{block}.linear.weight"].T + w[f"blocks.{block}.linear.bias"]
+        y = self.norm(y, w, "norm").clamp(min=0)
+        return (y @ w["output.weight"].T + w["output.bias"]).clamp(min=0)
+
+    @staticmethod
+    def norm(x: Tensor, w: dict[str, Tensor], name: str) -> Tensor:
+        spread = x.var(dim=-1, keepdim=True, unbiased=False)
+        normed = (x - x.mean(dim=-1, keepdim=True)) / (spread + 1e-5).sqrt()
+        return normed * w[f"{name}.weight"] + w[f"{name}.bias"]
+
+    def step(self, batch: StepBatch, rate: float) -> dict[str, float]:
+        seen = batch.detections
+        assert seen is not None
+        x = encoder_inputs(COCO_23, seen.detected, seen.detected_conf, seen.box, seen.image_size)
+        rotmat, betas, cam = naive_vibe.regressor(
+            self.encode(x.flatten(0, 1)),
+            naive_vibe.sub_weights(self.weights, "frame.generator.regressor."),
+            self.config.generator.regressor.num_iterations,
+        )
+        kp_3d = self.body.keypoints(self.body(betas, rotmat))
+        naive: Any = self
+        terms = self.losses(naive, batch, kp_3d, rotmat, betas, cam)
+        weights = vars(self.config.losses)
+        total = sum(weights[name] * value for name, value in terms.items())
+        self.optimizer.zero_grad()
+        torch.as_tensor(total).backward()
+        norm = torch.cat([v.grad.flatten() for v in self.learned if v.grad is not None]).norm()
+        bound = self.config.optim.gradient_clip
+        for value in self.learned:
+            if value.grad is not None and norm > bound:
+                value.grad *= bound / (norm + 1e-6)
+        shares = (1.0, self.config.optim.regressor_lr_share)
+        for group, share in zip(self.optimizer.param_groups, shares, strict=True):
+            group["lr"] = share * rate
+        self.optimizer.step()
+        found = {f"train/generator/{name}": value.item() for name, value in terms.items()}
+        return {**found, "train/generator/total": float(torch.as_tensor(total).detach())}
 
 
-def train_until(step: int, directory: Path, config: FrameEncoderConfig = TINY) -> None:
-    """Train in a process that is killed in the update after a step."""
-    update: Update = FrameEncoderTraining.update
-
-    def update_or_die(self: FrameEncoderTraining) -> dict[str, torch.Tensor]:
-        if self.step == step:
-            raise KeyboardInterrupt
-        return update(self)
-
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(FrameEncoderTraining, "update", update_or_die)
-        with pytest.raises(KeyboardInterrupt):
-            train_frame_encoder(make(config), directory)
-
-
-def assert_equal_runs(found: FrameEncoderTraining, expected: FrameEncoderTraining) -> None:
-    for name in ("encoder", "generator"):
-        left, right = (getattr(training, name).state_dict() for training in (found, expected))
-        assert all(torch.equal(left[key], right[key]) for key in right)
+@pytest.mark.parametrize("clip", [0.5, 1e9], ids=["clipped", "free"])
+def test_an_update_is_that_of_naive_loops(motion: str, clip: float) -> None:
+    config = tiny_frames(data__root=motion, optim__gradient_clip=clip)
+    state = tiny_frames_state(config)
+    to_precision(state, torch.float64)
+    naive = NaiveFrames(config, weights_of(state))
+    before = weights_of(state)
+    for step, share in ((0, 1 / 2), (1, 1.0), (2, 1.0)):
+        batch = in_precision(batch_at(config, step), torch.float64)
+        expected = naive.step(batch, share * config.optim.frame_encoder_lr)
+        found = {name: float(value) for name, value in state.update(batch).items()}
+        assert found == pytest.approx(expected, rel=1e-8)
+        moved = {name: value.detach() for name, value in naive.weights.items()}
+        assert largest_difference(weights_of(state), moved) < 1e-8
+    assert largest_difference(before, weights_of(state)) > 1e-4
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
-def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path, step: int) -> None:
-    whole, again = make(), make()
-    train_frame_encoder(whole, tmp_path / "whole")
-    train_until(step, tmp_path / "killed")
-    train_frame_encoder(again, tmp_path / "killed")
-    assert_equal_runs(again, whole)
-    assert [line["step"] for line in lines(tmp_path / "killed")] == [2, 4]
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+def test_two_workers_compute_what_one_would(ranks: list[Outcome], motion: str) -> None:
+    alone = run_frames(motion, rank=0, num_ranks=1)
+    first, second = (outcome["frames"] for outcome in ranks)
+    assert largest_difference(first["weights"], second["weights"]) == 0
+    assert len(alone["history"]) == FRAME_STEPS
+    assert largest_difference(alone["gradients"][0], first["gradients"][0]) < 1e-12
+    # Adam makes a share of the gradient's size and 1e-8 into a step. Of gradients that are zero but
+    # for rounding, some 1e-14 where `gradient_clip` is 10, that is a millionth of the rate.
+    lost = FRAME_STEPS * 1e-6 * tiny_frames().optim.frame_encoder_lr
+    assert largest_difference(alone["weights"], first["weights"]) < lost
+    for step, whole in enumerate(alone["history"]):
+        found = {
+            term: float(first["history"][step][term] + second["history"][step][term])
+            for term in whole
+        }
+        expected = {term: float(value) for term, value in whole.items()}
+        assert found == pytest.approx(expected, rel=1e-7 if step else 1e-12)
+    assert first["validation"] == second["validation"]
+    assert first["validation"] == pytest.approx(alone["validation"], rel=1e-4)
 
 
-def test_rows_logged_after_the_last_state_are_logged_once(tmp_path: Path) -> None:
-    whole, again = make(), make()
-    train_frame_encoder(whole, tmp_path / "whole")
-    train_until(1, tmp_path / "killed")
-    rare = dataclasses.replace(TINY, checkpoint_s=1e9)
-    train_until(3, tmp_path / "killed", rare)  # from the state of step 1; the row of step 2 is out
-    assert [line["step"] for line in lines(tmp_path / "killed")] == [2]
-    train_frame_encoder(again, tmp_path / "killed")
-    assert_equal_runs(again, whole)
-    assert lines(tmp_path / "killed") == lines(tmp_path / "whole")
+def test_updates_lower_the_loss(motion: str) -> None:
+    config = tiny_frames(
+        data__root=motion,
+        epochs=20,
+        frames__batch_size=64,
+        frame_encoder__hidden_dim=32,
+        generator__regressor__hidden_dim=32,
+        optim__frame_encoder_lr=2e-3,
+    )
+    state, totals = tiny_frames_state(config), []
+    for batch in local_step_batches(make_step_plan(config), 0, 60):
+        totals.append(float(state.update(batch.to(state.device))["train/generator/total"]))
+    assert sum(totals[-10:]) < 0.8 * sum(totals[:10])
 
 
-def test_a_rows_terms_are_means_over_its_steps(tmp_path: Path) -> None:
-    train_frame_encoder(make(), tmp_path)
-    naive = make()
-    totals = [float(naive.update()["total"]) for _ in range(4)]
-    found = [line["train/total"] for line in lines(tmp_path)]
-    assert found == pytest.approx([sum(totals[:2]) / 2, sum(totals[2:]) / 2])
+def test_it_starts_at_the_mean_pose_of_its_motion() -> None:
+    pool = FramePool(load_open_motion()[1:3], 25.0)
+    regressor = Generator(tiny_frames().generator).regressor
+    set_mean_pose(regressor, pool)
+    found = regressor.init_pose.view(24, 3, 2)
+    torch.testing.assert_close(found[1:], pool.rotmat.mean(dim=0)[1:, :, :2])
+    assert torch.equal(found[0], torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]))
+
+
+def test_errors_are_those_of_the_definition() -> None:
+    made = torch.Generator().manual_seed(0)
+    found, true = torch.randn(2, 5, 14, 3, generator=made, dtype=torch.float64)
+    errors = joint_errors(found, true)
+    for frame, (a, b) in enumerate(zip(found, true, strict=True)):
+        centered = (a - a[HIPS].mean(dim=0)) - (b - b[HIPS].mean(dim=0))
+        assert float(errors[0, frame]) == pytest.approx(1000 * float(centered.norm(dim=1).mean()))
+    turned = 1.5 * true @ exp_map(torch.tensor([0.3, -1.0, 0.5], dtype=torch.float64))
+    moved = joint_errors(turned + torch.tensor([5.0, 1.0, -2.0]), true)
+    assert moved[0].min() > 100
+    assert moved[1].max() < 1e-6
+
+
+def test_validation_is_of_held_out_frames_that_show_somebody(config: TrainConfig) -> None:
+    state = tiny_frames_state(config)
+    clips = held_out_frames(config.data, config.frames, config.body, config.seed)
+    seen = Detections(clips.detected, clips.detected_conf, clips.box, clips.image_size[:, None])
+    with torch.no_grad():
+        params = state.network(seen)
+    body = BodyModel(load_body(BodyConfig()))
+    joints = []
+    for betas, rotmat in ((params.betas, params.rotmat), (clips.betas[:, None], clips.rotmat)):
+        points = body.evaluation_joints(body(betas[:, 0], rotmat[:, 0]))
+        joints.append(points - points[:, HIPS].mean(dim=1, keepdim=True))
+    shown = clips.box[:, 0, 2] > 0
+    expected = 1000 * (joints[0] - joints[1])[shown].norm(dim=-1).mean()
+    assert state.validate()["mpjpe_mm"] == pytest.approx(float(expected), rel=1e-4)
+    assert state.validate() == state.validate()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seed": 1}, "seed 0 -> 1"),
-        ({"num_steps": 6}, "num_steps 4 -> 6"),
-        ({"losses": dataclasses.replace(TINY.losses, pose=1.0)}, r"losses\.pose 60\.0 -> 1\.0"),
+        ({"generator__regressor__dropout": 0.5}, "trained without generator.regressor.dropout:"),
+        ({"generator__temporal_encoder__kind": "gru"}, "without generator.temporal_encoder.kind:"),
+        ({"losses__adversarial": 0.5, "compile": True}, "without compile, losses.adversarial:"),
+        ({"frame_encoder__feature_dim": 9}, "is 9 and generator.feature_dim 12: set both"),
+        ({"data__motion_batch_size": 4}, "learns from frames.batch_size captured frames alone"),
+        ({"data__motion": ()}, "data.motion names no data set"),
     ],
 )
-def test_a_finished_run_is_not_taken_for_one_with_other_settings(
-    tmp_path: Path, changes: dict[str, Any], message: str
+def test_settings_that_do_not_fit_are_refused(
+    config: TrainConfig, motion: str, tmp_path: Path, changes: dict[str, Any], message: str
 ) -> None:
-    train_frame_encoder(make(), tmp_path)
-    other = make(dataclasses.replace(TINY, **changes))
-    with pytest.raises(ValueError, match=f"another training: {message}; .*another --out"):
-        train_frame_encoder(other, tmp_path)
+    with pytest.raises(ValueError, match=message):
+        train(tiny_frames(data__root=motion, **changes), launch(tmp_path))
+    assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("split", ["training", "validation"])
-def test_a_finished_run_is_not_taken_for_one_of_other_motion(tmp_path: Path, split: str) -> None:
-    train_frame_encoder(make(), tmp_path)
-    clips = {"training": motion()[:1], "validation": motion()[1:2]}
-    pose = clips[split][0].pose.copy()
-    pose[-1, -1] += 1e-6
-    clips[split] = [dataclasses.replace(clips[split][0], pose=pose)]
-    other = FrameEncoderTraining(TINY, load_body(BodyConfig()), *clips.values())
-    with pytest.raises(ValueError, match=rf"{split} motion 1 clips \(\w+\) -> 1 clips \(\w+\); "):
-        train_frame_encoder(other, tmp_path)
+def launch(folder: Path, **changes: Any) -> Launch:
+    return Launch(**{"name": "run", "storage": str(folder), "workers": 0, **changes})
 
 
-def test_a_state_that_does_not_say_what_it_is_of_is_refused(tmp_path: Path) -> None:
-    train_frame_encoder(make(), tmp_path)
-    state = torch.load(tmp_path / "state.pt", weights_only=True)
-    del state["identity"]
-    torch.save(state, tmp_path / "state.pt")
-    with pytest.raises(ValueError, match="did not note its settings and motion"):
-        train_frame_encoder(make(), tmp_path)
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_state(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    train_until(2, tmp_path)
-    good = (tmp_path / "state.pt").read_bytes()
-    training = make()
-
-    def resume_broken(self: FrameEncoderTraining, directory: Path) -> bool:
-        found = resume(self, directory)
-        torch.nn.init.constant_(self.encoder.output.bias, torch.inf)
-        return found
-
-    resume = FrameEncoderTraining.resume
-    monkeypatch.setattr(FrameEncoderTraining, "resume", resume_broken)
-    with pytest.raises(FloatingPointError, match="was not finite at step 3"):
-        train_frame_encoder(training, tmp_path)
-    assert (tmp_path / "state.pt").read_bytes() == good
-
-
-def test_result_loads_as_encoder_and_as_checkpoint(tmp_path: Path) -> None:
-    training = make()
-    training.update()
-    splits: dict[Split, list[MotionSequence]]
-    splits = {"train": motion()[:1], "val": motion()[1:2], "test": motion()[2:]}
-    metrics = save_result(training, splits, tmp_path)
-    encoder = load_encoder(str(tmp_path / ENCODER_DIR))
-    config, generator = load_generator(tmp_path / BASELINE_DIR)
-    assert config.generator.temporal_encoder.kind == "none"
-    clips: CapturedClips = training.validation
-    with torch.no_grad():
-        features = encode_frames(encoder, clips)
-        found, expected = generator(features), training.generator.eval()(features)
-    assert torch.equal(found.rotmat, expected.rotmat)
-    manifests = [
-        json.loads((tmp_path / part / "manifest.json").read_text())
-        for part in (ENCODER_DIR, BASELINE_DIR)
+def rows(result: RunResult) -> list[dict[str, float]]:
+    return [
+        {name: value for name, value in row.items() if not name.startswith("system/")}
+        for row in result.metrics
     ]
-    assert manifests[1].pop("written_by")
-    assert manifests[0] == manifests[1]
-    assert manifests[0]["encoder_id"] == encoder.id
-    assert manifests[0]["test_clips"] == [clip.name for clip in motion()[2:]]
-    assert manifests[0]["test_metrics"] == metrics
+
+
+@pytest.fixture(scope="module")
+def finished(motion: str, tmp_path_factory: pytest.TempPathFactory) -> RunResult:
+    return train(tiny_frames(data__root=motion), launch(tmp_path_factory.mktemp("runs")))
+
+
+def test_a_run_leaves_checkpoints_and_metrics(finished: RunResult, motion: str) -> None:
+    assert {path.name for path in Path(finished.last).iterdir()} == {
+        *("config.json", "encoder.safetensors", "generator.safetensors"),
+        *("trainer.pt", "manifest.json"),
+    }
+    best = min(finished.metrics, key=lambda row: row["val/pa_mpjpe_mm"])
+    assert find_checkpoint(finished.run_dir) == finished.best
+    manifest = json.loads((Path(finished.best) / "manifest.json").read_text())
+    assert manifest["metrics"] == best
+    assert manifest["data_hash"] == make_step_plan(tiny_frames(data__root=motion)).data_hash
+    terms = ("kp_2d", "kp_3d", "pose", "betas", "total")
+    assert {f"train/generator/{t}" for t in terms} == {n for n in best if n.startswith("train/")}
+
+
+def test_a_runs_rows_are_means_over_its_steps(finished: RunResult, config: TrainConfig) -> None:
+    state = tiny_frames_state(config)
+    totals = []
+    for step in range(6):
+        totals.append(float(state.update(batch_at(config, step))["train/generator/total"]))
+    found = [row["train/generator/total"] for row in finished.metrics]
+    assert found == pytest.approx([sum(totals[:3]) / 3, sum(totals[3:]) / 3])
+    stored = load_file(Path(finished.last) / "encoder.safetensors")
+    assert largest_difference(stored, dict(state.network.encoder.state_dict())) == 0
+
+
+@pytest.mark.parametrize("step", [1, 3, 4])
+def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
+    finished: RunResult, config: TrainConfig, tmp_path: Path, step: int
+) -> None:
+    update = FrameEncoderState.update
+
+    def failing(state: FrameEncoderState, batch: StepBatch) -> object:
+        if state.step == step:
+            raise InterruptedError("the power failed")
+        return update(state, batch)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(FrameEncoderState, "update", failing)
+        with pytest.raises(InterruptedError):
+            train(config, launch(tmp_path, cadence=Cadence(steps=1)))
+    torch.rand(3)  # the process's own randomness must not matter
+    result = train(config, launch(tmp_path, resume=True))
+    assert rows(result) == rows(finished)
+    for path in Path(finished.last).glob("*.safetensors"):
+        assert largest_difference(load_file(path), load_file(Path(result.last) / path.name)) == 0
+
+
+def test_a_run_is_of_its_seed_and_motion(finished: RunResult, motion: str, tmp_path: Path) -> None:
+    other = train(tiny_frames(data__root=motion, seed=1), launch(tmp_path))
+    assert rows(other) != rows(finished)
+    with pytest.raises(ValueError, match="with another config: seed 1 -> 2"):
+        train(tiny_frames(data__root=motion, seed=2), launch(tmp_path, resume=True))
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_run_of_other_motion_is_not_gone_on_with(tmp_path: Path, split: str) -> None:
+    for name in ("train", "val"):
+        noise.write(f"{tmp_path}/before", f"motion/{name}", (12, 9))
+        noise.write(f"{tmp_path}/after", f"motion/{name}", (12, 9 + (name == split)))
+    train(tiny_frames(data__root=f"{tmp_path}/before"), launch(tmp_path))
+    changed = r"data\.motion\[0\]" if split == "train" else r"data\.validation"
+    with pytest.raises(ValueError, match=f"the manifests of {changed} have changed"):
+        train(tiny_frames(data__root=f"{tmp_path}/after"), launch(tmp_path, resume=True))
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoint(
+    config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update = FrameEncoderState.update
+
+    def poisoned(state: FrameEncoderState, batch: StepBatch) -> object:
+        if state.step == 4:
+            nn.init.constant_(state.network.encoder.output.bias, torch.nan)
+        return update(state, batch)
+
+    monkeypatch.setattr(FrameEncoderState, "update", poisoned)
+    with pytest.raises(FloatingPointError, match="was not finite at step 4"):
+        train(config, launch(tmp_path))
+    assert find_checkpoint(str(tmp_path / "run"), "last").endswith("step_0000003")
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_two_workers_on_ray_compute_what_this_process_does(
+    ray_cluster: None, finished: RunResult, config: TrainConfig, tmp_path: Path
+) -> None:
+    together = train(config, launch(tmp_path, workers=2))
+    for found, expected in zip(rows(together), rows(finished), strict=True):
+        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-3)

@@ -17,7 +17,6 @@ from vibe_ray.storage import join
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
-from vibe_ray.training.tasks import validate
 
 
 class Notes:
@@ -63,7 +62,7 @@ def test_an_epochs_metrics_are_means_over_its_steps(shards: str) -> None:
 def test_validation_is_the_evaluation_of_the_generator_in_eval_mode(shards: str) -> None:
     state = tiny_state(tiny(data__root=shards, generator__regressor__dropout=0.5))
     adversarial_step(state, random_batch(2, 3, 4))
-    found = validate(state)
+    found = state.validate()
     assert state.generator.training
     generator = state.generator.eval()
     sequences = read_pose_sequences(join(shards, "open_3d/val"))
@@ -74,7 +73,7 @@ def test_validation_is_the_evaluation_of_the_generator_in_eval_mode(shards: str)
 
 def test_validation_may_be_of_the_first_sequences_only(shards: str) -> None:
     one, two, whole = (
-        validate(tiny_state(tiny(data__root=shards, validation__max_sequences=n)))
+        tiny_state(tiny(data__root=shards, validation__max_sequences=n)).validate()
         for n in (1, 2, 0)
     )
     assert one != two
@@ -83,16 +82,14 @@ def test_validation_may_be_of_the_first_sequences_only(shards: str) -> None:
 
 def test_validation_is_the_same_on_all_ranks_as_on_one(ranks: list[Outcome], shards: str) -> None:
     assert ranks[0]["validation"] == ranks[1]["validation"]
-    alone = validate(tiny_state(tiny(data__root=shards)))
+    alone = tiny_state(tiny(data__root=shards)).validate()
     # Of all sequences at once, so in float32 products of another shape: micrometers.
     assert ranks[0]["validation"] == pytest.approx(alone, rel=1e-5, abs=1e-3)
 
 
 def test_schedules_follow_validation(shards: str, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([70.0, 60.0, 65.0, 66.0])
-    monkeypatch.setattr(
-        "vibe_ray.training.loop.validate", lambda state: {"pa_mpjpe_mm": next(scores)}
-    )
+    monkeypatch.setattr(TrainState, "validate", lambda _: {"pa_mpjpe_mm": next(scores)})
     config = tiny(epochs=4, steps_per_epoch=1, optim__lr_patience=1, optim__lr_factor=0.5)
     state, reports = tiny_state(config), Notes()
     run_epochs(state, batches(0, 4), reports)

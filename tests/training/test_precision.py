@@ -11,7 +11,7 @@ from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
 WIDE = {
-    "generator.temporal_encoder.hidden_dim": 64,
+    "generator.temporal_encoder.gru.hidden_dim": 64,
     "generator.regressor.hidden_dim": 64,
     "discriminator.hidden_dim": 64,
 }
@@ -47,8 +47,8 @@ def test_half_precision_products_hardly_change_a_step(
 def test_weights_gradients_and_moments_stay_in_float32() -> None:
     state = tiny_state(tiny(**DROPOUT, precision="bf16", optim__average_decay=0.9))
     adversarial_step(state, random_batch(2, 3, 4))
-    for optimizer in (state.generator_optimizer, state.discriminator_optimizer):
-        for parameter, moments in optimizer.state.items():
+    for descent in state.descents.values():
+        for parameter, moments in descent.optimizer.state.items():
             assert parameter.dtype == parameter.grad.dtype == torch.float32
             assert moments["exp_avg"].dtype == moments["exp_avg_sq"].dtype == torch.float32
     assert {p.dtype for p in state.best_generator.parameters()} == {torch.float32}

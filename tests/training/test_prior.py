@@ -31,8 +31,7 @@ from vibe_ray.distributed.launch import train
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training import loop
 from vibe_ray.training.launch import Launch, RunResult
-from vibe_ray.training.prior import PriorState, load_prior, prior_step
-from vibe_ray.training.tasks import learn, validate
+from vibe_ray.training.prior import PriorState, load_prior
 
 
 def in_float64(batch: StepBatch) -> StepBatch:
@@ -71,7 +70,7 @@ def test_an_update_is_that_of_naive_loops(changes: dict[str, Any]) -> None:
     for step in range(2):
         batch = in_float64(random_batch(0, 0, 5, seed=step))
         expected = naive.step(batch.motion.pose, state.noise())
-        found = {name: float(value) for name, value in prior_step(state, batch).items()}
+        found = {name: float(value) for name, value in state.update(batch).items()}
         assert found == pytest.approx(expected, rel=1e-10)
         assert largest_difference(weights_of(state), naive_weights(naive)) < 1e-10
     assert largest_difference(before, weights_of(state)) > 1e-3
@@ -145,7 +144,7 @@ def test_validation_is_the_mean_distance_of_joints_over_whole_windows(motion: st
         terms = naive.terms(name, body_rotations(torch.stack(poses)), None)
         expected[f"{prefix}reconstruction_mm"] = 1000 * terms["distance"].item()
         expected[f"{prefix}latent"] = terms["latent"].item()
-    assert validate(state) == pytest.approx(expected, rel=1e-5)
+    assert state.validate() == pytest.approx(expected, rel=1e-5)
 
 
 def test_what_fills_no_window_is_not_measured(tmp_path: Path) -> None:
@@ -163,14 +162,14 @@ def test_what_fills_no_window_is_not_measured(tmp_path: Path) -> None:
         with ShardWriter(f"{tmp_path}/{name}/motion/val", noise.header("motion/val")) as writer:
             for sequence in sequences:
                 writer.write(sequence)
-        found.append(validate(tiny_prior_state(tiny_prior(data__root=f"{tmp_path}/{name}"))))
+        found.append(tiny_prior_state(tiny_prior(data__root=f"{tmp_path}/{name}")).validate())
     assert found[0] == found[1]
 
 
 def test_no_held_out_sequence_of_a_windows_length(tmp_path: Path) -> None:
     path = noise.write(str(tmp_path), "motion/val", (T - 1, 3))
     with pytest.raises(ValueError, match=rf"no sequence of {path} has 5 frames: set data.window_l"):
-        validate(tiny_prior_state(tiny_prior(data__root=str(tmp_path))))
+        tiny_prior_state(tiny_prior(data__root=str(tmp_path))).validate()
 
 
 def test_each_rate_follows_its_own_network(motion: str) -> None:
@@ -241,11 +240,13 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
     def failing(state: PriorState, batch: StepBatch) -> object:
         if state.step == step:
             raise InterruptedError("the power failed")
-        return learn(state, batch)
+        return update(state, batch)
+
+    update = PriorState.update
 
     config = tiny_prior(data__root=motion)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(loop, "learn", failing)
+        monkeypatch.setattr(PriorState, "update", failing)
         with pytest.raises(InterruptedError):
             train(config, launch(tmp_path))
     result = train(config, launch(tmp_path, resume=True))
@@ -257,7 +258,7 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
 def test_a_state_goes_on_bit_for_bit_within_an_epoch(tmp_path: Path) -> None:
     def advance(state: PriorState, last: int) -> PriorState:
         for step in range(state.step, last):
-            loop.accumulate(state.meter, prior_step(state, random_batch(0, 0, 5, step)), step)
+            loop.accumulate(state.meter, state.update(random_batch(0, 0, 5, step)), step)
         return state
 
     first, second = (tiny_prior_state(tiny_prior()) for _ in range(2))

@@ -19,6 +19,7 @@ from tests.training.tiny import (
     weights_of,
 )
 from vibe_ray.pretrained import packaged
+from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
     GENERATOR_FILE,
@@ -91,10 +92,8 @@ def test_plateau_schedules_go_on_after_loading(tmp_path: Path) -> None:
     def rates(state: TrainState, scores: list[float]) -> list[list[float]]:
         seen = []
         for score in scores:
-            for scheduler in state.schedulers:
-                scheduler.step(score)
-            optimizers = (state.generator_optimizer, state.discriminator_optimizer)
-            seen.append([group["lr"] for o in optimizers for group in o.param_groups])
+            state.schedule({SCORE: score})
+            seen.append([rate for descent in state.descents.values() for rate in descent.rates])
         return seen
 
     config = tiny(optim__lr_patience=1, optim__lr_factor=0.5, optim__generator_lr=1e-3)

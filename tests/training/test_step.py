@@ -33,8 +33,8 @@ from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
 PLAIN = {
-    "generator.temporal_encoder.residual_frames": 1,
-    "generator.temporal_encoder.bidirectional": False,
+    "generator.temporal_encoder.gru.residual_frames": 1,
+    "generator.temporal_encoder.gru.bidirectional": False,
 }
 RELEASED_ARCHITECTURE = {**NO_DROPOUT, **PLAIN, "optim.generator_lr": 5e-5}
 
@@ -198,7 +198,7 @@ def test_without_an_adversarial_weight_the_discriminator_is_left_alone() -> None
     assert changed(state, before, "generator")
     assert not changed(state, before, "discriminator")
     assert not [name for name in metrics if "discriminator" in name or "adversarial" in name]
-    assert not state.discriminator_optimizer.state
+    assert not state.descents["discriminator"].optimizer.state
 
 
 def test_the_discriminator_is_updated_every_so_many_steps() -> None:

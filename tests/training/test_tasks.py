@@ -17,6 +17,7 @@ from tests.training.tiny import (
     largest_difference,
     random_batch,
     tiny,
+    tiny_frames,
     tiny_prior,
     tiny_prior_state,
     tiny_state,
@@ -29,10 +30,11 @@ from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.pretrained import packaged
 from vibe_ray.recipes import motion_prior
 from vibe_ray.runs.snapshots import PRIOR_FILE, load_config, load_manifest
+from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.prior import PriorState, load_prior
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
-from vibe_ray.training.tasks import create, learn, validate
+from vibe_ray.training.tasks import create
 
 CPU = torch.device("cpu")
 WEIGHT = 3.0
@@ -43,7 +45,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A motion prior's, hardly trained."""
     folder = tmp_path_factory.mktemp("prior")
     state = tiny_prior_state(tiny_prior())
-    learn(state, random_batch(0, 0, 5))
+    state.update(random_batch(0, 0, 5))
     state.snapshot({}).write(folder)
     return str(folder)
 
@@ -187,14 +189,10 @@ def test_windows_of_motion_belong_to_what_learns_from_them() -> None:
     )
 
 
-def test_each_task_has_its_learner() -> None:
+def test_each_task_has_its_learner(motion: str) -> None:
     assert isinstance(create(tiny(), CPU), TrainState)
     assert isinstance(create(tiny_prior(), CPU), PriorState)
-    unknown: Any = object()
-    with pytest.raises(TypeError, match="no update is known of a object"):
-        learn(unknown, random_batch(0, 0, 5))
-    with pytest.raises(TypeError, match="no validation is known of a object"):
-        validate(unknown)
+    assert isinstance(create(tiny_frames(data__root=motion), CPU), FrameEncoderState)
 
 
 def test_the_packaged_prior_knows_captured_motion_from_noise() -> None:

@@ -6,12 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from tests.data.noise import F
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import load_body
 from vibe_ray.config import TrainConfig, override
-from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
-from vibe_ray.recipes import motion_prior, smoke
+from vibe_ray.data.batches import Detections, MotionBatch, PoseBatch, StepBatch
+from vibe_ray.recipes import frame_encoder, motion_prior, smoke
+from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.prior import PriorState
 from vibe_ray.training.state import TrainState
 
+State = TrainState | PriorState | FrameEncoderState
 T = 5
 NO_DROPOUT = {"generator.regressor.dropout": 0.0, "discriminator.attention_dropout": 0.0}
 DROPOUT = {"generator.regressor.dropout": 0.5, "discriminator.attention_dropout": 0.2}
@@ -28,7 +32,7 @@ def tiny(**changes: Any) -> TrainConfig:
         "data.batch_size": 6,
         "data.motion_batch_size": 5,
         "generator.feature_dim": F,
-        "generator.temporal_encoder.hidden_dim": 8,
+        "generator.temporal_encoder.gru.hidden_dim": 8,
         "generator.regressor.hidden_dim": 12,
         "discriminator.hidden_dim": 8,
         "validation.max_sequences": 2,
@@ -49,6 +53,29 @@ def tiny_prior(**changes: Any) -> TrainConfig:
     }
     changes = {name.replace("__", "."): value for name, value in changes.items()}
     return override(motion_prior(), known | changes)
+
+
+def tiny_frames(**changes: Any) -> TrainConfig:
+    """The frame encoder's recipe with networks of a few units; names as for `tiny`."""
+    known = {
+        "device": "cpu",
+        "epochs": 2,
+        "steps_per_epoch": 3,
+        "frame_encoder.feature_dim": 12,
+        "frame_encoder.hidden_dim": 8,
+        "frame_encoder.num_blocks": 1,
+        "generator.feature_dim": 12,
+        "generator.regressor.hidden_dim": 8,
+        "frames.batch_size": 7,
+        "frames.validation_frames": 11,
+        "optim.warmup_steps": 2,
+    }
+    changes = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(frame_encoder(), known | changes)
+
+
+def tiny_frames_state(config: TrainConfig, rank: int = 0) -> FrameEncoderState:
+    return FrameEncoderState.create(config, torch.device("cpu"), rank)
 
 
 def tiny_prior_state(config: TrainConfig, rank: int = 0) -> PriorState:
@@ -85,15 +112,21 @@ def random_batch(num_2d: int, num_3d: int, num_motion: int, seed: int = 0) -> St
 
 def in_precision(batch: StepBatch, dtype: torch.dtype) -> StepBatch:
     pose = PoseBatch(**{name: value.to(dtype) for name, value in vars(batch.pose).items()})
-    return StepBatch(pose, MotionBatch(batch.motion.pose.to(dtype)))
+    seen = batch.detections
+    if seen is not None:
+        seen = Detections(**{name: value.to(dtype) for name, value in vars(seen).items()})
+    return StepBatch(pose, MotionBatch(batch.motion.pose.to(dtype)), seen)
 
 
-def to_precision(state: TrainState | PriorState, dtype: torch.dtype) -> None:
+def to_precision(state: State, dtype: torch.dtype) -> None:
     """Have a state compute in a precision from now on, before its optimizers have moved."""
-    if isinstance(state, PriorState):
-        modules: list[nn.Module] = [*state.networks.values(), state.joints]
+    modules = list(networks_of(state).values())
+    if isinstance(state, FrameEncoderState):
+        state.keypoints = BodyJoints.keypoints(load_body(state.config.body), dtype)
+    elif isinstance(state, PriorState):
+        modules += [state.joints]
     else:
-        modules = [state.generator, state.discriminator, state.keypoints, state.best_generator]
+        modules += [state.keypoints, state.best_generator]
         modules += [state.prior] if state.prior is not None else []
     for module in modules:
         module.to(dtype)
@@ -105,25 +138,29 @@ def share_of(batch: StepBatch, rank: int, num_ranks: int) -> StepBatch:
     return StepBatch(PoseBatch(**pose), MotionBatch(batch.motion.pose[rank::num_ranks]))
 
 
-def weights_of(state: TrainState | PriorState) -> dict[str, Tensor]:
-    """All weights of both networks, copied."""
+def networks_of(state: State) -> dict[str, nn.Module]:
+    """What learns."""
+    if isinstance(state, FrameEncoderState):
+        return {"frame": state.network}
     if isinstance(state, PriorState):
-        networks: dict[str, nn.Module] = dict(state.networks)
-    else:
-        networks = {"generator": state.generator, "discriminator": state.discriminator}
+        return dict(state.networks)
+    return {"generator": state.generator, "discriminator": state.discriminator}
+
+
+def weights_of(state: State) -> dict[str, Tensor]:
+    """All weights of all networks, copied."""
     return {
         f"{network}.{name}": value.detach().clone()
-        for network, module in networks.items()
+        for network, module in networks_of(state).items()
         for name, value in module.state_dict().items()
     }
 
 
-def gradients_of(state: TrainState) -> dict[str, Tensor]:
+def gradients_of(state: State) -> dict[str, Tensor]:
     """What the last step descended, by network and name."""
-    networks = {"generator": state.generator, "discriminator": state.discriminator}
     return {
         f"{network}.{name}": value.grad.clone()
-        for network, module in networks.items()
+        for network, module in networks_of(state).items()
         for name, value in module.named_parameters()
         if value.grad is not None
     }

@@ -67,6 +67,11 @@ COCO_17 = (
     *("nose", "leye", "reye", "lear", "rear", "lshoulder", "rshoulder", "lelbow", "relbow"),
     *("lwrist", "rwrist", "lhip", "rhip", "lknee", "rknee", "lankle", "rankle"),
 )
+COCO_23 = (
+    *COCO_17,
+    *("OP LBigToe", "OP LSmallToe", "OP LHeel", "OP RBigToe", "OP RSmallToe", "OP RHeel"),
+)
+"""COCO's 17 and the feet, as COCO-WholeBody has them, by their names among VIBE's 49."""
 H36M_17 = (
     *("hip", "lhip", "lknee", "lankle", "rhip", "rknee", "rankle", "Spine (H36M)", "neck"),
     *("Head (H36M)", "headtop", "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist"),

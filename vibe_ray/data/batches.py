@@ -1,6 +1,7 @@
 """What one training step sees, as tensors, and how it comes out of the stream's row.
 
-Shapes: B windows, T frames, F features, K = 49 key-points, P = 72 pose numbers.
+Shapes: B windows, T frames, F features, K = 49 key-points, P = 72 pose numbers, D detected
+key-points.
 """
 
 from collections.abc import Iterator
@@ -12,7 +13,13 @@ import torch
 from torch import Tensor
 
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.data.reading import MOTION_COLUMN, MOTION_SPEC, WINDOW_ARRAYS, read_shares
+from vibe_ray.data.reading import (
+    DETECTION_ARRAYS,
+    MOTION_COLUMN,
+    MOTION_SPEC,
+    WINDOW_ARRAYS,
+    read_shares,
+)
 from vibe_ray.data.rows import binary, value
 
 
@@ -47,6 +54,27 @@ class MotionBatch:
 
 
 @dataclass(frozen=True)
+class Detections:
+    """What a detector saw in windows: pixels of an image, from which features are yet to be made.
+
+    The key-points are `skeletons.COCO_23`.
+    """
+
+    detected: Tensor
+    """(B, T, D, 2) pixels; zero where missed."""
+    detected_conf: Tensor
+    """(B, T, D), zero where missed."""
+    box: Tensor
+    """(B, T, 3) = (cx, cy, size) pixels; size 0 where nobody was seen."""
+    image_size: Tensor
+    """Width and height (B, T, 2), or (B, 1, 2) where no window changes its image's."""
+
+    def to(self, device: torch.device) -> "Detections":
+        """Move to a device."""
+        return Detections(**{k: v.to(device, non_blocking=True) for k, v in vars(self).items()})
+
+
+@dataclass(frozen=True)
 class StepBatch:
     """One rank's share of one step.
 
@@ -56,6 +84,8 @@ class StepBatch:
 
     pose: PoseBatch
     motion: MotionBatch
+    detections: Detections | None = None
+    """Of windows captured anew for this step, those of `pose`, which then have no features."""
 
     def to(self, device: torch.device) -> "StepBatch":
         """Move to a device as float32; half-precision features travel as such."""
@@ -64,7 +94,8 @@ class StepBatch:
             for item in fields(PoseBatch)
         }
         motion = self.motion.pose.to(device, non_blocking=True).float()
-        return StepBatch(PoseBatch(**moved), MotionBatch(motion))
+        detections = None if self.detections is None else self.detections.to(device)
+        return StepBatch(PoseBatch(**moved), MotionBatch(motion), detections)
 
 
 def decode_row(row: pa.Table) -> StepBatch:
@@ -81,9 +112,12 @@ def decode_row(row: pa.Table) -> StepBatch:
         return _view(array) if name == "features" else torch.from_numpy(array.copy())
 
     pose = {name: tensor(name, "num_windows", spec) for name, spec in WINDOW_ARRAYS.items()}
-    return StepBatch(
-        PoseBatch(**pose), MotionBatch(tensor(MOTION_COLUMN, "num_motion", MOTION_SPEC))
-    )
+    motion = tensor(MOTION_COLUMN, "num_motion", MOTION_SPEC)
+    detections = None
+    if value(row, "num_captured"):
+        seen = {n: tensor(n, "num_captured", spec) for n, spec in DETECTION_ARRAYS.items()}
+        detections = Detections(**seen)
+    return StepBatch(PoseBatch(**pose), MotionBatch(motion), detections)
 
 
 class _Memory:

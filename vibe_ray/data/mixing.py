@@ -8,12 +8,16 @@ s alone; the number of ranks only decides who computes which of them.
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from vibe_ray import storage
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.schema import Kind
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.windows import Window, WindowStream
+
+if TYPE_CHECKING:  # it needs torch, which most readers do without
+    from vibe_ray.data.synthetic.frames import FrameSource
 
 LEAST = {
     "window_length": 3,
@@ -91,6 +95,8 @@ class Share:
     pose_2d: tuple[Window, ...]
     pose_3d: tuple[Window, ...]
     motion: tuple[Window, ...]
+    frames: range = range(0)
+    """Which of the step's captured frames."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +108,9 @@ class StepPlan:
     motion: Source
     window_length: int
     readers: int
+    frames: "FrameSource | None" = None
+    """What captures single frames of the motion anew at every step, for the frame encoder; windows
+    of one frame, in the place of those of the other streams."""
 
     @property
     def manifest_hashes(self) -> dict[str, str]:
@@ -109,11 +118,16 @@ class StepPlan:
 
         Not by its path: data that have been moved are the same data.
         """
-        streams = {"pose_2d": self.pose_2d, "pose_3d": self.pose_3d, "motion": self.motion}
+        motion = self.motion.manifests if self.frames is None else self.frames.manifests
+        streams = {
+            "pose_2d": self.pose_2d.manifests,
+            "pose_3d": self.pose_3d.manifests,
+            "motion": motion,
+        }
         return {
             f"{name}[{index}]": manifest.hash()
-            for name, source in streams.items()
-            for index, manifest in enumerate(source.manifests)
+            for name, manifests in streams.items()
+            for index, manifest in enumerate(manifests)
         }
 
     @property
@@ -140,10 +154,15 @@ class StepPlan:
             ValueError: There are more ranks than windows, so some would have nothing to do.
         """
         num_2d, num_3d = self.pose_2d.per_step, self.pose_3d.per_step
-        sizes = {"batch_size": num_2d + num_3d, "motion_batch_size": self.motion.per_step}
+        num_frames = 0 if self.frames is None else self.frames.config.batch_size
+        sizes = {
+            "data.batch_size": num_2d + num_3d,
+            "data.motion_batch_size": self.motion.per_step,
+            "frames.batch_size": num_frames,
+        }
         sizes = {name: size for name, size in sizes.items() if size}  # what the run reads
         if num_workers > min(sizes.values()):
-            read = " and ".join(f"data.{name} {size}" for name, size in sizes.items())
+            read = " and ".join(f"{name} {size}" for name, size in sizes.items())
             each = " of both" if len(sizes) > 1 else ""
             raise ValueError(f"{num_workers} workers for {read}: each worker needs a window{each}")
         return Share(
@@ -152,6 +171,7 @@ class StepPlan:
             self.pose_2d.windows(step, rank, num_workers),
             self.pose_3d.windows(step, (rank - num_2d) % num_workers, num_workers),
             self.motion.windows(step, rank, num_workers),
+            range(rank, num_frames, num_workers),
         )
 
 

@@ -1,7 +1,7 @@
 """Reads what a plan names: a rank's windows of some steps, as one Arrow table.
 
-The same in Ray's readers and without Ray, and without torch, which a reader does not need: starting
-one would take two seconds and 250 MB more.
+The same in Ray's readers and without Ray, and without torch, which a reader of windows does not
+need: starting one would take two seconds and 250 MB more. A reader that captures frames has it.
 
 Shapes: M steps, B windows of one step, T frames.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vibe_ray import storage
+from vibe_ray.body.skeletons import COCO_23
 from vibe_ray.data.mixing import Share, Source, StepPlan
 from vibe_ray.data.rows import decode_clip, value
 from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
@@ -26,6 +27,13 @@ WINDOW_ARRAYS = {name: spec for name, spec in POSE_ARRAYS.items() if name != "va
 """The pose shards' arrays that training uses: number type and shape per frame."""
 MOTION_COLUMN = "motion_pose"
 MOTION_SPEC = MOTION_ARRAYS["pose"]
+DETECTION_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
+    "detected": ("<f4", (len(COCO_23), 2)),
+    "detected_conf": ("<f4", (len(COCO_23),)),
+    "box": ("<f4", (3,)),
+    "image_size": ("<f4", (2,)),
+}
+"""What a detector saw in a captured frame, from which features are yet to be made."""
 SHARE_SCHEMA = pa.schema(
     [
         ("step", pa.int64()),
@@ -33,10 +41,13 @@ SHARE_SCHEMA = pa.schema(
         ("window_length", pa.int32()),
         ("num_windows", pa.int32()),
         ("num_motion", pa.int32()),
-        *((name, pa.large_binary()) for name in (*WINDOW_ARRAYS, MOTION_COLUMN)),
+        ("num_captured", pa.int32()),
+        *((name, pa.large_binary()) for name in (*WINDOW_ARRAYS, MOTION_COLUMN, *DETECTION_ARRAYS)),
     ]
 )
-"""A row is one rank's share of one step: pose windows (B, T, ...), 2D first, and motion windows."""
+"""A row is one rank's share of one step: pose windows (B, T, ...), 2D first, and motion windows.
+Captured windows stand among the pose windows, without features, and what was detected in them
+beside."""
 
 Clip = dict[str, Array]
 
@@ -51,13 +62,19 @@ def read_shares(plan: StepPlan, shares: Sequence[Share]) -> pa.Table:
             sequence or the file.
     """
     T = plan.window_length
-    num_windows = [len(share.pose_2d) + len(share.pose_3d) for share in shares]
+    num_captured = [len(share.frames) for share in shares]
+    num_windows = [len(share.pose_2d) + len(share.pose_3d) + len(share.frames) for share in shares]
     num_motion = [len(share.motion) for share in shares]
     pose = {
         name: np.empty((sum(num_windows), T, *_shape(spec, plan.feature_dim)), spec[0])
         for name, spec in WINDOW_ARRAYS.items()
     }
     motion = np.empty((sum(num_motion), T, *MOTION_SPEC[1]), MOTION_SPEC[0])
+    detections = {
+        name: np.empty((sum(num_captured), T, *shape), dtype)
+        for name, (dtype, shape) in DETECTION_ARRAYS.items()
+    }
+    _capture(plan, shares, pose | detections)
     for index, (clip, start) in enumerate(_pose_windows(plan, shares)):
         for name, array in pose.items():
             array[index] = clip[name][start : start + T]
@@ -69,23 +86,28 @@ def read_shares(plan: StepPlan, shares: Sequence[Share]) -> pa.Table:
         np.full(len(shares), T, np.int32),
         np.array(num_windows, np.int32),
         np.array(num_motion, np.int32),
+        np.array(num_captured, np.int32),
         *(_binary(array, num_windows) for array in pose.values()),
         _binary(motion, num_motion),
+        *(_binary(array, num_captured) for array in detections.values()),
     ]
     return pa.table(columns, schema=SHARE_SCHEMA)
 
 
 def num_row_bytes(plan: StepPlan, num_workers: int) -> int:
     """Size of the largest row of `read_shares`."""
-    frames = {name: _shape(spec, plan.feature_dim) for name, spec in WINDOW_ARRAYS.items()}
-    per_frame = sum(
-        int(np.prod(shape, dtype=int)) * np.dtype(WINDOW_ARRAYS[name][0]).itemsize
-        for name, shape in frames.items()
-    )
+
+    def num_bytes(spec: tuple[str, tuple[int, ...]]) -> int:
+        shape = _shape(spec, plan.feature_dim)
+        return int(np.prod(shape, dtype=int)) * np.dtype(spec[0]).itemsize
+
     share = plan.share(0, 0, num_workers)
-    num_windows = len(share.pose_2d) + len(share.pose_3d)
-    motion = int(np.prod(MOTION_SPEC[1])) * np.dtype(MOTION_SPEC[0]).itemsize
-    return plan.window_length * (num_windows * per_frame + len(share.motion) * motion)
+    num_windows = len(share.pose_2d) + len(share.pose_3d) + len(share.frames)
+    return plan.window_length * (
+        num_windows * sum(map(num_bytes, WINDOW_ARRAYS.values()))
+        + len(share.motion) * num_bytes(MOTION_SPEC)
+        + len(share.frames) * sum(map(num_bytes, DETECTION_ARRAYS.values()))
+    )
 
 
 class ClipCache:
@@ -129,6 +151,18 @@ def _pose_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[Cli
             yield _clip(plan.pose_2d, window), window.start
         for window in share.pose_3d:
             yield _clip(plan.pose_3d, window), window.start
+
+
+def _capture(plan: StepPlan, shares: Sequence[Share], arrays: dict[str, Array]) -> None:
+    """Write shares of freshly captured frames into arrays, which have room for nothing else."""
+    if plan.frames is None:
+        return
+    first = 0
+    for share in shares:
+        last = first + len(share.frames)
+        for name, values in plan.frames.arrays(share.step).items():
+            arrays[name][first:last] = values[share.frames.start :: share.frames.step]
+        first = last
 
 
 def _motion_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[Clip, int]]:

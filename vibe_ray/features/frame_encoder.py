@@ -142,7 +142,7 @@ def _load(directory: Path, path: str) -> FrameEncoder:
         if not (directory / name).is_file():
             raise FileNotFoundError(
                 f"no {name} in {path}: expected a frame encoder's directory; train one "
-                "with `python -m vibe_ray.prepare encoder`"
+                "with `python -m vibe_ray.train --recipe frame_encoder`"
             )
     config = json.loads((directory / CONFIG_FILE).read_text())
     kind = config.pop("kind", FIRST_KIND)

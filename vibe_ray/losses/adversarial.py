@@ -14,32 +14,44 @@ Shapes: B windows.
 import torch
 from torch import Tensor
 
-from vibe_ray.losses.masked import MaskedTerm, num_items
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.losses.masked import Loss, num_items
 
 SMALLEST_SCORE = 1e-12
 
 
-def generator_term(score: Tensor) -> MaskedTerm:
-    """The generator wants its motion's scores (B,) to be 1 (L_adv, Eq. 5)."""
-    return _squared(score - 1)
+def from_one(score: Tensor) -> Tensor:
+    """Sum the squared distances of scores (B,) from 1."""
+    return (score - 1).square().sum()
 
 
-def discriminator_real_term(score: Tensor) -> MaskedTerm:
-    """The discriminator wants captured motion's scores (B,) to be 1 (first part of Eq. 6)."""
-    return _squared(score - 1)
+def from_zero(score: Tensor) -> Tensor:
+    """Sum the squared distances of scores (B,) from 0."""
+    return score.square().sum()
 
 
-def discriminator_fake_term(score: Tensor) -> MaskedTerm:
-    """The discriminator wants generated motion's scores (B,) to be 0 (second part of Eq. 6).
+def num_generated(batch: StepBatch) -> Tensor:
+    """Count the windows of which a generator makes motion."""
+    return num_items(batch.pose.pose[:, 0, 0])
 
-    The scores must be those of detached motion, or of motion whose gradient `turn_gradient` makes
-    the generator's.
-    """
-    return _squared(score)
+
+def num_captured(batch: StepBatch) -> Tensor:
+    """Count the windows of captured motion."""
+    return num_items(batch.motion.pose[:, 0, 0])
+
+
+ADVERSARIAL = Loss("generator/adversarial", "adversarial", from_one, num_generated)
+"""The generator wants its motion's scores to be 1 (L_adv, Eq. 5)."""
+REAL = Loss("discriminator/real", "adversarial", from_one, num_captured)
+"""The discriminator wants captured motion's scores to be 1 (first part of Eq. 6). The released code
+weights its loss by the adversarial weight, too."""
+FAKE = Loss("discriminator/fake", "adversarial", from_zero, num_generated)
+"""The discriminator wants generated motion's scores to be 0 (second part of Eq. 6). They must be
+those of detached motion, or of motion whose gradient `turn_gradient` makes the generator's."""
 
 
 def turn_gradient(motion: Tensor, score: Tensor) -> Tensor:
-    """Let the backward pass of `discriminator_fake_term` bring motion `generator_term`'s gradient.
+    """Let the backward pass of `FAKE` bring motion the gradient of `ADVERSARIAL`.
 
     Args:
         motion: Generated windows (B, ...), of which only the discriminator makes use.
@@ -55,7 +67,3 @@ def turn_gradient(motion: Tensor, score: Tensor) -> Tensor:
     factor = ((of_fake - 1) / of_fake).view(-1, *[1] * (motion.ndim - 1))
     motion.register_hook(lambda gradient: gradient * factor)
     return lifted
-
-
-def _squared(distance: Tensor) -> MaskedTerm:
-    return MaskedTerm(total=distance.square().sum(), count=num_items(distance))

@@ -1,28 +1,49 @@
 """How does a mean over what is known stay the same on one worker and on many?
 
-A term is kept as a sum and a count. The training step adds both up over its workers and divides
-once; a mean of the workers' means would give rare labels the weight of their worker. Shapes are
-fixed: what is unknown is masked to zero, never cut out, so every worker runs the same graph at
-every step and a batch without any label gives zero, not NaN.
+A `Loss` is declared once: its name, its weight's, its sum over items and how many items there are.
+The counts of all losses are added up over the workers before anything is descended, and a worker's
+share of a loss is its own sum over that count; a mean of the workers' means would give rare labels
+the weight of their worker. Shapes are fixed: what is unknown is masked to zero, never cut out, so
+every worker runs the same graph at every step, and a batch without any label gives zero, not NaN.
 """
 
+import dataclasses
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vibe_ray.data.batches import StepBatch
+
 
 @dataclass(frozen=True)
-class MaskedTerm:
-    """A loss term before its division; terms of parts of a batch add up to the whole's."""
+class Loss:
+    """A term of what is descended, declared in one place."""
 
-    total: Tensor
-    """Sum over the counted items (frames or windows) of each one's mean error, a scalar."""
-    count: Tensor
-    """How many items are in the sum, a scalar of floating point; may be zero."""
+    name: str
+    """Under which it is logged."""
+    weight: str
+    """Name of the setting that weighs it, in the weights' section."""
+    total: Callable[..., Tensor]
+    """Sum over the counted items (frames or windows) of each one's mean error, a scalar; sums of
+    parts of a batch add up to the whole's. Only `share` calls it."""
+    count: Callable[[StepBatch], Tensor]
+    """How many items a batch has, a scalar of floating point that may be zero; not a matter of any
+    estimate, so it is known before the first one is made."""
+
+    def share(self, counts: Mapping[str, Tensor], *of: Any) -> Tensor:
+        """Return a part's share of the mean over all workers' items.
+
+        Args:
+            counts: Of every loss by its name, over all parts of all workers; none of them zero.
+            of: What `total` compares.
+        """
+        return self.total(*of) / counts[self.name]
 
 
-def masked_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> MaskedTerm:
+def masked_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Sum the mean squared error of every item that the mask keeps.
 
     A target outside the mask may be anything, NaN included: it reaches neither value nor gradient.
@@ -36,8 +57,7 @@ def masked_squared_error(prediction: Tensor, target: Tensor, mask: Tensor) -> Ma
     spread = kept.reshape(kept.shape + (1,) * (prediction.ndim - kept.ndim))
     # Masking the difference, not its square: the gradient of a masked NaN is then an exact zero.
     difference = torch.where(spread, prediction - target, 0.0)
-    per_item = difference.square().flatten(kept.ndim).mean(dim=-1)
-    return MaskedTerm(total=per_item.sum(), count=num_known(mask))
+    return difference.square().flatten(kept.ndim).mean(dim=-1).sum()
 
 
 def num_known(mask: Tensor) -> Tensor:
@@ -49,3 +69,15 @@ def num_known(mask: Tensor) -> Tensor:
 def num_items(items: Tensor) -> Tensor:
     """Count all items (...) where nothing is masked, as a scalar beside them."""
     return items.new_full((), items.numel())
+
+
+def check_weights(weights: Any, section: str) -> None:
+    """Make sure that every field of a section of weights is a number from zero up.
+
+    Raises:
+        ValueError: One is not; names the setting.
+    """
+    for item in dataclasses.fields(weights):
+        weight = getattr(weights, item.name)
+        if not 0 <= weight < float("inf"):
+            raise ValueError(f"{section}.{item.name} is {weight}, expected a number >= 0")

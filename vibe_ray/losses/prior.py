@@ -7,12 +7,13 @@ far the posterior of the latent is from the standard normal prior.
 Shapes: B windows, T frames, J joints, L latent numbers.
 """
 
-import dataclasses
 from dataclasses import dataclass
 
 from torch import Tensor
 
-from vibe_ray.losses.masked import MaskedTerm, num_items
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.losses.adversarial import num_generated
+from vibe_ray.losses.masked import Loss, check_weights, num_items
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,43 +28,74 @@ class PriorWeights:
     of a motion is lost."""
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            weight = getattr(self, item.name)
-            if not 0 <= weight < float("inf"):
-                raise ValueError(f"prior_losses.{item.name} is {weight}, expected a number >= 0")
+        check_weights(self, "prior_losses")
 
 
-def rotation_term(rotmat: Tensor, target: Tensor) -> MaskedTerm:
-    """Squared difference of the entries of rotations (B, T, J, 3, 3); a frame is an item."""
-    per_frame = (rotmat - target).square().flatten(-3).mean(dim=-1)
-    return MaskedTerm(total=per_frame.sum(), count=num_items(per_frame))
+@dataclass(frozen=True)
+class Kept:
+    """What a prior keeps of windows of motion, beside the motion itself."""
+
+    rotmat: Tensor
+    """Rotations of the body's joints (B, T, J, 3, 3)."""
+    joints: Tensor
+    """SMPL's joints (B, T, 24, 3) of a body so posed, meters."""
+    mean: Tensor
+    std: Tensor
+    """Of the posterior of the latent (B, T, L)."""
 
 
-def joints_term(joints: Tensor, target: Tensor) -> MaskedTerm:
-    """Squared distance of joints (B, T, J, 3), the mean over joints; a frame is an item."""
-    per_frame = (joints - target).square().sum(dim=-1).mean(dim=-1)
-    return MaskedTerm(total=per_frame.sum(), count=num_items(per_frame))
+@dataclass(frozen=True)
+class Motion:
+    """Windows of motion, as a prior is asked to keep them."""
+
+    rotmat: Tensor
+    """(B, T, J, 3, 3)."""
+    joints: Tensor
+    """(B, T, 24, 3), meters."""
 
 
-def kl_term(mean: Tensor, std: Tensor) -> MaskedTerm:
-    """KL divergence in nats of normal posteriors (B, T, L) from the standard normal prior.
+def rotation(kept: Kept, motion: Motion) -> Tensor:
+    """Squared difference of the entries of the rotations."""
+    return (kept.rotmat - motion.rotmat).square().flatten(-3).mean(dim=-1).sum()
 
-    Added up over a frame's numbers; a frame is an item.
+
+def joints(kept: Kept, motion: Motion) -> Tensor:
+    """Squared distance of the joints, the mean over joints."""
+    return (kept.joints - motion.joints).square().sum(dim=-1).mean(dim=-1).sum()
+
+
+def kl(kept: Kept, motion: Motion) -> Tensor:
+    """KL divergence in nats of the posterior from the standard normal prior.
+
+    Added up over a frame's numbers; those are independent and normal.
     """
-    per_frame = ((mean.square() + std.square() - 1) / 2 - std.log()).sum(dim=-1)
-    return MaskedTerm(total=per_frame.sum(), count=num_items(per_frame))
+    mean, std = kept.mean, kept.std
+    return ((mean.square() + std.square() - 1) / 2 - std.log()).sum(dim=-1).sum()
 
 
-def motion_prior_term(mean: Tensor) -> MaskedTerm:
-    """The generator wants its motion to be likely under a prior that learns no more (L_MPoser).
+def num_frames(batch: StepBatch) -> Tensor:
+    """Count the frames of captured motion."""
+    return num_items(batch.motion.pose[..., 0])
+
+
+PRIOR = (
+    Loss("rotation", "rotation", rotation, num_frames),
+    Loss("joints", "joints", joints, num_frames),
+    Loss("kl", "kl", kl, num_frames),
+)
+"""Of a motion prior in training, weighed by `PriorWeights`; an item is a frame."""
+
+
+def unlikeliness(mean: Tensor) -> Tensor:
+    """Sum over windows how unlikely motion is by the posterior's mean of its latent (B, T, L).
 
     The paper puts the length of the latent, |z|_2, into the generator's loss in the place of L_adv.
     Here it is the squared length of the posterior's mean, by the number of latent numbers: up to a
     factor the negative logarithm of the latent's density under the prior, with a gradient at zero.
-    Captured motion has about one; a window is an item, and has the mean of its frames.
-
-    Args:
-        mean: Of the posterior of generated motion (B, T, L).
+    Captured motion has about one; a window has the mean of its frames.
     """
-    per_window = mean.square().mean(dim=(-2, -1))
-    return MaskedTerm(total=per_window.sum(), count=num_items(per_window))
+    return mean.square().mean(dim=(-2, -1)).sum()
+
+
+MOTION_PRIOR = Loss("generator/motion_prior", "motion_prior", unlikeliness, num_generated)
+"""The generator wants its motion to be likely under a prior that learns no more (L_MPoser)."""

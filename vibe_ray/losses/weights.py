@@ -1,7 +1,8 @@
 """How much does each term of VIBE Eq. 1 count?"""
 
-import dataclasses
 from dataclasses import dataclass
+
+from vibe_ray.losses.masked import check_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +21,4 @@ class LossWeights:
     to a discriminator; needs the setting `motion_prior`. The paper gives no weight."""
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            weight = getattr(self, item.name)
-            if not 0 <= weight < float("inf"):
-                raise ValueError(f"losses.{item.name} is {weight}, expected a number >= 0")
+        check_weights(self, "losses")

@@ -29,8 +29,10 @@ class GruEncoderConfig:
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "num_layers"):
             if getattr(self, name) < 1:
-                raise ValueError(f"temporal_encoder.{name} is {getattr(self, name)}, must be >= 1")
-        check_residual_frames("temporal_encoder", self.residual_frames)
+                raise ValueError(
+                    f"temporal_encoder.gru.{name} is {getattr(self, name)}, must be >= 1"
+                )
+        check_residual_frames("temporal_encoder.gru", self.residual_frames)
 
 
 class GruEncoder(nn.Module):
@@ -52,7 +54,7 @@ class GruEncoder(nn.Module):
         has_linear = config.add_linear or config.bidirectional
         if not has_linear and config.hidden_dim != feature_dim:
             raise ValueError(
-                f"temporal_encoder.hidden_dim is {config.hidden_dim} and the features are "
+                f"temporal_encoder.gru.hidden_dim is {config.hidden_dim} and the features are "
                 f"{feature_dim} wide: set add_linear=true, or hidden_dim={feature_dim}"
             )
         self.gru = GRU(

@@ -118,14 +118,14 @@ def generator_config_of(weights: Mapping[str, Tensor], base: GeneratorConfig) ->
         return dataclasses.replace(base, temporal_encoder=encoder, regressor=regressor)
     hidden, feature_dim = shapes[states[0]][-1], shapes["encoder.gru.weight_ih_l0"][-1]
     backward = [name for name in states if name.endswith("_reverse")]
-    encoder = dataclasses.replace(
-        base.temporal_encoder,
-        kind="gru",
+    gru = dataclasses.replace(
+        base.temporal_encoder.gru,
         hidden_dim=hidden,
         num_layers=len(states) - len(backward),
         bidirectional=bool(backward),
         add_linear=any(name.startswith("encoder.linear.") for name in shapes),
     )
+    encoder = dataclasses.replace(base.temporal_encoder, kind="gru", gru=gru)
     return dataclasses.replace(
         base, feature_dim=feature_dim, temporal_encoder=encoder, regressor=regressor
     )

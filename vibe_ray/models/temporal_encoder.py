@@ -15,11 +15,12 @@ from vibe_ray.models.transformer_encoder import TransformerEncoder, TransformerE
 
 
 @dataclass(frozen=True, kw_only=True)
-class TemporalEncoderConfig(GruEncoderConfig):
-    """The settings beside `kind` are the GRU's, the other kinds have sections of their own."""
+class TemporalEncoderConfig:
+    """Which kind, and a section of settings for each."""
 
     kind: Literal["gru", "tcmr", "transformer", "none"] = "gru"
     """`none` passes features through: the generator then is the frame-by-frame baseline."""
+    gru: GruEncoderConfig = field(default_factory=GruEncoderConfig)
     tcmr: TcmrEncoderConfig = field(default_factory=TcmrEncoderConfig)
     transformer: TransformerEncoderConfig = field(default_factory=TransformerEncoderConfig)
 
@@ -31,7 +32,7 @@ def temporal_encoder(config: TemporalEncoderConfig, feature_dim: int) -> nn.Modu
         ValueError: Its settings do not fit together or to that width.
     """
     if config.kind == "gru":
-        return GruEncoder(config, feature_dim)
+        return GruEncoder(config.gru, feature_dim)
     if config.kind == "tcmr":
         return TcmrEncoder(config.tcmr, feature_dim)
     if config.kind == "transformer":

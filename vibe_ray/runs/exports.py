@@ -5,13 +5,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vibe_ray import storage
-from vibe_ray.config import override
+from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.mixing import DataConfig
+from vibe_ray.features.keypoint_encoder import KeypointEncoder
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
+    ENCODER_FILE,
     GENERATOR_FILE,
     PRIOR_FILE,
+    Weights,
     load_config,
     load_manifest,
     load_weights,
@@ -21,12 +24,17 @@ from vibe_ray.runs.snapshots import (
 EXPORTED = (GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE)
 KEPT = ("step", "data_hash", "encoder_id")
 """Of a checkpoint's manifest."""
+ENCODER_DIR = "keypoint_encoder"
+BASELINE_DIR = "frame_baseline"
+"""What becomes of a frame encoder's checkpoint: packages of the encoder and of its baseline."""
 
 
 def export_checkpoint(path: str, out: str) -> dict[str, Any]:
     """Write a checkpoint's networks in half precision; every command takes it, none resumes it.
 
-    The data are named by their hash, not by where they lay.
+    The data are named by their hash, not by where they lay. Of a frame encoder in training two
+    packages are written: the encoder, for `prepare open --encoder` and the like, and the frame
+    baseline, a checkpoint like others.
 
     Args:
         path: A checkpoint directory, or the folder of a run or search, of which the best is taken.
@@ -41,7 +49,7 @@ def export_checkpoint(path: str, out: str) -> dict[str, Any]:
     with storage.local_copy(find_checkpoint(path)) as source, TemporaryDirectory() as directory:
         config, of_run = load_config(source), load_manifest(source)
         networks = {
-            name: {key: value.half() for key, value in load_weights(source, name).items()}
+            name: _half(load_weights(source, name))
             for name in EXPORTED
             if (source / name).is_file()
         }
@@ -55,6 +63,35 @@ def export_checkpoint(path: str, out: str) -> dict[str, Any]:
             },
         }
         config = override(config, {"data.root": DataConfig().root})
-        save_networks(Path(directory), config, networks, manifest)
-        storage.upload_directory(Path(directory), out)
+        target = Path(directory)
+        if config.task == "frame_encoder":
+            encoder = KeypointEncoder(config.frame_encoder)
+            encoder.load_state_dict(load_weights(source, ENCODER_FILE))
+            encoder.save(target / ENCODER_DIR, manifest)  # rounds the weights in use as well
+            storage.upload_directory(target / ENCODER_DIR, storage.join(out, ENCODER_DIR))
+            manifest = {"encoder_id": encoder.id, **manifest}
+            config, out = _of_baseline(config), storage.join(out, BASELINE_DIR)
+            target /= BASELINE_DIR
+            target.mkdir()
+        save_networks(target, config, networks, manifest)
+        storage.upload_directory(target, out)
     return manifest
+
+
+def _of_baseline(config: TrainConfig) -> TrainConfig:
+    """Return the config of a frame encoder's baseline, which is a generator."""
+    defaults = DataConfig()
+    return override(
+        config,
+        {
+            "task": "generator",
+            "data.validation": defaults.validation,
+            "data.batch_size": config.frames.batch_size,
+            "data.ratio_2d": 0.0,
+            "data.pose_3d": defaults.pose_3d,
+        },
+    )
+
+
+def _half(weights: Weights) -> Weights:
+    return {name: value.half() for name, value in weights.items()}

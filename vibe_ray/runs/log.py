@@ -21,7 +21,8 @@ logger = logging.getLogger(__name__)
 METRICS_FILE = "metrics.jsonl"
 FAILURE_FILE = "failure.json"
 SCORE = "val/pa_mpjpe_mm"
-"""What a generator's schedules and the choice of its best checkpoint follow; lower is better."""
+"""What a generator's schedules and the choice of its best checkpoint follow; lower is better. The
+same for a frame encoder, which learns with a generator of single frames."""
 PRIOR_SCORE = "val/reconstruction_mm"
 """The same for a motion prior."""
 
@@ -115,7 +116,7 @@ def clear_failure(run_dir: str) -> None:
 
 def score_name(config: TrainConfig) -> str:
     """Return the name of the metric by which checkpoints and candidates are compared."""
-    return SCORE if config.task == "generator" else PRIOR_SCORE
+    return PRIOR_SCORE if config.task == "motion_prior" else SCORE
 
 
 def score(metrics: Mapping[str, float]) -> float:

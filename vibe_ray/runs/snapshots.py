@@ -10,7 +10,10 @@ This module alone knows the names of what every checkpoint has, and of VIBE's ne
                                 only)
     manifest.json               code version, data hashes, metrics at the time of writing
 
-A motion prior's has networks of its own (`prior.py`).
+A motion prior's has networks of its own (`training/prior.py`), a frame encoder's its own beside the
+frame baseline's generator:
+
+    encoder.safetensors         the frame encoder
 """
 
 from collections.abc import Mapping
@@ -33,6 +36,7 @@ CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
 DISCRIMINATOR_FILE = "discriminator.safetensors"
 PRIOR_FILE = "prior.safetensors"
+ENCODER_FILE = "encoder.safetensors"
 TRAINER_FILE = "trainer.pt"
 
 Weights = dict[str, Tensor]
@@ -120,13 +124,18 @@ def load_generator(directory: Path) -> tuple[TrainConfig, Generator]:
 
     Raises:
         FileNotFoundError: The directory holds no checkpoint, or an incomplete one.
-        ValueError: It is of a motion prior.
+        ValueError: It is of a motion prior, or of a frame encoder in training.
     """
     config = load_config(directory)
-    if config.task != "generator":
+    if config.task == "motion_prior":
         raise ValueError(
             f"{directory} holds a motion prior, which estimates no bodies: a generator is trained "
             "with it by motion_prior=PATH and losses.motion_prior"
+        )
+    if config.task == "frame_encoder":
+        raise ValueError(
+            f"{directory} holds a frame encoder in training: `python -m vibe_ray.prepare export` "
+            "makes packages of it and of its frame baseline, `prepare open --encoder` features"
         )
     weights = load_weights(directory, GENERATOR_FILE)
     return config, Generator.from_weights(config.generator, weights).eval()

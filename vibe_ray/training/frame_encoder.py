@@ -1,143 +1,259 @@
-"""`prepare encoder`: train the open frame encoder and the frame baseline, and write both.
+"""The learner of the open frame encoder, and of the frame baseline that comes with it.
 
-The encoder then is frozen, as SPIN's is in the paper; encoder and regressor together are the frame
-baseline that VIBE has to beat. A run may be killed at any time and goes on bit for bit where its
-last state stands.
+Encoder and per-frame regressor learn together from single synthetic frames, by VIBE's supervised
+terms. Then the encoder is frozen, as SPIN's is in the paper; encoder and regressor together are the
+frame baseline that VIBE has to beat. Frames are captured anew for every step by
+`data/synthetic/frames.py`: no batch comes twice. Files of a checkpoint, beside those that every
+checkpoint has (`snapshots.py`):
+
+    encoder.safetensors         the frame encoder
+    generator.safetensors       the frame baseline: a generator without a temporal encoder
+
+Shapes: B frames, as windows of T = 1 frame, J = 24, K = 49.
 """
 
-import json
-import logging
-import math
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from torch import Tensor
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
 
-from vibe_ray import storage
-from vibe_ray.body.model import BodyConfig, load_body
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import load_body
+from vibe_ray.body.params import SmplParams
+from vibe_ray.body.skeletons import COCO_23
 from vibe_ray.config import TrainConfig
-from vibe_ray.data.mixing import DataConfig
-from vibe_ray.data.schema import MotionSequence
-from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, split_motion
-from vibe_ray.runs.snapshots import GENERATOR_FILE, save_networks
-from vibe_ray.training.frame_learning import FrameEncoderConfig, FrameEncoderTraining
+from vibe_ray.data.batches import Detections, StepBatch
+from vibe_ray.data.synthetic.frames import FramePool, frame_plan, held_out_frames
+from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, encoder_inputs
+from vibe_ray.geometry.cameras import project_weak_perspective
+from vibe_ray.geometry.rotations import rotmat_to_rot6d
+from vibe_ray.losses.supervised import SUPERVISED, Estimate
+from vibe_ray.models.generator import Generator
+from vibe_ray.models.smpl_regressor import SmplRegressor
+from vibe_ray.runs.log import SCORE
+from vibe_ray.runs.snapshots import (
+    ENCODER_FILE,
+    GENERATOR_FILE,
+    TRAINER_FILE,
+    Snapshot,
+    copied,
+    load_weights,
+)
+from vibe_ray.training.learner import Progress, check_settings, check_weights
+from vibe_ray.training.meter import check_terms
+from vibe_ray.training.optimizers import Descent
+from vibe_ray.training.precision import set_float32_products
+from vibe_ray.training.ranks import counts_over_ranks, descend_sum, own_share
 
-logger = logging.getLogger(__name__)
 
-METRICS_FILE = "metrics.jsonl"
-STATE_DIR = "state"
-ENCODER_DIR = "keypoint_encoder"
-BASELINE_DIR = "frame_baseline"
+class FrameNetwork(nn.Module):
+    """From what a detector saw of a frame to a body: frame encoder and frame baseline in one."""
+
+    def __init__(self, encoder: KeypointEncoder, generator: Generator) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.generator = generator
+
+    def forward(self, seen: Detections) -> SmplParams:
+        """Estimate SMPL parameters (B, T, ...) of what was detected (B, T, ...)."""
+        inputs = encoder_inputs(
+            COCO_23, seen.detected, seen.detected_conf, seen.box, seen.image_size
+        )
+        return self.generator(self.encoder(inputs))
 
 
-def train_and_save(
-    motion: Sequence[MotionSequence], out: Path, *, seed: int = 0, num_steps: int | None = None
-) -> dict[str, float]:
-    """Train on the training split of some motion and write encoder and frame baseline.
+@dataclass(kw_only=True)
+class FrameEncoderState(Progress):
+    """Both networks with optimizer, schedule and counters of one rank; a `learner.Learner`."""
+
+    network: FrameNetwork
+    keypoints: BodyJoints
+    evaluation: BodyJoints
+    """The 14 joints by which errors are measured."""
+    descent: Descent
+    synced: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.synced = self.network
+
+    @classmethod
+    def create(
+        cls, config: TrainConfig, device: torch.device, rank: int = 0, *, is_resumed: bool = False
+    ) -> "FrameEncoderState":
+        """Build everything from the config and its seed, the same on every rank.
+
+        Args:
+            config: Of the run.
+            device: To which everything is moved.
+            rank: Of this process.
+            is_resumed: Whether a checkpoint will be loaded: then the motion, at whose mean pose the
+                baseline's estimate starts, is not read for it.
+
+        Raises:
+            FileNotFoundError: The body or the motion is missing.
+            ValueError: Settings that this training knows nothing of, or that do not go together.
+        """
+        _check_settings(config)
+        set_float32_products(config.precision)
+        torch.manual_seed(config.seed)
+        encoder = KeypointEncoder(config.frame_encoder)
+        generator = Generator(config.generator)
+        if not is_resumed:
+            plan = frame_plan(config.data, config.frames, config.body, config.seed)
+            assert plan.frames is not None
+            set_mean_pose(generator.regressor, plan.frames.pool())
+        network = FrameNetwork(encoder, generator).to(device)
+        optim, body = config.optim, load_body(config.body)
+        parts = [
+            (encoder.parameters(), 1.0),
+            (generator.parameters(), optim.regressor_lr_share),
+        ]
+        return cls(
+            config=config,
+            device=device,
+            rank=rank,
+            network=network,
+            keypoints=BodyJoints.keypoints(body).to(device),
+            evaluation=BodyJoints.evaluation(body).to(device),
+            descent=Descent(parts, optim.frame_encoder_lr, config),
+        )
+
+    def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
+        """Wrap the networks, as one, for synchronized backward passes."""
+        self.synced = wrap(self.network)
+
+    def update(self, batch: StepBatch) -> dict[str, Tensor]:
+        """Update both networks once and return every loss term, detached and unweighted.
+
+        Each returned value is this rank's share of the mean over all ranks' frames, and
+        `train/generator/total` the weighted sum that was descended.
+        """
+        assert batch.detections is not None, "a frame encoder learns from captured frames"
+        counts = counts_over_ranks(SUPERVISED, batch)
+        self.network.zero_grad()
+        with self.products():
+            params: SmplParams = self.synced(batch.detections)
+        kp_3d = self.keypoints(params.betas, params.rotmat)
+        found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
+        shares = {loss.name: loss.share(counts, found, batch.pose) for loss in SUPERVISED}
+        weights = self.config.losses
+        weighted = [getattr(weights, loss.weight) * shares[loss.name] for loss in SUPERVISED]
+        descend_sum(weighted)
+        # The regressor's three factors multiply when its loop is descended folded: without a bound
+        # of the gradient, `optim.gradient_clip`, one bad batch sends them off for good.
+        self.descent.step(self.network, self.step)
+        self.step += 1
+        shares["generator/total"] = torch.stack(weighted).sum()
+        return {f"train/{name}": share.detach() for name, share in shares.items()}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Return the frame baseline's errors on captured frames of held-out motion.
+
+        MPJPE (mid-hip at the origin) and PA-MPJPE, of the frames that show anybody; each rank makes
+        all frames and estimates its share of them.
+        """
+        config = self.config
+        every = held_out_frames(config.data, config.frames, config.body, config.seed)
+        own = every.part(own_share()).to(self.device)
+        image_size = own.image_size[:, None]
+        params = self.network(Detections(own.detected, own.detected_conf, own.box, image_size))
+        found = self.evaluation(params.betas, params.rotmat)
+        true = self.evaluation(own.betas[:, None], own.rotmat)
+        errors = joint_errors(found, true)  # (2, own frames, 1)
+        table = errors.new_zeros(2, *every.has_box.shape)  # every frame in its place, on any rank
+        table[:, own_share()] = errors
+        if dist.is_initialized():
+            dist.all_reduce(table)
+        means = table[:, every.has_box.to(self.device)].mean(dim=1).tolist()
+        return dict(zip(("mpjpe_mm", "pa_mpjpe_mm"), means, strict=True))
+
+    def check_finite(self) -> None:
+        """Make sure that nothing has diverged.
+
+        Raises:
+            FloatingPointError: Names the loss term and its step, or the network.
+        """
+        check_terms(self.meter)
+        networks = {"frame encoder": self.network.encoder, "regressor": self.network.generator}
+        check_weights(networks, self.step)
+
+    def schedule(self, metrics: Mapping[str, float]) -> None:
+        """Let the learning rates follow validation, where the schedule does."""
+        self.descent.end_epoch(metrics[SCORE])
+
+    def rates(self) -> dict[str, float]:
+        """Return the learning rates by network."""
+        return dict(zip(("frame_encoder", "regressor"), self.descent.rates, strict=True))
+
+    def snapshot(self, manifest: dict[str, Any]) -> Snapshot:
+        """Copy all that a checkpoint holds; every rank calls it."""
+        networks = {
+            ENCODER_FILE: self.network.encoder.state_dict(),
+            GENERATOR_FILE: self.network.generator.state_dict(),
+        }
+        trainer = {
+            **self.progress(),
+            "optimizer": self.descent.optimizer.state_dict(),
+            "schedule": self.descent.schedule_state(),
+        }
+        return Snapshot(
+            config=self.config,
+            networks=copied(networks),
+            trainer=copied(trainer),
+            manifest=manifest,
+        )
+
+    def load(self, directory: Path) -> None:
+        """Continue from a checkpoint of the same config, with any number of ranks."""
+        self.network.encoder.load_state_dict(load_weights(directory, ENCODER_FILE))
+        self.network.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
+        trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
+        self.load_progress(trainer)
+        self.descent.load(trainer["optimizer"], trainer["schedule"])
+
+
+def set_mean_pose(regressor: SmplRegressor, pool: FramePool) -> None:
+    """Start the iteration at the motion's mean pose, upright and facing the camera."""
+    mean = pool.rotmat.mean(dim=0)  # (J, 3, 3)
+    mean[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # half a turn about x: y is down
+    regressor.init_pose.copy_(rotmat_to_rot6d(mean).flatten())
+
+
+def joint_errors(found: Tensor, true: Tensor) -> Tensor:
+    """Return MPJPE (mid-hip at the origin) and PA-MPJPE (2, ...) of every frame, millimeters.
 
     Args:
-        motion: All clips; those held out by `OpenCapturesConfig` are not trained on.
-        out: Gets `keypoint_encoder/`, `frame_baseline/` and, to continue from, `state/`.
-        seed: Of the weights and of all frames.
-        num_steps: Number of updates if not the default.
-
-    Returns:
-        Metrics on the held-out test clips' frames.
+        found: Evaluation joints (..., 14, 3), meters.
+        true: Likewise.
     """
-    config = FrameEncoderConfig(seed=seed)
-    if num_steps is not None:
-        config = replace(config, num_steps=num_steps)
-    splits = split_motion(motion, OpenCapturesConfig())
-    body = load_body(BodyConfig())
-    training = FrameEncoderTraining(config, body, splits["train"], splits["val"])
-    train_frame_encoder(training, out / STATE_DIR)
-    return save_result(training, splits, out)
+    found, true = center_on_hips(found), center_on_hips(true)
+    return torch.stack([mpjpe_mm(found, true), pa_mpjpe_mm(found, true)])
 
 
-def train_frame_encoder(training: FrameEncoderTraining, directory: Path) -> None:
-    """Train to the config's last step, resuming from `directory` if it holds a state.
+def _check_settings(config: TrainConfig) -> None:
+    """Refuse settings that this training would not follow.
 
-    Args:
-        training: Fresh.
-        directory: Gets the state and `metrics.jsonl`, which is written anew from the state.
-
-    Raises:
-        FloatingPointError: The loss was not finite.
-        ValueError: The state there is of a training with other settings or motion.
+    It descends the regressor's folded loop, which has no dropout; no frame comes twice, so there is
+    nothing to overfit but the motion.
     """
-    directory.mkdir(parents=True, exist_ok=True)
-    if training.resume(directory):
-        logger.info("continuing at step %d", training.step)
-        _write_rows(training, directory)  # without those that a killed process logged later
-    config, saved = training.config, time.monotonic()
-    while training.step < config.num_steps:
-        terms = training.update()
-        last = training.step == config.num_steps
-        reports = last or training.step % config.validate_every == 0
-        saves = last or time.monotonic() - saved > config.checkpoint_s
-        if reports or saves:
-            _check_finite(terms, training.step, directory)
-        if reports:
-            row = training.end_row()
-            logger.info("%s", "  ".join(f"{name} {value:.5g}" for name, value in row.items()))
-            _write_rows(training, directory)
-        if saves:
-            training.save(directory)
-            saved = time.monotonic()
-
-
-def save_result(
-    training: FrameEncoderTraining, splits: Mapping[Split, Sequence[MotionSequence]], out: Path
-) -> dict[str, float]:
-    """Write the trained networks in half precision, with what they were trained on.
-
-    Returns:
-        Metrics on the test clips' frames, after rounding.
-    """
-    generator = training.generator
-    half = {k: v.detach().half().contiguous() for k, v in generator.state_dict().items()}
-    generator.load_state_dict({k: v.float() for k, v in half.items()})
-    training.encoder.save(out / ENCODER_DIR, {})  # rounds the weights in use as well
-    metrics = training.evaluate(splits["test"])
-    sources = sorted({clip.dataset for clips in splits.values() for clip in clips})
-    manifest = {
-        "seed": training.config.seed,
-        "steps": training.step,
-        "frames": training.step * training.config.batch_size,
-        "motion": sources,
-        "train_minutes": round(sum(len(c.pose) / c.fps for c in splits["train"]) / 60, 1),
-        "val_clips": [clip.name for clip in splits["val"]],
-        "test_clips": [clip.name for clip in splits["test"]],
-        "test_metrics": metrics,
+    generator = config.generator
+    given = {
+        "generator.regressor.dropout": generator.regressor.dropout > 0,
+        "generator.temporal_encoder.kind": generator.temporal_encoder.kind != "none",
+        "losses.adversarial": config.is_adversarial,
+        "losses.motion_prior": config.losses.motion_prior > 0,
+        "initial_regressor": config.initial_regressor != "scratch",
     }
-    training.encoder.save(out / ENCODER_DIR, manifest)
-    baseline = out / BASELINE_DIR
-    baseline.mkdir(parents=True, exist_ok=True)
-    recipe = TrainConfig(
-        seed=training.config.seed,
-        epochs=1,
-        steps_per_epoch=training.step,
-        data=DataConfig(batch_size=training.config.batch_size, ratio_2d=0.0),
-        generator=training.config.generator,
-        losses=training.config.losses,
-    )
-    manifest = {"encoder_id": training.encoder.id, **manifest}
-    save_networks(baseline, recipe, {GENERATOR_FILE: half}, manifest)
-    logger.info("test: %s", metrics)
-    return metrics
-
-
-def _write_rows(training: FrameEncoderTraining, directory: Path) -> None:
-    text = "".join(json.dumps(row) + "\n" for row in training.rows)
-    storage.write_bytes_atomic(str(directory / METRICS_FILE), text.encode())
-
-
-def _check_finite(terms: dict[str, Tensor], step: int, directory: Path) -> None:
-    bad = [name for name, value in terms.items() if not math.isfinite(float(value))]
-    if bad:
-        raise FloatingPointError(
-            f"loss term {bad[0]} was not finite at step {step}: the state in {directory} is good; "
-            "lower the learning rate"
+    check_settings(config, "a frame encoder", given)
+    width = config.frame_encoder.feature_dim
+    if width != generator.feature_dim:
+        raise ValueError(
+            f"frame_encoder.feature_dim is {width} and generator.feature_dim "
+            f"{generator.feature_dim}: set both to one width"
         )

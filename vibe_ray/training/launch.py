@@ -15,7 +15,6 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.data.validate import check_usable
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.claims import check_name, claim_name, pinned
@@ -23,7 +22,7 @@ from vibe_ray.runs.log import clear_failure, read_metrics
 from vibe_ray.runs.step_folders import last_step
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import Cadence, RunRecorder
-from vibe_ray.training.tasks import create
+from vibe_ray.training.tasks import create, make_step_plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +123,7 @@ def check(config: TrainConfig, launch: Launch) -> StepPlan:
     if config.device == "cuda" and not launch.workers and not torch.cuda.is_available():
         raise ValueError("device is 'cuda', but this machine has no GPU that torch can use")
     storage.check_reachable(config.data.root)
-    plan = check_usable(config.data, config.generator.feature_dim, config.seed)
+    plan = make_step_plan(config)
     # Its errors belong in the driver.
     create(config, torch.device("cpu"), is_resumed=_is_resumed(launch))
     plan.share(0, 0, max(1, most))  # refuses more workers than windows

@@ -10,8 +10,8 @@ from typing import Protocol
 
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.training.learner import Learner
-from vibe_ray.training.meter import accumulate, peak_memory_mb, rank_and_world_size, reduce_means
-from vibe_ray.training.tasks import learn, validate
+from vibe_ray.training.meter import accumulate, peak_memory_mb, reduce_means
+from vibe_ray.training.ranks import rank_and_world_size
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def run_epochs(state: Learner, batches: Iterable[StepBatch], recorder: Recorder)
         pace.wait()
         batch = _next(steps, state)
         pace.begin()
-        accumulate(state.meter, learn(state, batch.to(state.device)), state.step - 1)
+        accumulate(state.meter, state.update(batch.to(state.device)), state.step - 1)
         pace.end()
         if state.step % state.config.steps_per_epoch == 0:
             finish_epoch(state, pace)
@@ -59,7 +59,7 @@ def finish_epoch(state: Learner, pace: "Pace") -> None:
     """Average the epoch's terms, validate, step the schedules and note all in the history."""
     state.check_finite()
     metrics = reduce_means(state.meter) | pace.metrics()
-    metrics |= {f"val/{name}": value for name, value in validate(state).items()}
+    metrics |= {f"val/{name}": value for name, value in state.validate().items()}
     state.schedule(metrics)
     metrics |= {
         "step": state.step,

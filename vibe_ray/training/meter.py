@@ -9,6 +9,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from vibe_ray.training.ranks import rank_and_world_size
+
 NEVER = 2**62
 """First bad step of a term that was always finite."""
 
@@ -81,11 +83,6 @@ def deal(saved: dict[str, Any], device: torch.device) -> Meter:
     first = own[:, :, 2].amin(dim=0)
     table = torch.stack([own[:, :, 0].sum(dim=0), own[0, :, 1], first], dim=1)
     return dict(zip(saved["names"], table.unbind(), strict=True))
-
-
-def rank_and_world_size() -> tuple[int, int]:
-    """Return this process's number and how many there are; without a process group, one."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def _table(meter: Meter) -> tuple[list[str], Tensor]:

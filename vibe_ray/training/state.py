@@ -1,22 +1,31 @@
-"""Networks, optimizers, schedules and counters of a run that trains the generator."""
+"""The learner of VIBE: the generator, and the discriminator that it is trained against.
+
+What is here is what a run carries from step to step; what a step does stands in `step.py`.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+import torch.distributed as dist
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
-from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig
+from vibe_ray.data.batches import StepBatch
+from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.evaluation.evaluator import Evaluator
+from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
+from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -26,50 +35,36 @@ from vibe_ray.runs.snapshots import (
     copied,
     load_regressor,
     load_weights,
-    plain,
 )
-from vibe_ray.training.learner import check_weights, load_progress, save_progress
-from vibe_ray.training.meter import Meter, check_terms
-from vibe_ray.training.optimizers import (
-    descend,
-    discriminator_adam,
-    generator_adam,
-    start_average,
-    update_average,
-)
-from vibe_ray.training.precision import products, set_float32_products
+from vibe_ray.training.learner import Progress, check_weights
+from vibe_ray.training.meter import check_terms
+from vibe_ray.training.optimizers import Descent, start_average, update_average
+from vibe_ray.training.precision import set_float32_products
+from vibe_ray.training.prior import load_prior
+from vibe_ray.training.ranks import own_share
+from vibe_ray.training.step import adversarial_step
 
 
-@dataclass
-class TrainState:
+@dataclass(kw_only=True)
+class TrainState(Progress):
     """Networks, optimizers, schedules and counters of one rank; a `learner.Learner`.
 
     Raw and DDP-wrapped networks stand side by side: saving, evaluating and a discriminator that is
     only asked for its opinion use the raw ones, what is learned goes through the wrapped ones.
     """
 
-    config: TrainConfig
-    device: torch.device
-    rank: int
     body: BodyArrays
     generator: Generator
     discriminator: MotionDiscriminator
     keypoints: BodyJoints
-    generator_optimizer: torch.optim.Optimizer
-    discriminator_optimizer: torch.optim.Optimizer
-    schedulers: list[ReduceLROnPlateau]
+    descents: dict[str, Descent]
+    """Optimizers and their schedules, of `generator` and `discriminator`."""
     average: Generator | None = None
     """Moving average of the generator, where the config asks for one."""
     prior: MotionPrior | None = None
     """What tells the generator which motions are likely, where the config names one."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
-    step: int = 0
-    meter: Meter = field(default_factory=dict)
-    """Sums of this rank's metrics in the epoch so far; empty when an epoch has been reported."""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """Metrics of every finished epoch. Part of the state, so that a run's log is a function of its
-    checkpoint, whenever which process was killed."""
 
     def __post_init__(self) -> None:
         self.synced_generator = self.generator
@@ -81,7 +76,6 @@ class TrainState:
         config: TrainConfig,
         device: torch.device,
         rank: int = 0,
-        prior: MotionPrior | None = None,
         *,
         is_resumed: bool = False,
     ) -> "TrainState":
@@ -91,14 +85,17 @@ class TrainState:
             config: Of the run.
             device: To which everything is moved.
             rank: Of this process.
-            prior: Trained, and from now on frozen; needed where `losses.motion_prior` weighs it.
             is_resumed: Whether a checkpoint will be loaded: the initial regressor's, which may be
                 gone by now, is not.
 
         Raises:
-            FileNotFoundError: The body or the initial regressor's checkpoint is missing.
-            ValueError: The initial regressor does not fit the configured one.
+            FileNotFoundError: The body, the initial regressor's checkpoint or the motion prior's is
+                missing.
+            ValueError: The initial regressor does not fit the configured one, or settings that do
+                not go together.
         """
+        _check_windows(config)
+        prior = _trained_prior(config)
         torch.manual_seed(config.seed)
         body = load_body(config.body)
         generator = Generator(config.generator)
@@ -113,7 +110,11 @@ class TrainState:
         if config.compile:
             for network in (generator, discriminator, keypoints):
                 network.compile(dynamic=False)
-        optimizers = generator_adam(generator, optim), discriminator_adam(discriminator, optim)
+        parts = [
+            (generator.encoder.parameters(), 1.0),
+            (generator.regressor.parameters(), optim.regressor_lr_share),
+        ]
+        whole = [(discriminator.parameters(), 1.0)]
         return cls(
             config=config,
             device=device,
@@ -122,12 +123,14 @@ class TrainState:
             generator=generator,
             discriminator=discriminator,
             keypoints=keypoints,
-            generator_optimizer=optimizers[0],
-            discriminator_optimizer=optimizers[1],
-            schedulers=[
-                ReduceLROnPlateau(o, factor=optim.lr_factor, patience=optim.lr_patience)
-                for o in optimizers
-            ],
+            descents={
+                "generator": Descent(
+                    parts, optim.generator_lr, config, optim.generator_weight_decay
+                ),
+                "discriminator": Descent(
+                    whole, optim.discriminator_lr, config, optim.discriminator_weight_decay
+                ),
+            },
             average=average,
             # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
             prior=None if prior is None else prior.to(device).requires_grad_(False).train(),
@@ -138,11 +141,6 @@ class TrainState:
         self.synced_generator = wrap(self.generator)
         if self.config.is_adversarial:
             self.synced_discriminator = wrap(self.discriminator)
-
-    @property
-    def epoch(self) -> int:
-        """Finished epochs."""
-        return self.step // self.config.steps_per_epoch
 
     @property
     def discriminator_learns(self) -> bool:
@@ -159,9 +157,22 @@ class TrainState:
         """Seed of this rank's random numbers at this step."""
         return ((self.config.seed * 1_000_003 + self.rank) * 1_000_003 + self.step) % 2**63
 
-    def products(self) -> AbstractContextManager[object]:
-        """Return the context in which the networks are called."""
-        return products(self.config.precision, self.device)
+    def update(self, batch: StepBatch) -> dict[str, Tensor]:
+        """Update both networks once and return every loss term; see `adversarial_step`."""
+        return adversarial_step(self, batch)
+
+    def validate(self) -> dict[str, float]:
+        """Evaluate the generator on the validation split, each rank on its share of sequences."""
+        config = self.config
+        protocol = PROTOCOLS[config.validation.protocol]
+        evaluator = Evaluator(self.body, protocol, config.data.window_length, self.device)
+        path = storage.join(config.data.root, config.data.validation)
+        predict = self.best_generator.folded()
+        for sequence in read_pose_sequences(path, own_share(config.validation.max_sequences)):
+            evaluator.add(predict, sequence)
+        if dist.is_initialized():
+            evaluator.all_reduce()
+        return evaluator.result().metrics
 
     def zero_grad(self) -> None:
         """Forget both networks' gradients."""
@@ -177,15 +188,15 @@ class TrainState:
                     stack.enter_context(network.no_sync())
             yield
 
-    def update(self) -> None:
-        """End a step: descend the networks that have learned."""
-        optim = self.config.optim
-        descend(self.generator, self.generator_optimizer, optim)
+    def end_step(self) -> None:
+        """Descend the networks that have learned."""
+        self.descents["generator"].step(self.generator, self.step)
         if self.discriminator_learns:
-            descend(self.discriminator, self.discriminator_optimizer, optim)
+            self.descents["discriminator"].step(self.discriminator, self.step)
         self.step += 1
         if self.average is not None:
-            update_average(self.average, self.generator, optim.average_decay, self.step)
+            decay = self.config.optim.average_decay
+            update_average(self.average, self.generator, decay, self.step)
 
     def check_finite(self) -> None:
         """Make sure that nothing has diverged; waits for the device, so not at every step.
@@ -198,15 +209,12 @@ class TrainState:
 
     def schedule(self, metrics: Mapping[str, float]) -> None:
         """Let both learning rates follow an epoch's validation."""
-        for scheduler in self.schedulers:
-            scheduler.step(metrics[SCORE])
+        for descent in self.descents.values():
+            descent.end_epoch(metrics[SCORE])
 
     def rates(self) -> dict[str, float]:
         """Return the learning rates by network."""
-        return {
-            "generator": self.generator_optimizer.param_groups[0]["lr"],
-            "discriminator": self.discriminator_optimizer.param_groups[0]["lr"],
-        }
+        return {name: descent.rates[0] for name, descent in self.descents.items()}
 
     def snapshot(self, manifest: dict[str, Any]) -> Snapshot:
         """Copy all that a checkpoint holds, which training then changes no more.
@@ -217,10 +225,9 @@ class TrainState:
         if self.config.is_adversarial:
             networks[DISCRIMINATOR_FILE] = self.discriminator.state_dict()
         trainer = {
-            **save_progress(self),
-            "generator_optimizer": self.generator_optimizer.state_dict(),
-            "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
-            "schedulers": [plain(scheduler.state_dict()) for scheduler in self.schedulers],
+            **self.progress(),
+            **{f"{n}_optimizer": d.optimizer.state_dict() for n, d in self.descents.items()},
+            "schedulers": [descent.schedule_state() for descent in self.descents.values()],
         }
         if self.average is not None:
             trainer["generator"] = self.generator.state_dict()
@@ -239,8 +246,38 @@ class TrainState:
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
         if self.average is not None:
             self.generator.load_state_dict(trainer["generator"])
-        load_progress(self, trainer)
-        self.generator_optimizer.load_state_dict(trainer["generator_optimizer"])
-        self.discriminator_optimizer.load_state_dict(trainer["discriminator_optimizer"])
-        for scheduler, values in zip(self.schedulers, trainer["schedulers"], strict=True):
-            scheduler.load_state_dict(values)
+        self.load_progress(trainer)
+        schedules = trainer["schedulers"]
+        for (name, descent), schedule in zip(self.descents.items(), schedules, strict=True):
+            descent.load(trainer[f"{name}_optimizer"], schedule)
+
+
+def _check_windows(config: TrainConfig) -> None:
+    """Compare the windows that a step takes with what learns from them."""
+    data = config.data
+    if not data.batch_size:
+        raise ValueError("data.batch_size is 0, must be >= 1 for a generator")
+    if config.is_adversarial and not data.motion_batch_size:
+        raise ValueError(
+            "data.motion_batch_size is 0, but the discriminator compares with captured motion: set "
+            "it to 1 or more, or losses.adversarial to 0"
+        )
+
+
+def _trained_prior(config: TrainConfig) -> MotionPrior | None:
+    if not config.losses.motion_prior:
+        return None
+    if not config.motion_prior:
+        raise ValueError(
+            f"losses.motion_prior is {config.losses.motion_prior}, but no prior is named: set "
+            "motion_prior=open for the packaged one, or train one with `python -m vibe_ray.train "
+            "--recipe motion_prior` and set motion_prior=runs/motion_prior"
+        )
+    try:
+        path = find_checkpoint(config.motion_prior, packaged_name="motion_prior")
+        with storage.local_copy(path) as directory:
+            return load_prior(directory)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"motion_prior is {config.motion_prior!r}, which is no trained motion prior: {error}"
+        ) from None

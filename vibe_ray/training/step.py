@@ -8,29 +8,29 @@ Every rank runs the same graph at every step. A loss is a masked sum over a coun
 summed over the ranks, so that N workers compute what one worker with all windows would.
 """
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from vibe_ray.body.params import SmplParams
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
 from vibe_ray.geometry.cameras import project_weak_perspective
-from vibe_ray.losses.adversarial import (
-    discriminator_fake_term,
-    discriminator_real_term,
-    generator_term,
-    turn_gradient,
-)
-from vibe_ray.losses.masked import MaskedTerm, num_items
-from vibe_ray.losses.prior import motion_prior_term
-from vibe_ray.losses.supervised import supervised_counts, supervised_terms
-from vibe_ray.training.state import TrainState
+from vibe_ray.losses.adversarial import ADVERSARIAL, FAKE, REAL, turn_gradient
+from vibe_ray.losses.prior import MOTION_PRIOR
+from vibe_ray.losses.supervised import SUPERVISED, Estimate
+from vibe_ray.training.ranks import counts_over_ranks, descend_sum
 
-Terms = dict[str, MaskedTerm]
-"""By player and name: `generator/kp_2d`, ..., `discriminator/fake`."""
+if TYPE_CHECKING:
+    from vibe_ray.training.state import TrainState
+
+LOSSES = (*SUPERVISED, MOTION_PRIOR, ADVERSARIAL, REAL, FAKE)
+"""All that either player may descend; who descends it stands before the slash of its name."""
+Shares = dict[str, Tensor]
+"""By a loss's name: this rank's share of its mean over all ranks."""
 
 
-def adversarial_step(state: TrainState, batch: StepBatch) -> dict[str, Tensor]:
+def adversarial_step(state: "TrainState", batch: StepBatch) -> dict[str, Tensor]:
     """Update both networks once and return every loss term, detached, unweighted, on the device.
 
     Each returned value is this rank's share of the mean over all ranks' windows: their sum over
@@ -40,48 +40,48 @@ def adversarial_step(state: TrainState, batch: StepBatch) -> dict[str, Tensor]:
     process did before it: a resumed run needs no random state.
     """
     torch.manual_seed(state.dropout_seed())
-    counts = _counts_over_ranks(batch)
+    weights = {loss.name: getattr(state.config.losses, loss.weight) for loss in LOSSES}
+    counts = counts_over_ranks(LOSSES, batch)
     parts = _parts(batch, state.config.optim.accumulate)
     metrics: dict[str, Tensor] = {}
     state.zero_grad()
     for number, part in enumerate(parts, start=1):
         with state.sharing_gradients(number == len(parts)):
-            terms = _terms(state, part)
-            shares = {name: term.total / counts[name] for name, term in terms.items()}
-            weighted = {name: _weight(state, name) * share for name, share in shares.items()}
-            # DDP averages gradients over the ranks; the world size undoes that.
-            (_world_size() * torch.stack(list(weighted.values())).sum()).backward()
+            shares = _shares(state, part, counts)
+            weighted = {name: weights[name] * share for name, share in shares.items()}
+            descend_sum(weighted.values())
         of_generator = [value for name, value in weighted.items() if name.startswith("generator/")]
         shares["generator/total"] = torch.stack(of_generator).sum()
         for name, share in shares.items():
             metrics[f"train/{name}"] = metrics.get(f"train/{name}", 0) + share.detach()
-    state.update()
+    state.end_step()
     return metrics
 
 
-def _terms(state: TrainState, batch: StepBatch) -> Terms:
+def _shares(state: "TrainState", batch: StepBatch, counts: Mapping[str, Tensor]) -> Shares:
     """Return what either player descends, in one graph."""
     with state.products():
-        params: SmplParams = state.synced_generator(batch.pose.features)
+        params = state.synced_generator(batch.pose.features)
     kp_3d = state.keypoints(params.betas, params.rotmat)  # (B, T, 49, 3), no mesh is built
-    kp_2d = project_weak_perspective(kp_3d, params.cam)
-    supervised = supervised_terms(params, kp_3d, kp_2d, batch.pose)
-    terms = {f"generator/{name}": term for name, term in supervised.items()}
+    found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
+    shares = {loss.name: loss.share(counts, found, batch.pose) for loss in SUPERVISED}
     if state.prior is not None:
         latent = state.prior.encode(params.rotmat[..., 1:, :, :])
-        terms["generator/motion_prior"] = motion_prior_term(latent.mean)
+        shares[MOTION_PRIOR.name] = MOTION_PRIOR.share(counts, latent.mean)
     if state.config.is_adversarial:
         view = state.discriminator.view
         fake, real = view.of_rotmat(params.rotmat), view.of_pose(batch.motion.pose)
         with state.products():
-            terms |= _adversarial_terms(state, fake, real)
-    return terms
+            shares |= _adversarial_shares(state, fake, real, counts)
+    return shares
 
 
-def _adversarial_terms(state: TrainState, fake: Tensor, real: Tensor) -> Terms:
+def _adversarial_shares(
+    state: "TrainState", fake: Tensor, real: Tensor, counts: Mapping[str, Tensor]
+) -> Shares:
     """Let the discriminator look at both (B, T, P), once if the players may share one pass."""
     if not state.discriminator_learns:
-        return {"generator/adversarial": generator_term(_frozen_score(state, fake))}
+        return {ADVERSARIAL.name: ADVERSARIAL.share(counts, _frozen_score(state, fake))}
     if state.config.optim.one_pass:
         real_score, fake_score = _scores(state, real, fake)
         fake_score = turn_gradient(fake, fake_score)
@@ -90,47 +90,25 @@ def _adversarial_terms(state: TrainState, fake: Tensor, real: Tensor) -> Terms:
         opinion = _frozen_score(state, fake)
         real_score, fake_score = _scores(state, real, fake.detach())
     return {
-        "generator/adversarial": generator_term(opinion),
-        "discriminator/real": discriminator_real_term(real_score),
-        "discriminator/fake": discriminator_fake_term(fake_score),
+        ADVERSARIAL.name: ADVERSARIAL.share(counts, opinion),
+        REAL.name: REAL.share(counts, real_score),
+        FAKE.name: FAKE.share(counts, fake_score),
     }
 
 
-def _scores(state: TrainState, real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
+def _scores(state: "TrainState", real: Tensor, fake: Tensor) -> tuple[Tensor, Tensor]:
     """Score both in one forward pass of the network that DDP wraps, which bears no second."""
     scores = state.synced_discriminator(torch.cat([real, fake]))
     real_score, fake_score = scores.split([len(real), len(fake)])
     return real_score, fake_score
 
 
-def _frozen_score(state: TrainState, fake: Tensor) -> Tensor:
-    """Score by the raw network, frozen: it learns nothing here and wakes no reducer."""
+def _frozen_score(state: "TrainState", fake: Tensor) -> Tensor:
+    """Score by the network itself, not by DDP's wrapper: it learns nothing here."""
     state.discriminator.requires_grad_(False)
     score: Tensor = state.discriminator(fake)
     state.discriminator.requires_grad_(True)
     return score
-
-
-def _weight(state: TrainState, name: str) -> float:
-    """The released code weights the discriminator's loss by the adversarial weight, too."""
-    player, term = name.split("/")
-    losses = state.config.losses
-    weight: float = getattr(losses, term) if player == "generator" else losses.adversarial
-    return weight
-
-
-def _counts_over_ranks(batch: StepBatch) -> dict[str, Tensor]:
-    """By what each term's sum is divided; where nothing is valid anywhere, one: it is zero then."""
-    generated, captured = (
-        num_items(pose[:, 0, 0]) for pose in (batch.pose.pose, batch.motion.pose)
-    )
-    counts = {f"generator/{name}": n for name, n in supervised_counts(batch.pose).items()}
-    counts |= {"generator/adversarial": generated, "generator/motion_prior": generated}
-    counts |= {"discriminator/real": captured, "discriminator/fake": generated}
-    table = torch.stack(list(counts.values()))
-    if dist.is_initialized():
-        dist.all_reduce(table)
-    return dict(zip(counts, table.clamp(min=1.0).unbind(), strict=True))
 
 
 def _parts(batch: StepBatch, num_parts: int) -> list[StepBatch]:
@@ -146,7 +124,3 @@ def _parts(batch: StepBatch, num_parts: int) -> list[StepBatch]:
         )
         for part in range(num_parts)
     ]
-
-
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1

@@ -229,8 +229,7 @@ def _facts(
     facts = {
         "Command": command,
         "Size of a trial": f"{base.epochs} epochs of {base.steps_per_epoch} steps of "
-        f"{base.data.batch_size or base.data.motion_batch_size} windows of "
-        f"{base.data.window_length} frames, where the space does not say otherwise",
+        f"{_step_size(base)}, where the space does not say otherwise",
         "Seeds": ", ".join(map(str, seeds)),
         "Search": f"{subject.search}, scheduler {subject.scheduler}",
         "Score": f"{score_name(base)} on {base.data.validation}{protocol}, best epoch of each seed",
@@ -239,7 +238,18 @@ def _facts(
         **environment_facts(),
     }
     if ranked[0].best is not None:
-        use = "evaluate " if is_generator else "train --set motion_prior="
+        use = {
+            "generator": "evaluate ",
+            "motion_prior": "train --set motion_prior=",
+            "frame_encoder": f"prepare export --out {directory}/exported --checkpoint ",
+        }[base.task]
         facts["Use the best"] = f"python -m vibe_ray.{use}{directory}/{BEST}"
         facts["Its run"] = ranked[0].best.trial.name
     return facts
+
+
+def _step_size(base: TrainConfig) -> str:
+    if base.task == "frame_encoder":
+        return f"{base.frames.batch_size} captured frames"
+    num_windows = base.data.batch_size or base.data.motion_batch_size
+    return f"{num_windows} windows of {base.data.window_length} frames"

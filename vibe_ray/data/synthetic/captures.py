@@ -56,6 +56,14 @@ class CapturedClips:
     betas: Tensor
     """(C, NUM_BETAS)."""
 
+    def part(self, which: slice) -> "CapturedClips":
+        """Return some of the clips."""
+        return CapturedClips(**{name: values[which] for name, values in vars(self).items()})
+
+    def to(self, device: torch.device) -> "CapturedClips":
+        """Move to a device."""
+        return CapturedClips(**{name: values.to(device) for name, values in vars(self).items()})
+
     @property
     def pose(self) -> Tensor:
         """Axis-angle pose in camera axes (C, N, 72)."""

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices, mirror_table
+from vibe_ray.body.skeletons import COCO_17, COCO_23, KEYPOINTS, indices, mirror_table
 from vibe_ray.data.synthetic.draws import drift, events, held_frames, hold, normal, uniform
 
-FEET = ("OP LBigToe", "OP LSmallToe", "OP LHeel", "OP RBigToe", "OP RSmallToe", "OP RHeel")
-DETECTED = (*COCO_17, *FEET)
+DETECTED = COCO_23
 """Names among the 49 of all that a detector may report: COCO's 17, and BODY_25's feet."""
+FEET = DETECTED[len(COCO_17) :]
 DETECTED_AMONG_49 = indices(DETECTED, KEYPOINTS)
 MIRROR = mirror_table(DETECTED)
 
