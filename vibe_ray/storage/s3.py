@@ -133,10 +133,9 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
     async def _info(self, path: str, *more: Any, **named: Any) -> Any:
         """Describe a path; a folder is one only if an object is below: a store may show others."""
         found = await super()._info(path, *more, **named)
-        is_below_a_bucket = bool(self.split_path(path)[1])
-        if found["type"] == "directory" and is_below_a_bucket:
-            if not await self._lsdir(found["name"], delimiter="", max_items=1):
-                raise FileNotFoundError(f"nothing at s3://{found['name']}")
+        is_folder = found["type"] == "directory" and self.split_path(path)[1]
+        if is_folder and not await self._lsdir(path, delimiter="", max_items=1):
+            raise FileNotFoundError(f"nothing at s3://{path}")
         return found
 
     _pipe_file = functools.partialmethod(S3FileSystem._pipe_file, chunksize=PUT_BYTES)
