@@ -32,12 +32,11 @@ def loader(folder: Path, options: Options) -> Report:
     config = config_with(folder)
     plan = make_plan(config.data, config.seed)
     num_windows = NUM_STEPS * config.data.batch_size
-    step_items = max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, 1)))
     device = torch.device(options.device)
 
     def shards() -> None:
         reading.CACHE = ClipCache(reading.CACHE_BYTES)
-        _read(plan, step_items)
+        read_plan(plan)
 
     def consumed() -> None:
         for batch in local_step_batches(plan, 0, NUM_STEPS):
@@ -46,7 +45,7 @@ def loader(folder: Path, options: Options) -> Report:
     times = take_turns({"streamed from shards, each clip read once": shards}, options)
     reading.CACHE = ClipCache(ALL_CLIPS)
     cached: dict[str, Work] = {
-        "from the cache of clips": lambda: _read(plan, step_items),
+        "from the cache of clips": lambda: read_plan(plan),
         "from the cache of clips, to tensors in float32": consumed,
     }
     resident, order = _resident(plan, device), torch.randperm(num_windows).to(device)
@@ -79,8 +78,12 @@ def _resident(plan: StepPlan, device: torch.device) -> dict[str, Tensor]:
     return {name: x.to(device) for name, x in {**pose, "motion": motion}.items()}
 
 
-def _read(plan: StepPlan, step_items: int) -> None:
-    """Read the steps as the stream does: some of them per table."""
+def read_plan(plan: StepPlan) -> int:
+    """Read the first steps as the stream does, some of them per table; return how many windows."""
+    step_items = max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, 1)))
+    num_windows = 0
     for first in range(0, NUM_STEPS, step_items):
         steps = range(first, min(first + step_items, NUM_STEPS))
-        read_shares(plan, [plan.share(step, 0, 1) for step in steps])
+        rows = read_shares(plan, [plan.share(step, 0, 1) for step in steps])
+        num_windows += sum(rows["num_windows"].to_pylist())
+    return num_windows

@@ -37,6 +37,7 @@ from tests.benchmarks.bodies import inference, joints
 from tests.benchmarks.loading import loader
 from tests.benchmarks.measuring import Options, Report
 from tests.benchmarks.memory import memory
+from tests.benchmarks.object_store import object_store
 from tests.benchmarks.ray_overhead import ray_overhead
 from tests.benchmarks.scaling import scaling
 from tests.benchmarks.steps import step_parts, train_step
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "joints": joints,
     "inference": inference,
     "loader": loader,
+    "store": object_store,
     "scaling": scaling,
     "memory": memory,
     "ray": ray_overhead,

@@ -1,22 +1,16 @@
-"""Which store is asked, is a bucket there, and what is in it? By boto, which tells what is wrong.
+"""Which S3 store is asked, and is a bucket there?
 
-A part of `object_store.py`, the private half of `storage.py`. boto takes half a second to import
-and is not needed to read and write: its imports stand in the functions.
+The bucket is asked for by boto3, whose client says within seconds what is wrong. It takes a third
+of a second to import: its imports stand in the function.
 """
 
-import functools
 import os
-from typing import Any
-
-from vibe_ray.storage.retrying import retry, without_secrets
+import re
 
 ENDPOINT_NAMES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 REGION_NAMES = ("AWS_REGION", "AWS_DEFAULT_REGION")
-CONNECT_SECONDS = 10.0
-SILENCE_SECONDS = 30.0
-"""A request on which no byte moves for so long has failed."""
-ATTEMPTS = 2
-"""A client's own, at once, of which nothing is said."""
+_USER = re.compile(r"//[^/@\s]*@")
+_QUERY = re.compile(r"\?[^\s\"']*")
 
 
 def endpoint() -> str:
@@ -43,18 +37,29 @@ def store_name() -> str:
     return f"the object store {without_secrets(endpoint())}".rstrip()
 
 
+def without_secrets(text: str) -> str:
+    """Return a text without the users and query strings of addresses in it."""
+    return _QUERY.sub("", _USER.sub("//", text))
+
+
 def check_bucket(bucket: str) -> None:
-    """Ask for the bucket by itself, within seconds: pyarrow's own errors do not say what is wrong.
+    """Ask for the bucket by itself; what reads and writes would wait for minutes.
 
     Raises:
         FileNotFoundError: There is none of this name.
         PermissionError: The credentials are missing, or not good for it.
         ConnectionError: The store does not answer, or not as one does.
-        ValueError: The endpoint is no address, or the bucket lies in another region.
+        ValueError: The endpoint is no address, the name is none that a bucket can have, or the
+            bucket lies in another region.
     """
     import boto3
     from botocore.config import Config
-    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+    from botocore.exceptions import (
+        BotoCoreError,
+        ClientError,
+        NoCredentialsError,
+        ParamValidationError,
+    )
 
     config = Config(connect_timeout=3, read_timeout=5, retries={"total_max_attempts": 2})
     try:
@@ -63,9 +68,9 @@ def check_bucket(bucket: str) -> None:
     except ClientError as error:
         raise _refusal(bucket, error.response["ResponseMetadata"]["HTTPStatusCode"]) from None
     except NoCredentialsError as error:
-        raise PermissionError(
-            f"no credentials for bucket {bucket!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-        ) from error
+        raise no_credentials(bucket) from error
+    except ParamValidationError:
+        raise ValueError(f"{bucket!r} is no name of a bucket: expected s3://BUCKET/...") from None
     except BotoCoreError as error:
         raise ConnectionError(
             f"cannot reach bucket {bucket!r}: {without_secrets(str(error))}; check "
@@ -79,9 +84,21 @@ def check_bucket(bucket: str) -> None:
     _check_region(bucket, answer["ResponseMetadata"]["HTTPHeaders"])
 
 
+def no_bucket(bucket: str) -> FileNotFoundError:
+    """Return the error of a bucket that is not there."""
+    return FileNotFoundError(f"no bucket {bucket!r}: create it first")
+
+
+def no_credentials(bucket: str) -> PermissionError:
+    """Return the error of a process without credentials."""
+    return PermissionError(
+        f"no credentials for bucket {bucket!r}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+    )
+
+
 def _refusal(bucket: str, status: int) -> OSError:
     if status == 404:
-        return FileNotFoundError(f"no bucket {bucket!r}: create it first")
+        return no_bucket(bucket)
     if status >= 500:
         return ConnectionError(
             f"bucket {bucket!r}: the store answers with status {status}: it is busy, starting, or "
@@ -94,59 +111,10 @@ def _refusal(bucket: str, status: int) -> OSError:
 
 
 def _check_region(bucket: str, headers: dict[str, str]) -> None:
-    """Compare regions: Amazon sends a request for another one elsewhere, where pyarrow stays."""
+    """Compare regions: Amazon sends a request for another one elsewhere."""
     lies_in = headers.get("x-amz-bucket-region", region())
     if not endpoint() and lies_in != region():
         raise ValueError(
             f"bucket {bucket!r} lies in region {lies_in}, requests are signed for {region()}: set "
             f"AWS_REGION={lies_in}"
         )
-
-
-def list_objects(path: str) -> list[str]:
-    """Return the names (bucket/key) of all objects at or below a path; none is fine.
-
-    Of pyarrow's answer the folders, which it makes of keys, would have to be taken out again.
-
-    Raises:
-        FileNotFoundError: There is no such bucket.
-        OSError: The store refused, or stayed away.
-    """
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    bucket, _, below = path.strip("/").partition("/")
-    client = _connect(endpoint(), region(), key_id())
-
-    def request() -> list[str]:
-        try:
-            pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=below)
-            return [item["Key"] for page in pages for item in page.get("Contents", [])]
-        except ClientError as error:  # both in pyarrow's words, which `retrying.py` knows
-            status = error.response["ResponseMetadata"]["HTTPStatusCode"]
-            if status == 404:
-                raise _refusal(bucket, status) from None
-            kind, said = f"UNKNOWN (HTTP status {status})", error.response["Error"].get("Code")
-        except BotoCoreError as error:
-            kind, said = "NETWORK_CONNECTION", str(error)
-        raise OSError(f"AWS Error {kind} during ListObjectsV2 operation: {said}")
-
-    keys = retry(request, store_name())
-    return [
-        f"{bucket}/{key}"
-        for key in keys
-        if not key.endswith("/") and f"{key}/".startswith(f"{below}/" if below else "")
-    ]
-
-
-@functools.cache
-def _connect(endpoint: str, region: str, key_id: str) -> Any:
-    """Connect, once per process and surroundings; boto finds the secret by itself."""
-    import boto3
-    from botocore.config import Config
-
-    config = Config(
-        connect_timeout=CONNECT_SECONDS,
-        read_timeout=SILENCE_SECONDS,
-        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-    )
-    return boto3.Session().client("s3", config=config, region_name=region)

@@ -1,36 +1,35 @@
-"""Paths: the only place that knows whether files lie on a disk or in an object store.
+"""Paths: the only place that knows whether files lie on a disk or in a store.
 
-A path is a local one or `s3://bucket/key`. Credentials come from the environment wherever a process
-runs (they are never pickled, logged or put into a config); `AWS_ENDPOINT_URL` names another store
-than Amazon's. `object_store.py` and `buckets.py` are this module's private half.
+A path is a local one, `s3://bucket/key`, or of any other scheme that an installed implementation of
+fsspec knows. Credentials come from the environment wherever a process runs: they are never pickled,
+logged or put into a config. `AWS_ENDPOINT_URL` names another S3 store than Amazon's. Only S3 is
+waited for while it is away; other implementations have their own patience. The other files here
+are this one's private half.
 """
 
 import json
 import os
-import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
-from vibe_ray.storage import buckets, object_store
-from vibe_ray.storage.object_store import REMOTE
+from vibe_ray.storage import buckets, disk, remote
 
 MANIFEST = "manifest.json"
 """The file of a folder without which nobody takes the folder for whole."""
-TEMPORARY = (".tmp", ".old")
-"""Endings of folders on their way in and out; their names begin with a dot."""
 NUM_COPIERS = 8
 
 
 def is_remote(path: str) -> bool:
-    """Whether a path names an object store."""
-    return path.startswith(REMOTE)
+    """Whether a path lies in a store, and not on this machine's disks."""
+    return bool(remote.scheme_of(path))
 
 
 def join(path: str, *names: str) -> str:
@@ -45,41 +44,65 @@ def beside(path: str, name: str) -> str:
 
 
 def resolve(path: str) -> tuple[pafs.FileSystem, str]:
-    """Return the filesystem that holds a path, and the path within it.
+    """Return pyarrow's filesystem that holds a path, and the path within it.
 
-    The remote filesystem retries and may be pickled; local paths become absolute, since a worker's
-    current folder is not the driver's.
+    It may be pickled; local paths become absolute, since a worker's current folder is not the
+    driver's.
     """
     if is_remote(path):
-        return pafs.PyFileSystem(object_store.RetryingS3()), path.removeprefix(REMOTE)
-    return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+        filesystem, inner = remote.connect(path)
+        return pafs.PyFileSystem(remote.Handler(filesystem)), inner
+    return pafs.LocalFileSystem(), str(_local(path))
 
 
 def absolute(path: str) -> str:
     """Return a path that means the same in a process with another current folder."""
-    return path if is_remote(path) else resolve(path)[1]
+    if is_remote(path):
+        return remote.outer_path(path, remote.connect(path)[1])
+    return str(_local(path))
+
+
+def _local(path: str) -> Path:
+    return Path(path.removeprefix("file://")).expanduser().absolute()
 
 
 def shared_environment() -> dict[str, str]:
-    """Return what processes on other machines need to know of the object store; no credentials."""
+    """Return what processes on other machines need to know of S3; no credentials."""
     names = (*buckets.ENDPOINT_NAMES, *buckets.REGION_NAMES)
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
 def exists(path: str) -> bool:
     """Whether a file or folder is there."""
-    filesystem, inner = resolve(path)
-    return filesystem.get_file_info(inner).type != pafs.FileType.NotFound
+    if not is_remote(path):
+        return _local(path).exists()
+    filesystem, inner = remote.connect(path)
+    try:
+        filesystem.info(inner)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def is_empty_or_missing(path: str) -> bool:
+    """Whether there is no file at or below a path, so that none is lost if it is written to."""
+    return not _all_files(path)
 
 
 def list_files(root: str, suffix: str = "") -> list[str]:
-    """Return the files below `root` whose names end in `suffix`, sorted; a file is its own list."""
+    """Return the files below `root` whose names end in `suffix`, sorted; a file is its own list.
+
+    Raises:
+        FileNotFoundError: There is no such bucket.
+    """
     return sorted(path for path in _all_files(root) if path.lower().endswith(suffix.lower()))
 
 
 def _all_files(root: str) -> list[str]:
     if is_remote(root):
-        return [REMOTE + name for name in buckets.list_objects(root.removeprefix(REMOTE))]
+        filesystem, inner = remote.connect(root)
+        names = [name for name in filesystem.find(inner) if not name.endswith("/")]
+        return [remote.outer_path(root, name) for name in names]
     filesystem, inner = resolve(root)
     if filesystem.get_file_info(inner).type == pafs.FileType.File:
         return [root]
@@ -88,32 +111,70 @@ def _all_files(root: str) -> list[str]:
     return [item.path for item in found if item.type == pafs.FileType.File]
 
 
-def read_bytes(path: str) -> bytes:
-    """Read a whole file.
+def read_bytes(path: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Read a file, whole or from byte `start` up to `end`; a negative start counts from its end.
 
     Raises:
         FileNotFoundError: There is no such file.
     """
-    filesystem, inner = resolve(path)
-    with filesystem.open_input_stream(inner, compression=None) as stream:
-        return bytes(stream.read())
+    if is_remote(path):
+        filesystem, inner = remote.connect(path)
+        return bytes(filesystem.cat_file(inner, start=start, end=end))
+    with _local(path).open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        first, last, _ = slice(start, end).indices(size)
+        file.seek(first)
+        return file.read(max(0, last - first))
+
+
+def open_ranges(path: str, starts: Sequence[int], ends: Sequence[int]) -> pa.NativeFile:
+    """Open a file to read some ranges of bytes: of a remote one they are fetched, all at once."""
+    if is_remote(path):
+        return remote.open_ranges(path, starts, ends)
+    return pafs.LocalFileSystem().open_input_file(str(_local(path)))
 
 
 def write_bytes_atomic(path: str, content: bytes) -> None:
-    """Write a file such that no reader ever sees a part of it; folders are made as needed."""
-    filesystem, inner = resolve(path)
-    if is_remote(path):  # an object appears when its upload is complete
-        with filesystem.open_output_stream(inner, compression=None) as stream:
-            stream.write(content)
-        return
-    target = Path(inner)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
+    """Write a file such that no reader ever sees a part of it; folders are made as needed.
+
+    On a disk neither a kill nor a power cut leaves a part of it; an object appears when its upload
+    is complete.
+    """
+    if is_remote(path):
+        filesystem, inner = remote.connect(path)
+        filesystem.pipe_file(inner, content)
+    else:
+        disk.write(_local(path), content)
+
+
+def create_exclusive(path: str, content: bytes) -> bool:
+    """Write a file unless there is one, of all who try it only one; return whether it was written.
+
+    On S3 it is a conditional write (`If-None-Match: *`). A store that ignores the condition lets
+    two who try at the same moment both win; one that refuses it is an error.
+
+    Raises:
+        OSError: The store refused, for another reason than that the file is there.
+    """
+    if not is_remote(path):
+        return disk.create(_local(path), content)
+    filesystem, inner = remote.connect(path)
+    if remote.scheme_of(path) in remote.S3_SCHEMES:
+        return bool(filesystem.create(inner, content))
     try:
-        temporary.write_bytes(content)
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+        filesystem.pipe_file(inner, content, mode="create")
+    except FileExistsError:
+        return False
+    return True
+
+
+def move_file(source: Path, path: str) -> None:
+    """Give a local file its place, local or remote, in which it is seen whole or not at all."""
+    if is_remote(path):
+        write_bytes_atomic(path, source.read_bytes())
+        source.unlink()
+    else:
+        disk.move(source, _local(path))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -124,16 +185,22 @@ def write_json(path: str | Path, value: Any) -> None:
 
 def delete_file(path: str) -> None:
     """Delete a file; it may be gone already."""
-    filesystem, inner = resolve(path)
     with suppress(FileNotFoundError):
-        filesystem.delete_file(inner)
+        if is_remote(path):
+            filesystem, inner = remote.connect(path)
+            filesystem.rm_file(inner)
+        else:
+            _local(path).unlink()
 
 
 def delete_directory(path: str) -> None:
     """Delete a folder and all in it; it may be gone already."""
-    filesystem, inner = resolve(path)
     with suppress(FileNotFoundError):
-        filesystem.delete_dir(inner)
+        if is_remote(path):
+            filesystem, inner = remote.connect(path)
+            filesystem.rm(inner, recursive=True)
+        else:
+            pafs.LocalFileSystem().delete_dir(str(_local(path)))
 
 
 @contextmanager
@@ -144,10 +211,10 @@ def local_copy(path: str) -> Iterator[Path]:
         FileNotFoundError: Nothing is at a remote path; of a local one, who reads it will tell.
     """
     if not is_remote(path):
-        yield Path(path).expanduser()
+        yield Path(path.removeprefix("file://")).expanduser()
         return
     with TemporaryDirectory() as directory:
-        yield _download(path.rstrip("/"), Path(directory))
+        yield _download(absolute(path), Path(directory))
 
 
 def _download(path: str, directory: Path) -> Path:
@@ -172,26 +239,13 @@ def _download(path: str, directory: Path) -> Path:
 def upload_directory(source: Path, path: str) -> None:
     """Put a local folder's files in the place of what is at a path.
 
-    Nothing half-written is ever taken for the whole. Behind S3 there is no renaming of folders:
+    Nothing half-written is ever taken for the whole. In a store there is no renaming of folders:
     `manifest.json`, which readers ask for first, is deleted first and written last.
     """
     if is_remote(path):
-        _upload(source, path)
-        return
-    target = Path(absolute(path))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, old = (
-        target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{suffix}") for suffix in TEMPORARY
-    )
-    for file in source.rglob("*"):
-        if file.is_file():  # contents alone: what is private in a temporary folder is not in a run
-            copy = temporary / file.relative_to(source)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, copy)
-    if target.exists():
-        target.replace(old)
-    temporary.replace(target)
-    shutil.rmtree(old, ignore_errors=True)
+        _upload(source, absolute(path))
+    else:
+        disk.copy_folder(source, _local(path))
 
 
 def _upload(source: Path, path: str) -> None:
@@ -215,14 +269,21 @@ def _upload(source: Path, path: str) -> None:
 def check_reachable(path: str) -> None:
     """Ask for a path's bucket, which takes seconds: later a store that is away is waited for.
 
+    Of other stores than S3 only the package that knows them is asked for.
+
     Raises:
         FileNotFoundError: There is no such bucket.
         PermissionError: The credentials are missing, or not good for it.
         ConnectionError: The store does not answer; says what to look at.
-        ValueError: The endpoint is no address, or the bucket lies in another region.
+        ValueError: The endpoint is no address, the bucket lies in another region, or nothing is
+            known of such a scheme.
+        ImportError: The package that knows the scheme is not installed; names it.
     """
-    if is_remote(path):
-        buckets.check_bucket(path.removeprefix(REMOTE).split("/")[0])
+    scheme = remote.scheme_of(path)
+    if scheme in remote.S3_SCHEMES:
+        buckets.check_bucket(path.removeprefix(f"{scheme}://").split("/")[0])
+    elif scheme:
+        remote.connect(path)
 
 
 def check_writable(path: str) -> None:
@@ -230,7 +291,7 @@ def check_writable(path: str) -> None:
 
     Raises:
         PermissionError: They cannot; says what stands in the way.
-        FileNotFoundError, ConnectionError, ValueError: See `check_reachable`.
+        FileNotFoundError, ConnectionError, ValueError, ImportError: See `check_reachable`.
     """
     check_reachable(path)
     probe = join(path, f".writable.{uuid.uuid4().hex[:8]}")

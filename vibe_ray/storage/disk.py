@@ -1,0 +1,152 @@
+"""Files on a disk: whole or not there at all, also after a power cut.
+
+A new name is given by a rename. Content is on the disk before it gets its name, and the name is
+before the caller is told, so that a power cut loses no more than a kill does.
+"""
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+TEMPORARY = (".tmp", ".old")
+"""Endings of files and folders on their way in and out; their names begin with a dot."""
+UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}
+"""What a filesystem answers that cannot link files, or flush folders, at all."""
+
+
+def write(target: Path, content: bytes) -> None:
+    """Write a file in the place of what is there."""
+    with _written_beside(target, content) as temporary:
+        temporary.replace(target)
+        _flush_folder(target.parent)
+
+
+def create(target: Path, content: bytes) -> bool:
+    """Write a file unless there is one; return whether it was written."""
+    with _written_beside(target, content) as temporary:
+        try:
+            target.hardlink_to(temporary)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            if error.errno not in UNABLE:
+                raise
+            return _create_in_place(target, content)
+        _flush_folder(target.parent)
+    return True
+
+
+def _create_in_place(target: Path, content: bytes) -> bool:
+    """Create where there are no links, as behind FUSE: for a moment the file is empty."""
+    try:
+        with target.open("xb") as file:
+            _fill(file, content)
+    except FileExistsError:
+        return False
+    _flush_folder(target.parent)
+    return True
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file another place, which may be on another disk."""
+    make_folder(target.parent)
+    with source.open("rb") as file:
+        os.fsync(file.fileno())
+    try:
+        source.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        _move_between_disks(source, target)
+    _flush_folder(target.parent)
+
+
+def _move_between_disks(source: Path, target: Path) -> None:
+    temporary = _temporary(target)
+    try:
+        _copy(source, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(target.parent)
+    source.unlink()
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Put copies of a folder's files in the place of what is at `target`.
+
+    Contents alone: what is private in a temporary folder is not in a run.
+    """
+    make_folder(target.parent)
+    temporary, old = (_temporary(target, ending) for ending in TEMPORARY)
+    try:
+        temporary.mkdir()
+        for file in source.rglob("*"):
+            if file.is_file():
+                copy = temporary / file.relative_to(source)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                _copy(file, copy)
+        for folder, _, _ in os.walk(temporary):
+            _flush_folder(Path(folder))
+        if target.exists():
+            target.replace(old)
+        temporary.replace(target)
+        _flush_folder(target.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, such that a power cut leaves them there."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _flush_folder(folder.parent)
+
+
+@contextmanager
+def _written_beside(target: Path, content: bytes) -> Iterator[Path]:
+    """Give a file of this content in the target's folder; if it is left there, it goes."""
+    make_folder(target.parent)
+    temporary = _temporary(target)
+    try:
+        with temporary.open("wb") as file:
+            _fill(file, content)
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path, ending: str = TEMPORARY[0]) -> Path:
+    return target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}{ending}")
+
+
+def _fill(file: BinaryIO, content: bytes) -> None:
+    file.write(content)
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _flush_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk; some filesystems have none to bring."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        if error.errno not in UNABLE:
+            raise
