@@ -180,11 +180,11 @@ def test_damage_in_the_middle_is_said_and_skipped(
 ) -> None:
     path = write_video(tmp_path / "a.mp4", noise(20, 48, 64), codec=("libx264", "yuv420p"))
     content = bytearray(path.read_bytes())
-    start = len(content) // 3
-    content[start : start + 400] = bytes(range(200)) * 2
+    third = len(content) // 3
+    content[third : 2 * third] = bytes(third)
     path.write_bytes(bytes(content))
     _, frames, reading = read(path)
-    assert len(frames) >= 18
+    assert 8 <= len(frames) < 20
     assert any("damaged" in warning for warning in reading.warnings)
 
 
