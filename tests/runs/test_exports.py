@@ -17,7 +17,7 @@ from tests.training.tiny import (
     tiny_prior_state,
     tiny_state,
 )
-from vibe_ray.body.skeletons import COCO_23
+from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.config import override
 from vibe_ray.data.batches import local_step_batches
 from vibe_ray.features.keypoint_encoder import load_encoder
@@ -116,5 +116,5 @@ def test_a_frame_encoder_becomes_a_package_of_its_own_and_one_of_its_baseline(
     assert seen is not None
     with torch.no_grad():
         given = seen.detected, seen.detected_conf, seen.box, seen.image_size
-        found, expected = baseline(encoder.encode(COCO_23, *given)), state.network(seen)
+        found, expected = baseline(encoder.encode(WHOLEBODY_23, *given)), state.network(seen)
     torch.testing.assert_close(found.rotmat, expected.rotmat, atol=5e-3, rtol=0)

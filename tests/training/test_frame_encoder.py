@@ -27,7 +27,7 @@ from tests.training.tiny import (
 )
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyConfig, load_body
-from vibe_ray.body.skeletons import COCO_23
+from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch, local_step_batches
 from vibe_ray.data.sources.open_motion import load_open_motion
@@ -92,7 +92,9 @@ class NaiveFrames:
     def step(self, batch: StepBatch, rate: float) -> dict[str, float]:
         seen = batch.detections
         assert seen is not None
-        x = encoder_inputs(COCO_23, seen.detected, seen.detected_conf, seen.box, seen.image_size)
+        x = encoder_inputs(
+            WHOLEBODY_23, seen.detected, seen.detected_conf, seen.box, seen.image_size
+        )
         rotmat, betas, cam = naive_vibe.regressor(
             self.encode(x.flatten(0, 1)),
             naive_vibe.sub_weights(self.weights, "frame.generator.regressor."),

@@ -67,11 +67,24 @@ COCO_17 = (
     *("nose", "leye", "reye", "lear", "rear", "lshoulder", "rshoulder", "lelbow", "relbow"),
     *("lwrist", "rwrist", "lhip", "rhip", "lknee", "rknee", "lankle", "rankle"),
 )
-COCO_23 = (
+OPENPOSE_18 = (
+    *OPENPOSE_25[:8],
+    *("OP RHip", "OP RKnee", "OP RAnkle", "OP LHip", "OP LKnee", "OP LAnkle"),
+    *("OP REye", "OP LEye", "OP REar", "OP LEar"),
+)
+"""OpenPose's older order, which it calls COCO."""
+WHOLEBODY_23 = (
     *COCO_17,
     *("OP LBigToe", "OP LSmallToe", "OP LHeel", "OP RBigToe", "OP RSmallToe", "OP RHeel"),
 )
-"""COCO's 17 and the feet, as COCO-WholeBody has them, by their names among VIBE's 49."""
+"""The body's joints of COCO-WholeBody's 133; face and hands come after them. The names of the feet
+are those among VIBE's 49."""
+HALPE_26 = (
+    *COCO_17,
+    *("headtop", "OP Neck", "OP MidHip", "OP LBigToe", "OP RBigToe", "OP LSmallToe"),
+    *("OP RSmallToe", "OP LHeel", "OP RHeel"),
+)
+"""AlphaPose's and RTMPose's joints with feet; of Halpe's 136 they are the first."""
 H36M_17 = (
     *("hip", "lhip", "lknee", "lankle", "rhip", "rknee", "rankle", "Spine (H36M)", "neck"),
     *("Head (H36M)", "headtop", "lshoulder", "lelbow", "lwrist", "rshoulder", "relbow", "rwrist"),

@@ -57,7 +57,7 @@ class MotionBatch:
 class Detections:
     """What a detector saw in windows: pixels of an image, from which features are yet to be made.
 
-    The key-points are `skeletons.COCO_23`.
+    The key-points are `skeletons.WHOLEBODY_23`.
     """
 
     detected: Tensor

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from vibe_ray import storage
-from vibe_ray.body.skeletons import COCO_23
+from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.data.mixing import Share, Source, StepPlan
 from vibe_ray.data.rows import decode_clip, value
 from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
@@ -28,8 +28,8 @@ WINDOW_ARRAYS = {name: spec for name, spec in POSE_ARRAYS.items() if name != "va
 MOTION_COLUMN = "motion_pose"
 MOTION_SPEC = MOTION_ARRAYS["pose"]
 DETECTION_ARRAYS: dict[str, tuple[str, tuple[int, ...]]] = {
-    "detected": ("<f4", (len(COCO_23), 2)),
-    "detected_conf": ("<f4", (len(COCO_23),)),
+    "detected": ("<f4", (len(WHOLEBODY_23), 2)),
+    "detected_conf": ("<f4", (len(WHOLEBODY_23),)),
     "box": ("<f4", (3,)),
     "image_size": ("<f4", (2,)),
 }

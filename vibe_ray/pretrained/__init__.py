@@ -3,7 +3,15 @@
 from pathlib import Path
 from typing import Literal
 
-Packaged = Literal["keypoint_encoder", "frame_baseline", "vibe", "motion_prior"]
+Packaged = Literal[
+    "keypoint_encoder",
+    "frame_baseline",
+    "vibe",
+    "motion_prior",
+    "movenet_multipose",
+    "movenet_thunder",
+]
+MANIFEST_FILE = "manifest.json"
 
 
 def packaged(name: Packaged) -> Path:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
 from vibe_ray.body.params import SmplParams
-from vibe_ray.body.skeletons import COCO_23
+from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch
 from vibe_ray.data.synthetic.frames import FramePool, frame_plan, held_out_frames
@@ -62,7 +62,7 @@ class FrameNetwork(nn.Module):
     def forward(self, seen: Detections) -> SmplParams:
         """Estimate SMPL parameters (B, T, ...) of what was detected (B, T, ...)."""
         inputs = encoder_inputs(
-            COCO_23, seen.detected, seen.detected_conf, seen.box, seen.image_size
+            WHOLEBODY_23, seen.detected, seen.detected_conf, seen.box, seen.image_size
         )
         return self.generator(self.encoder(inputs))
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vibe_ray.body.skeletons import COCO_17, COCO_23, KEYPOINTS, indices, mirror_table
+from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, WHOLEBODY_23, indices, mirror_table
 from vibe_ray.data.synthetic.draws import drift, events, held_frames, hold, normal, uniform
 
-DETECTED = COCO_23
+DETECTED = WHOLEBODY_23
 """Names among the 49 of all that a detector may report: COCO's 17, and BODY_25's feet."""
 FEET = DETECTED[len(COCO_17) :]
 DETECTED_AMONG_49 = indices(DETECTED, KEYPOINTS)

@@ -1,0 +1,226 @@
+"""Finding people in a video and following each through all of its frames.
+
+Twice through the video: first the network that finds people looks at some frames a second, and
+tracks are made of what it saw; then the network for one person's key-points looks at every frame of
+every chosen track. Memory holds a few frames, and the tracks.
+
+Shapes: P people in a frame, N frames of a track, D = 17 COCO key-points.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.video.crops import Square, cut, from_square, shrink, square_around
+from vibe_ray.video.frames import Frame, Video
+from vibe_ray.video.movenet import MultiPose, SinglePose, load_multipose, load_singlepose
+from vibe_ray.video.movenet.network import SINGLEPOSE_SIZE, SIZE_MULTIPLE
+from vibe_ray.video.people import Array, FramePeople, Track
+from vibe_ray.video.similarity import TOLERANCE, without_duplicates
+from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, fill, link
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionConfig:
+    """How closely a video is looked at."""
+
+    long_side: int = 512
+    """Pixels of the picture in which people are found; smaller is faster and misses the small."""
+    every_s: float = 0.2
+    """Seconds between two looks for people."""
+    crop_margin: float = 1.25
+    """Side of a person's crop over the side of the track's box."""
+    min_conf: float = 0.2
+    """Of a person's key-points, on average, to have been seen."""
+    batch: int = 8
+    """Pictures or crops that a network sees at once."""
+
+    def __post_init__(self) -> None:
+        for name in ("long_side", "every_s", "crop_margin", "batch"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
+
+
+@dataclass(frozen=True)
+class Networks:
+    """Both of MoveNet's networks on one device."""
+
+    multipose: MultiPose
+    singlepose: SinglePose
+    device: torch.device
+
+    @classmethod
+    def load(cls, device: str | torch.device = "cpu") -> "Networks":
+        """Load the packaged weights."""
+        return cls(load_multipose(device), load_singlepose(device), torch.device(device))
+
+
+def track_people(
+    video: Video,
+    networks: Networks,
+    people: People = "all",
+    config: DetectionConfig | None = None,
+    tracking: TrackingConfig | None = None,
+) -> list[Track]:
+    """Find people in a video and follow them; in the order of their appearance, perhaps nobody.
+
+    Args:
+        video: Is read twice.
+        networks: See `Networks.load`.
+        people: Everybody, the largest, or the N largest.
+        config: How closely to look.
+        tracking: When a person is the same.
+
+    Raises:
+        ValueError: The video cannot be read.
+    """
+    config = config or DetectionConfig()
+    seen, times_s = find_people(video, networks, config)
+    sightings = link(seen, times_s, tracking)
+    tracks = [fill(s, i, COCO_17, times_s) for i, s in enumerate(sightings)]
+    return refine(video, choose(tracks, people), networks, config)
+
+
+def find_people(
+    video: Video, networks: Networks, config: DetectionConfig
+) -> tuple[list[FramePeople], Array]:
+    """Look for people in some of a video's frames.
+
+    Returns:
+        The people of those frames, and the seconds of all the video's frames.
+    """
+    times_s: list[float] = []
+
+    def watched() -> Iterator[Frame]:
+        due_s = 0.0
+        for frame in video.frames():
+            times_s.append(frame.time_s)
+            if frame.time_s >= due_s - 1e-6:
+                due_s = frame.time_s + config.every_s
+                yield frame
+
+    found: list[FramePeople] = []
+    for frames in _batches(watched(), config.batch):
+        found += _find_in(frames, networks, config)
+    return found, np.array(times_s)
+
+
+def _find_in(
+    frames: Sequence[Frame], networks: Networks, config: DetectionConfig
+) -> list[FramePeople]:
+    small = [shrink(frame.pixels, config.long_side, SIZE_MULTIPLE) for frame in frames]
+    images = torch.stack([image.pixels for image in small]).to(networks.device)
+    people = networks.multipose(images)
+    scale = small[0].scale
+    boxes, kp = (scale * values.cpu().numpy() for values in (people.boxes, people.kp))
+    scores, conf = people.scores.cpu().numpy(), people.conf.cpu().numpy()
+    return [
+        without_duplicates(
+            FramePeople(
+                frame=frame.number,
+                boxes=boxes[i],
+                scores=scores[i],
+                kp_2d=kp[i],
+                kp_2d_conf=conf[i],
+            )
+        )
+        for i, frame in enumerate(frames)
+    ]
+
+
+def refine(
+    video: Video, tracks: Sequence[Track], networks: Networks, config: DetectionConfig
+) -> list[Track]:
+    """Look at every frame of every track closely: better key-points, and fewer gaps.
+
+    What is found counts where it is clear, and more like this track than like another's there: in
+    the crop of somebody who is hidden stands whoever hides them.
+    """
+    found = [(np.zeros_like(track.kp_2d), np.zeros_like(track.kp_2d_conf)) for track in tracks]
+    for looks in _batches(_looks(video, tracks, config), config.batch):
+        crops = torch.stack([look.crop for look in looks]).to(networks.device)
+        kp, conf = (values.cpu().numpy() for values in networks.singlepose(crops))
+        for i, look in enumerate(looks):
+            found[look.track][0][look.row] = from_square(kp[i], look.square, SINGLEPOSE_SIZE)
+            found[look.track][1][look.row] = conf[i]
+    return [
+        _taken_over(track, kp, conf, [t for t in tracks if t is not track], config)
+        for track, (kp, conf) in zip(tracks, found, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One frame of one track, to be looked at."""
+
+    track: int
+    row: int
+    square: Square
+    crop: torch.Tensor
+
+
+def _looks(video: Video, tracks: Sequence[Track], config: DetectionConfig) -> Iterator[_Look]:
+    last = max((int(track.frames[-1]) for track in tracks), default=-1)
+    if last < 0:
+        return
+    for frame in video.frames():
+        for i, track in enumerate(tracks):
+            row = frame.number - int(track.frames[0])
+            if 0 <= row < track.num_frames:
+                square = square_around(track.boxes[row], config.crop_margin)
+                yield _Look(i, row, square, cut(frame.pixels, square, SINGLEPOSE_SIZE))
+        if frame.number >= last:
+            return
+
+
+def _taken_over(
+    track: Track, kp: Array, conf: Array, others: Sequence[Track], config: DetectionConfig
+) -> Track:
+    """Put what was found (N, D, 2) in the place of a track's own key-points, where it is theirs."""
+    own = _likeness(kp, conf, track, track)
+    rivals = [_likeness(kp, conf, track, other) for other in others]
+    rival = np.max([np.zeros(len(own)), *rivals], axis=0)
+    clear = conf.mean(axis=1) >= config.min_conf
+    is_theirs = clear & (own >= rival) & (own > 0)
+    if not is_theirs.any():
+        return track
+    refined = replace(
+        track,
+        kp_2d=np.where(is_theirs[:, None, None], kp, track.kp_2d),
+        kp_2d_conf=np.where(is_theirs[:, None], conf, track.kp_2d_conf),
+        filled=~is_theirs & track.filled,
+    )
+    return completed(refined)
+
+
+def _likeness(kp: Array, conf: Array, track: Track, other: Track) -> Array:
+    """Return how much key-points (N, D, 2) in a track's frames are like another track's (N,)."""
+    like = np.zeros(track.num_frames)
+    rows = track.frames - other.frames[0]
+    both = np.flatnonzero((rows >= 0) & (rows < other.num_frames))
+    if len(both) == 0:
+        return like
+    at = rows[both]
+    # All joints count alike: in filled frames the track's own confidences are zero.
+    squared = ((kp[both] - other.kp_2d[at]) ** 2).sum(axis=-1)
+    reach = TOLERANCE * other.boxes[at, 2:]
+    near = np.exp(-squared / (2 * np.maximum(reach, 1e-6) ** 2))
+    like[both] = (near * conf[both]).sum(axis=-1) / np.maximum(conf[both].sum(axis=-1), 1e-9)
+    return like
+
+
+def _batches(items: Iterator[T], size: int) -> Iterator[list[T]]:
+    batch: list[T] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

@@ -1,0 +1,56 @@
+"""Opening a video, wherever it lies: a file, a folder of pictures, or either in an object store.
+
+    with open_video("s3://bucket/clip.mp4") as video:
+        for frame in video.frames():
+            ...
+
+Memory holds a few frames, however long the video is; what lies in an object store is copied to the
+local disk first, since a video's index often stands at its end.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from vibe_ray import storage
+from vibe_ray.video.frames import FocalWish, Video
+from vibe_ray.video.image_folder import ImageFolder
+
+
+@contextmanager
+def open_video(
+    path: str, *, focal: FocalWish | None = None, fps: float | None = None
+) -> Iterator[Video]:
+    """Open a video file or a folder of pictures, for as long as the block.
+
+    Args:
+        path: A local or `s3://` path. Addresses of the web are not opened.
+        focal: What is known of the camera; else the file is asked, else a usual lens is assumed.
+        fps: Of a folder of pictures; a video file has its own timestamps.
+
+    Raises:
+        FileNotFoundError: There is nothing at the path.
+        ValueError: It is no video, has no picture (only audio), frames too large, or is a playlist.
+        ImportError: PyAV is missing (extra `video`).
+    """
+    if fps is not None and not 0 < fps < float("inf"):
+        raise ValueError(f"{fps} frames per second; expected a positive number")
+    wish = focal or FocalWish()
+    with storage.local_copy(path) as local:
+        if local.is_dir():
+            yield ImageFolder(local, path, wish, fps)
+            return
+        if not local.exists():
+            raise FileNotFoundError(f"no video at {path}")
+        if not local.is_file():
+            raise ValueError(f"{path} is neither a file nor a folder")
+        yield _video_file_class()(local, path, wish)
+
+
+def _video_file_class() -> type:
+    try:
+        from vibe_ray.video.container import VideoFile  # PyAV is an extra
+    except ImportError as error:
+        raise ImportError(
+            f"reading video files needs PyAV ({error}): pip install 'vibe_ray[video]'"
+        ) from None
+    return VideoFile
