@@ -90,6 +90,12 @@ def test_nothing_usable_is_an_error(tmp_path: Path) -> None:
         list(Source(["b.x", "d.x"]).recordings)
 
 
+def test_no_recordings_are_no_data_set(tmp_path: Path) -> None:
+    assert list(Source([]).recordings) == []
+    with pytest.raises(ValueError, match=r"the source holds no usable sequence$"):
+        Source([]).recordings.write_to(str(tmp_path), HEADER)
+
+
 def test_a_source_of_our_own_may_not_be_bad() -> None:
     source = Source()
     strict = Recordings("/raw", source.recordings.items, refuse_skip)

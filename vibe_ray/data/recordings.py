@@ -19,9 +19,8 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=AnySequence)
 OnSkip = Callable[[str, str], None]
 """Told the path and the reason of each recording that is left out."""
-
-
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
+"""Goes through recordings one by one, as a progress bar does."""
 
 
 def log_skip(path: str, reason: str) -> None:
@@ -83,7 +82,7 @@ class Recordings(Generic[S]):
             if reason:
                 reasons.append(f"{recording.path}: {reason}")
             yield from sequences
-        if len(reasons) == len(self):
+        if reasons and len(reasons) == len(self):
             raise ValueError(
                 f"none of the {len(self)} files in {self.root} could be used; first: {reasons[0]}"
             )
