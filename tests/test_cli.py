@@ -3,12 +3,20 @@
 import argparse
 import json
 import logging
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from vibe_ray import cli, train
+from tests.integration.processes import started
+from tests.integration.survival import Trial
+from vibe_ray import cli, storage, train
 from vibe_ray.config import to_dict
 from vibe_ray.recipes import RECIPES
+from vibe_ray.runs.step_folders import checkpoint_name, last_step
 
 
 def parse(*argv: str) -> argparse.Namespace:
@@ -66,6 +74,74 @@ def test_our_own_mistakes_keep_their_traceback() -> None:
 
     with pytest.raises(ZeroDivisionError):
         cli.run(cli.make_parser("train", "Trains.", "python"), fail, [])
+
+
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Signals' handlers as they were: a command that was interrupted leaves none."""
+    before = {number: signal.getsignal(number) for number in cli.SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "said"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "ended by SIGTERM")],
+)
+def test_a_signal_is_one_line_and_the_shells_exit_code(
+    number: signal.Signals,
+    code: int,
+    said: str,
+    handlers: None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def work(args: argparse.Namespace) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note("the last checkpoint is here")
+            raise KeyboardInterrupt from interrupt  # as Ray does, which loses the note
+
+    def work_with_note(args: argparse.Namespace) -> None:
+        try:
+            work(args)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note("last checkpoint: here")
+            raise
+
+    with pytest.raises(SystemExit) as exit_info:
+        cli.run(cli.make_parser("train", "Trains.", "python"), work_with_note, [])
+    assert exit_info.value.code == code
+    assert capsys.readouterr().err == f"python -m vibe_ray.train: {said}; last checkpoint: here\n"
+
+
+def test_signals_are_as_before_when_a_command_has_ended() -> None:
+    before = [signal.getsignal(number) for number in cli.SIGNALS]
+    cli.run(cli.make_parser("train", "Trains.", "python"), lambda args: None, [])
+    assert [signal.getsignal(number) for number in cli.SIGNALS] == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_names_its_last_checkpoint(
+    number: signal.Signals, shards: str, tmp_path: Path
+) -> None:
+    """In a process of its own, which must end by itself."""
+    trial = Trial(data=Path(shards), storage=tmp_path, workers=0, epochs=10_000)
+    command = trial.command("run", resume=False)
+    with started(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        assert process.stderr is not None
+        while not last_step(str(tmp_path / "run")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.send_signal(number)
+        *_, line = process.stderr.read().decode().splitlines()
+        assert process.wait() == 128 + number
+    last = storage.join(str(tmp_path / "run"), checkpoint_name(last_step(str(tmp_path / "run"))))
+    assert line == (
+        f"python -m vibe_ray.train: {cli.SIGNALS[number]}; last checkpoint: {last}, --resume goes "
+        "on from it"
+    )
 
 
 def test_an_unknown_setting_ends_in_the_suggestion(capsys: pytest.CaptureFixture[str]) -> None:

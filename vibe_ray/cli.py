@@ -4,7 +4,11 @@ import argparse
 import json
 import logging
 import os
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 from vibe_ray import storage
@@ -17,6 +21,8 @@ USER_ERRORS = (
     FloatingPointError,  # a run that diverged, or a network that answers with NaN
     ChildProcessError,  # workers that failed too often
 )
+
+SIGNALS = {signal.SIGINT: "interrupted", signal.SIGTERM: "ended by SIGTERM"}
 
 
 def make_parser(command: str, description: str, example: str) -> argparse.ArgumentParser:
@@ -35,17 +41,37 @@ def add_config_flags(parser: argparse.ArgumentParser, recipe: str = "open_world"
         "--recipe", default=recipe, choices=sorted(RECIPES), help=f"named run ({recipe})"
     )
     parser.add_argument("--data", metavar="P", help="data root, a path or s3://bucket/prefix")
+    add_changes_flag(parser, "change one setting by its dotted name")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the resolved config as JSON and stop"
+    )
+
+
+def add_changes_flag(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add `--set`, from which `read_changes` makes changes."""
     parser.add_argument(
         "--set",
         metavar="a.b=v",
         dest="changes",
         action="append",
         default=[],
-        help="change one setting by its dotted name; may be repeated",
+        help=f"{what}; may be repeated",
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print the resolved config as JSON and stop"
-    )
+
+
+def read_changes(args: argparse.Namespace) -> dict[str, Any]:
+    """Return every `--set`, by the setting's name.
+
+    Raises:
+        ValueError: No `=` in a change.
+    """
+    changes = {}
+    for change in args.changes:
+        name, separator, value = change.partition("=")
+        if not separator:
+            raise ValueError(f"--set {change!r} has no '=': expected a.b=value")
+        changes[name.strip()] = value.strip()
+    return changes
 
 
 def read_config(args: argparse.Namespace) -> TrainConfig:
@@ -54,13 +80,8 @@ def read_config(args: argparse.Namespace) -> TrainConfig:
     Raises:
         ValueError: An unknown setting, a value of a wrong type, or no `=` in a change.
     """
-    changes: dict[str, Any] = {"data.root": args.data} if args.data else {}
-    for change in args.changes:
-        name, separator, value = change.partition("=")
-        if not separator:
-            raise ValueError(f"--set {change!r} has no '=': expected a.b=value")
-        changes[name.strip()] = value.strip()
-    return override(RECIPES[args.recipe](), changes)
+    data = {"data.root": args.data} if args.data else {}
+    return override(RECIPES[args.recipe](), data | read_changes(args))
 
 
 def print_config(config: TrainConfig) -> None:
@@ -73,17 +94,51 @@ def run(
     command: Callable[[argparse.Namespace], None],
     argv: Sequence[str] | None = None,
 ) -> None:
-    """Parse, set logging up and call the command; what a user can mend ends in exit code 2."""
+    """Parse, set logging up and call the command.
+
+    What a user can mend ends in one line and exit code 2; Ctrl-C in one line and 130, SIGTERM in
+    one and 143. Whoever knows what is left then says so in a note on the `KeyboardInterrupt`.
+    """
     args = parser.parse_args(argv)
     set_ray_defaults()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it finds credentials
+    with interruptible() as received:
+        try:
+            for path in _given_paths(args):
+                storage.check_reachable(path)
+            command(args)
+        except USER_ERRORS as error:
+            parser.exit(2, f"{parser.prog}: {error}\n")
+        except KeyboardInterrupt as interrupt:
+            number = received[0] if received else signal.SIGINT
+            said = "; ".join([SIGNALS[number], *getattr(interrupt, "__notes__", [])])
+            parser.exit(128 + number, f"{parser.prog}: {said}\n")
+
+
+@contextmanager
+def interruptible() -> Iterator[list[signal.Signals]]:
+    """Within, SIGTERM raises KeyboardInterrupt as Ctrl-C does; yields which of them came.
+
+    Which one it was must be noted: Ray replaces an exception that comes while it waits by a
+    `KeyboardInterrupt` of its own. After one came, what is left of this process is its orderly end,
+    which must not be cut off: that would leave Ray's processes behind.
+    """
+    received: list[signal.Signals] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        received.append(signal.Signals(number))
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
-        for path in _given_paths(args):
-            storage.check_reachable(path)
-        command(args)
-    except USER_ERRORS as error:
-        parser.exit(2, f"{parser.prog}: {error}\n")
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if received else handler)
 
 
 def _given_paths(args: argparse.Namespace) -> Iterator[str]:
@@ -97,7 +152,14 @@ def _given_paths(args: argparse.Namespace) -> Iterator[str]:
 
 
 def set_ray_defaults() -> None:
-    """Set how Ray behaves and how much it says, where the environment does not say otherwise."""
+    """Set how Ray behaves and how much it says, where the environment does not say otherwise.
+
+    Ray reads most of it when it is imported.
+    """
+    if os.environ.get("RAY_ADDRESS", "") in ("", "local"):
+        # Named for the systems where it is off by default: a cluster that never grows beyond this
+        # machine, and therefore listens on the loopback address alone.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     for name, value in {
         "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
         "RAY_DATA_LOG_LEVEL": "ERROR",

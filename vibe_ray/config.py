@@ -9,9 +9,9 @@ import dataclasses
 import difflib
 import json
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -27,6 +27,10 @@ from vibe_ray.models.gru_encoder import GruEncoderConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminatorConfig
 from vibe_ray.models.motion_prior import MotionPriorConfig
 
+Settings = TypeVar("Settings")
+"""A dataclass of settings and of sections of them."""
+FEW = 20
+"""Settings that an error may list."""
 FLAT_GRU = "generator.temporal_encoder."
 """Where the GRU's settings stood before they had a section of their own, `gru`."""
 
@@ -156,13 +160,16 @@ class TrainConfig:
         return self.losses.adversarial > 0
 
 
-def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+def override(config: Settings, changes: Mapping[str, Any]) -> Settings:
     """Return `config` with settings replaced by dotted name, e.g. `{"optim.generator_lr": 3e-5}`.
 
     Raises:
         ValueError: A name that is not a setting (with the nearest one), or a value of a wrong type.
     """
+    names = set(setting_names(config))
     for path, value in changes.items():
+        if path not in names:
+            raise ValueError(_unknown(path, sorted(names)))
         config = _replace(config, path, path.split("."), value)
     return config
 
@@ -179,20 +186,17 @@ def setting_names(config: Any, prefix: str = "") -> Iterator[str]:
 
 def _replace(section: Any, path: str, names: list[str], value: Any) -> Any:
     name, *rest = names
-    fields = {item.name for item in dataclasses.fields(section)}
-    inner = getattr(section, name, None)
-    if name not in fields or bool(rest) != dataclasses.is_dataclass(inner):
-        raise ValueError(_unknown(path))
     if rest:
-        return dataclasses.replace(section, **{name: _replace(inner, path, rest, value)})
+        inner = _replace(getattr(section, name), path, rest, value)
+        return dataclasses.replace(section, **{name: inner})
     kind = typing.get_type_hints(type(section))[name]
     return dataclasses.replace(section, **{name: _convert(path, value, kind)})
 
 
-def _unknown(path: str) -> str:
-    names = list(setting_names(TrainConfig()))
+def _unknown(path: str, names: Sequence[str]) -> str:
     near = difflib.get_close_matches(path, names, n=1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else "--dry-run prints all of them"
+    all_of_them = "--dry-run prints all of them" if len(names) > FEW else ", ".join(names)
+    hint = f"did you mean {near[0]!r}?" if near else all_of_them
     return f"no setting {path!r}; {hint}"
 
 

@@ -1,9 +1,12 @@
 """`python -m vibe_ray.serve`: answer `POST /v1/infer` with a checkpoint, on Ray Serve."""
 
 import argparse
+import os
 from collections.abc import Sequence
 
 from vibe_ray import cli
+
+TOKEN_VARIABLE = "VIBE_RAY_TOKEN"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -11,8 +14,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = cli.make_parser(
         "serve",
         "Serve a checkpoint over HTTP: POST /v1/infer, GET /v1/model, GET /healthz; the interface "
-        "is described at /docs. Anyone who reaches the port may use it.",
-        "python -m vibe_ray.serve --checkpoint runs/demo --port 8000",
+        "is described at /docs.",
+        "python -m vibe_ray.serve --checkpoint runs/demo --port 8000\n"
+        f"  {TOKEN_VARIABLE}=a-long-secret python -m vibe_ray.serve --host 0.0.0.0",
     )
     parser.add_argument(
         "--checkpoint",
@@ -22,17 +26,37 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
     parser.add_argument("--replicas", type=int, default=1, help="copies of the model (1)")
+    parser.add_argument(
+        "--token",
+        metavar="T",
+        help="what clients must send as `Authorization: Bearer T`; who else works on this machine "
+        f"can see it here, but not in the environment variable {TOKEN_VARIABLE}",
+    )
+    parser.add_argument(
+        "--insecure", action="store_true", help="let other machines in without a token"
+    )
+    cli.add_changes_flag(parser, "change one limit (vibe_ray/serving/admission.py)")
     cli.run(parser, _serve, argv)
 
 
 def _serve(args: argparse.Namespace) -> None:
     try:
-        from vibe_ray.distributed.serving import serve_checkpoint
+        from vibe_ray.distributed.serving import Server, serve_checkpoint
     except ImportError as error:
         raise ImportError(
             f"{error}; serving needs an extra: pip install 'vibe_ray[serve]'"
         ) from error
-    serve_checkpoint(args.checkpoint, args.host, args.port, replicas=args.replicas)
+    serve_checkpoint(
+        Server(
+            checkpoint=args.checkpoint,
+            host=args.host,
+            port=args.port,
+            replicas=args.replicas,
+            token=args.token if args.token is not None else os.environ.get(TOKEN_VARIABLE),
+            is_insecure=args.insecure,
+            changes=cli.read_changes(args),
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -74,8 +74,21 @@ def _train(args: argparse.Namespace) -> None:
         from vibe_ray.distributed.launch import train
     else:
         from vibe_ray.training.launch import train_here as train
-    result = train(config, launch)
+    try:
+        result = train(config, launch)
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(_what_is_left(launch.run_dir))
+        raise
     print(f"best checkpoint: {result.best}\nlast checkpoint: {result.last}")
+
+
+def _what_is_left(run_dir: str) -> str:
+    from vibe_ray.runs.step_folders import last_checkpoint
+
+    last = last_checkpoint(run_dir)
+    if last is None:
+        return f"no checkpoint in {run_dir} yet"
+    return f"last checkpoint: {last}, --resume goes on from it"
 
 
 def _workers(text: str) -> tuple[int, int | None]:

@@ -82,8 +82,9 @@ def _tune(args: argparse.Namespace) -> None:
     search = _search(args, space)
     try:
         result = run_search(base, space, search)
-    except KeyboardInterrupt:
-        raise ChildProcessError("interrupted; --resume goes on where it stands") from None
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note("--resume goes on where it stands")
+        raise
     command = " ".join(["python -m vibe_ray.tune", *sys.argv[1:]])
     write_answer(search.directory, result.ranked, result.subject, command)
 

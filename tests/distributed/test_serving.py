@@ -10,7 +10,14 @@ import ray
 from ray import serve
 
 from tests.training.tiny import tiny_prior, tiny_prior_state
-from vibe_ray.distributed.serving import check_port, make_application
+from vibe_ray.distributed.serving import (
+    Server,
+    check_port,
+    check_unused,
+    is_loopback,
+    make_application,
+    stop,
+)
 
 
 def free_port() -> int:
@@ -22,14 +29,14 @@ def free_port() -> int:
 
 def test_a_missing_checkpoint_is_found_before_ray_starts(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
-        make_application(str(tmp_path / "nothing"))
+        make_application(Server(checkpoint=str(tmp_path / "nothing")))
     assert not ray.is_initialized() or not serve.status().applications
 
 
 def test_a_motion_prior_is_refused_before_ray_starts(tmp_path: Path) -> None:
     tiny_prior_state(tiny_prior()).snapshot({}).write(tmp_path)
     with pytest.raises(ValueError, match=f"{tmp_path} holds a motion prior"):
-        make_application(str(tmp_path))
+        make_application(Server(checkpoint=str(tmp_path)))
 
 
 def test_a_port_in_use_is_named() -> None:
@@ -42,19 +49,63 @@ def test_a_port_in_use_is_named() -> None:
     check_port("127.0.0.1", port)
 
 
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("localhost", True),
+        ("::1", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("", False),
+        ("192.168.0.7", False),
+        ("no such host", False),
+    ],
+)
+def test_which_addresses_only_this_machine_reaches(host: str, expected: bool) -> None:
+    assert is_loopback(host) == expected
+
+
+def test_others_are_let_in_with_a_token_or_when_forced() -> None:
+    with pytest.raises(ValueError, match=r"--host 0\.0\.0\.0 lets other machines in: set VIBE_RAY"):
+        Server(checkpoint="open", host="0.0.0.0")
+    for changes in ({"token": "a-secret"}, {"is_insecure": True}):
+        server = Server(checkpoint="open", host="0.0.0.0", **changes)
+        assert "a-secret" not in repr(server)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"waitign": "5"}, "no setting 'waitign'; did you mean 'waiting'"),
+        ({"waiting": "many"}, "waiting is 'many', expected int"),
+        ({"waiting": "0"}, "waiting is 0, expected more than 0"),
+    ],
+)
+def test_a_wrong_limit_is_told_before_ray_starts(changes: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make_application(Server(checkpoint="open", changes=changes))
+
+
 @pytest.fixture
 def address(tiny_checkpoint: Path, ray_cluster: None) -> Iterator[str]:
     port = free_port()
+    server = Server(checkpoint=str(tiny_checkpoint), token="a-secret", changes={"drain_seconds": 9})
     serve.start(http_options={"host": "127.0.0.1", "port": port})
-    serve.run(make_application(str(tiny_checkpoint)), name="vibe_ray", route_prefix="/")
+    serve.run(make_application(server), name="vibe_ray", route_prefix="/")
     yield f"http://127.0.0.1:{port}"
-    serve.shutdown()
+    stop()
 
 
 @pytest.mark.ray
 @pytest.mark.slow
 def test_a_replica_answers_over_http(address: str, tiny_checkpoint: Path) -> None:
-    with httpx.Client(base_url=address, timeout=60) as client:
+    with pytest.raises(ValueError, match=r"this cluster serves already \(vibe_ray\)"):
+        check_unused()
+    assert httpx.get(f"{address}/v1/model").status_code == 401
+    bearer = {"Authorization": "Bearer a-secret"}
+    with httpx.Client(base_url=address, timeout=60, headers=bearer) as client:
         assert client.get("/healthz").json() == {"status": "ok"}
         assert client.get("/v1/model").json()["checkpoint"] == str(tiny_checkpoint)
         reply = client.post("/v1/infer", json={"features": [[0.1] * 2048] * 5})

@@ -3,8 +3,10 @@
 Only processes that descend from one that a test started are ever looked at or ended.
 """
 
+import ipaddress
 import os
 import signal
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -67,6 +69,36 @@ def descendants(root: int) -> list[Process]:
         below |= more
         grown = bool(more)
     return [found[pid] for pid in sorted(below) if pid in found]
+
+
+def listening(pid: int) -> list[str]:
+    """Return the addresses, `host:port`, on which a process listens to TCP."""
+    with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
+        links = [str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()]
+        inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+        return [address for inode, address in _listeners(pid) if inode in inodes]
+    return []
+
+
+def _listeners(pid: int) -> Iterator[tuple[str, str]]:
+    """Yield inode and address of every socket that listens in a process's network."""
+    for table in ("tcp", "tcp6"):
+        for line in (PROC / str(pid) / "net" / table).read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A":
+                host, _, port = local.partition(":")
+                words = struct.pack("<" + "I" * (len(host) // 8), *_words(host))
+                yield rest[5], f"{_host(words)}:{int(port, 16)}"
+
+
+def _words(text: str) -> list[int]:
+    return [int(text[at : at + 8], 16) for at in range(0, len(text), 8)]
+
+
+def _host(packed: bytes) -> str:
+    address = ipaddress.ip_address(packed)
+    mapped = getattr(address, "ipv4_mapped", None)
+    return str(mapped or address)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from fastapi.testclient import TestClient
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.distributed.serving import describe
 from vibe_ray.inference import Predictor
-from vibe_ray.serving import app as app_module
+from vibe_ray.serving.admission import Limits, token_digest
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import MAX_FRAMES, MAX_MESH_FRAMES, ModelInfo, PackedArray
 
@@ -27,7 +28,7 @@ def predictor(tiny_checkpoint: Path) -> Predictor:
 
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path, predictor: Predictor) -> TestClient:
-    return TestClient(create_app(predictor, describe(str(tiny_checkpoint), predictor)))
+    return TestClient(create_app(predictor, describe(str(tiny_checkpoint), predictor, Limits())))
 
 
 def features(num_frames: int, width: int = F) -> np.ndarray:
@@ -129,22 +130,73 @@ def test_text_that_is_no_json_is_refused(client: TestClient) -> None:
     assert "JSON" in reply.json()["detail"]
 
 
-@pytest.mark.parametrize("says_so", [True, False])
-def test_a_body_that_is_too_large_is_cut_off(
-    predictor: Predictor, monkeypatch: pytest.MonkeyPatch, says_so: bool
-) -> None:
-    monkeypatch.setattr(app_module, "MAX_BODY_BYTES", 1000)
-    info = ModelInfo(checkpoint="", manifest={}, feature_dim=F, window_length=16, num_verts=0)
-    small = TestClient(create_app(predictor, info))
-    body = json.dumps({"features": [[0.0] * 400]}).encode()
-    chunks = [body[:600], body[600:]]
-    reply = small.post(
-        "/v1/infer",
-        content=body if says_so else iter(chunks),
-        headers={"content-type": "application/json"},
-    )
+@pytest.fixture(scope="module")
+def info(tiny_checkpoint: Path, predictor: Predictor) -> ModelInfo:
+    return describe(str(tiny_checkpoint), predictor, Limits())
+
+
+def test_a_body_that_is_too_large_is_cut_off(predictor: Predictor, info: ModelInfo) -> None:
+    small = TestClient(create_app(predictor, info, Limits(body_bytes=1000)))
+    reply = small.post("/v1/infer", json={"features": [[0.0] * 400]})
     assert reply.status_code == 413
     assert "larger than 1000 bytes" in reply.json()["detail"]
+
+
+def test_too_many_numbers_as_lists_are_refused_and_packed_are_not(
+    predictor: Predictor, info: ModelInfo
+) -> None:
+    small = TestClient(create_app(predictor, info, Limits(list_numbers=1000)))
+    text = detail(small, {"features": features(1).astype(float).tolist()}, 413)
+    assert text.startswith("more than 1000 numbers as lists: pack the features")
+    assert small.post("/v1/infer", json={"features": packed(features(1))}).status_code == 200
+
+
+def test_a_token_guards_all_but_health(predictor: Predictor, info: ModelInfo) -> None:
+    guarded = TestClient(create_app(predictor, info, digest=token_digest("a-secret")))
+    assert guarded.get("/healthz").status_code == 200
+    for path in ("/v1/model", "/docs", "/openapi.json"):
+        assert guarded.get(path).status_code == 401
+        assert guarded.get(path, headers={"Authorization": "Bearer a-secret"}).status_code == 200
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_a_body_of_another_kind_is_refused(client: TestClient, kind: str) -> None:
+    reply = client.post("/v1/infer", content=b"{}", headers={"content-type": kind})
+    assert reply.status_code == 415
+    assert "expected 'application/json'" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("number", ["1e39", "-1e300", "1e999", "NaN", "Infinity", "1" + "0" * 400])
+def test_a_number_beyond_float32_is_refused(client: TestClient, number: str) -> None:
+    body = '{"features": [[' + ",".join(["0.5"] * (F - 1) + [number]) + "]]}"
+    reply = client.post("/v1/infer", content=body, headers={"content-type": "application/json"})
+    assert reply.status_code == 422
+    assert "features of frame 0 are not finite" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("encoding", ["lists", "packed"])
+@pytest.mark.parametrize("verts", [False, True])
+def test_no_answer_holds_what_is_no_number(client: TestClient, encoding: str, verts: bool) -> None:
+    """The network's arithmetic overflows on what float32 holds."""
+    array = features(3).astype(np.float32)
+    array[1] = 3.4e38
+    body = {"features": packed(array), "encoding": encoding, "verts": verts}
+    assert "too large for the model" in detail(client, body, 422)
+
+
+def test_a_million_wrong_numbers_are_one_error(client: TestClient) -> None:
+    text = detail(client, {"features": [["x"] * F] * 400}, 422)
+    assert text.startswith("features.0.0: ")
+    assert ";" not in text
+
+
+def test_every_schema_that_the_interface_names_is_there(client: TestClient) -> None:
+    described = client.get("/openapi.json").json()
+    named = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(described)))
+    assert "InferRequest" in named
+    assert named <= set(described["components"]["schemas"])
+    body = described["paths"]["/v1/infer"]["post"]["requestBody"]
+    assert body["content"]["application/json"]["schema"]["$ref"].endswith("/InferRequest")
 
 
 def test_the_interface_is_described(client: TestClient) -> None:

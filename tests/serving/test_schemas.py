@@ -1,13 +1,14 @@
 """The wire format: packing is lossless and little-endian, and bad arrays are told in words."""
 
 import base64
+import json
 import struct
 
 import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vibe_ray.serving.schemas import InferRequest, PackedArray
+from vibe_ray.serving.schemas import MAX_FIELDS, InferRequest, PackedArray, parse_request
 
 
 def test_packed_numbers_are_little_endian_in_c_order() -> None:
@@ -70,3 +71,35 @@ def test_bad_features_are_refused_in_words(features: object, message: str) -> No
 def test_bad_options_are_refused(other: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         InferRequest.model_validate({"features": [[0.0]], **other})
+
+
+def test_a_request_parsed_is_the_request_validated() -> None:
+    array = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    for features in (array.tolist(), PackedArray.pack(array).model_dump()):
+        body = {"features": features, "fps": 30, "verts": True}
+        parsed = parse_request(json.dumps(body).encode(), list_numbers=24)
+        assert parsed.model_dump() == InferRequest.model_validate(body).model_dump()
+        np.testing.assert_array_equal(parsed.to_array(), array)
+
+
+def test_what_a_request_holds_is_bounded_before_it_is_parsed() -> None:
+    with pytest.raises(OverflowError, match="more than 10 numbers as lists"):
+        parse_request(b'{"features": [[' + b"0," * 100 + b"0]]}", list_numbers=10)
+    fields = ",".join(f'"f{index}": 1' for index in range(MAX_FIELDS + 1))
+    with pytest.raises(ValueError, match=f"more than {MAX_FIELDS} fields"):
+        parse_request(f"{{{fields}}}".encode(), list_numbers=1000)
+
+
+def test_errors_are_few_and_short() -> None:
+    fields = ",".join(f'"{"f" * 200}{index}": 1' for index in range(20))
+    with pytest.raises(ValueError, match="not permitted") as error:
+        parse_request(f'{{"features": [[1]], {fields}}}'.encode(), list_numbers=1000)
+    assert len(str(error.value)) < 1000
+    ragged = [[1.0] * length for length in range(1, 30)]
+    with pytest.raises(ValueError, match=r"rows of \[1, 2, 3, 4, 5, '...'\] numbers"):
+        parse_request(json.dumps({"features": ragged}).encode(), list_numbers=1000)
+
+
+def test_a_deep_request_is_refused() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        parse_request(b'{"features": ' + b"[" * 100_000, list_numbers=1000)

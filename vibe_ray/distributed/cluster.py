@@ -6,6 +6,12 @@ stays free, and a worker leaves a part of its own, for runs that grow to what a 
 
 import logging
 import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from urllib.parse import urlsplit
 
 import ray
 
@@ -15,6 +21,15 @@ WORKER_CPUS = 0.75
 """What a worker takes of its CPU; the rest holds a reader (`distributed/streams.py`)."""
 OBJECT_STORE_BYTES = 2**30
 """On one machine: readers stop ahead of the workers when this is full, so memory stays bounded."""
+
+ADDRESS = "RAY_ADDRESS"
+CLIENT_PORT = 10001
+"""Of Ray's client server (`ray://`), where none is given."""
+PROBE_SECONDS = 5.0
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What an HTTP/2 client says first, with a frame of no settings (RFC 9113, Sec. 3.4)."""
+SETTINGS = 4
+"""Kind of the frame with which each side of HTTP/2 begins; it is a frame's fourth byte."""
 
 NUM_PAST_TASKS = 2_000
 """Of so many tasks does Ray's head, on one machine, keep a record for its dashboard. A record takes
@@ -36,20 +51,15 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
 
     Raises:
         ValueError: More workers than the cluster has room for.
+        ConnectionError: No cluster where RAY_ADDRESS says.
     """
     check_room(workers, flag)
-    is_own = not ray.is_initialized() and "RAY_ADDRESS" not in os.environ
-    if is_own:
-        os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", str(NUM_PAST_TASKS))
-        ray.init(
-            address="local",
-            num_cpus=_num_cores() + 1,
-            object_store_memory=OBJECT_STORE_BYTES,
-            logging_level=logging.WARNING,
-        )
-    elif not ray.is_initialized():
-        environment = {"env_vars": storage.shared_environment()}
-        ray.init(logging_level=logging.WARNING, runtime_env=environment)
+    is_own = not ray.is_initialized() and _starts_own()
+    with _signals_kept():
+        if is_own:
+            _start()
+        elif not ray.is_initialized():
+            _join()
     resources = ray.cluster_resources()
     room = int(resources.get("CPU", 0)) - 1
     if workers > room:
@@ -61,16 +71,100 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
     return is_own
 
 
+def _start() -> None:
+    os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", str(NUM_PAST_TASKS))
+    ray.init(
+        address="local",
+        num_cpus=_num_cores() + 1,
+        object_store_memory=OBJECT_STORE_BYTES,
+        logging_level=logging.WARNING,
+    )
+
+
+def _join() -> None:
+    environment = {"env_vars": storage.shared_environment()}
+    try:
+        ray.init(os.environ[ADDRESS], logging_level=logging.WARNING, runtime_env=environment)
+    except ConnectionError as error:
+        raise ConnectionError(f"{_named()}: {error}") from None
+
+
+def _starts_own() -> bool:
+    return os.environ.get(ADDRESS, "") in ("", "local")
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Leave signals to the command: Ray takes SIGTERM at its start, and ends in its own way."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except SystemExit:  # Ray's handler
+        if callable(handler := kept[signal.SIGTERM]):
+            handler(signal.SIGTERM, None)
+        raise
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+
+
 def check_room(workers: int, flag: str = "--workers") -> None:
-    """Refuse, before a cluster starts and a run's name is taken, what this machine cannot hold.
+    """Refuse, before a cluster starts and a run's name is taken, what can be no run.
 
     Raises:
-        ValueError: More workers than CPUs.
+        ValueError: More workers than CPUs of this machine, or a RAY_ADDRESS that is none.
+        ConnectionError: No cluster where RAY_ADDRESS says.
     """
-    if ray.is_initialized() or "RAY_ADDRESS" in os.environ:
+    if ray.is_initialized():
+        return
+    if not _starts_own():
+        check_address()
         return
     if workers > _num_cores():
         raise ValueError(_too_many(flag, workers, f"this machine has {_num_cores()} CPUs"))
+
+
+def check_address() -> None:
+    """Find within seconds that no cluster is where RAY_ADDRESS says: Ray asks for minutes.
+
+    Raises:
+        ValueError: It is no address.
+        ConnectionError: Nothing there speaks as Ray does.
+    """
+    address = os.environ[ADDRESS]
+    if address == "auto":  # Ray looks for a cluster on this machine, and says so when there is none
+        return
+    host, port = _parsed(address)
+    try:
+        with socket.create_connection((host, port), PROBE_SECONDS) as probe:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+                return
+            probe.settimeout(PROBE_SECONDS)
+            probe.sendall(PREFACE)
+            start = probe.recv(9)
+    except OSError as error:
+        raise ConnectionError(f"{_named()}: {error}; unset it to start one here") from None
+    if len(start) < 4 or start[3] != SETTINGS:
+        raise ConnectionError(f"{_named()}: what listens there is not Ray; unset it to start one")
+
+
+def _parsed(address: str) -> tuple[str, int]:
+    is_client = address.startswith("ray://")
+    try:
+        parts = urlsplit(address if "://" in address else f"gcs://{address}")
+        port = parts.port or (CLIENT_PORT if is_client else None)
+        if parts.scheme in ("ray", "gcs") and parts.hostname and port:
+            return parts.hostname, port
+    except ValueError:  # a port that is no number
+        pass
+    raise ValueError(f"{ADDRESS} is {address!r}, expected host:port, ray://host:port or auto")
+
+
+def _named() -> str:
+    return f"no Ray cluster answers at {ADDRESS}={os.environ[ADDRESS]}"
 
 
 def has_gpus(workers: int) -> bool:

@@ -5,7 +5,9 @@
 
 import dataclasses
 import logging
+import threading
 import time
+from concurrent.futures import Future
 
 import ray
 import ray.data
@@ -92,7 +94,7 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
     while True:
         before = last_step(launch.run_dir)
         try:
-            _trainer(config, launch, plan, device).fit()
+            _fit(_trainer(config, launch, plan, device))
             break
         except (TrainingFailedError, *CONTROLLER_LOST) as error:
             lost: Exception = error
@@ -112,6 +114,25 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
     failure = read_failure(launch.run_dir)
     if failure:
         raise failure
+
+
+def _fit(trainer: ray.train.torch.TorchTrainer) -> None:
+    """Fit in another thread, while this one waits for signals.
+
+    In the main thread Ray Train takes Ctrl-C for itself and ends with exit code 0 or 1.
+    """
+    done: Future[None] = Future()
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            done.set_exception(error)
+        else:
+            done.set_result(None)
+
+    threading.Thread(target=fit, name="fit", daemon=True).start()
+    done.result()
 
 
 def _trainer(

@@ -12,13 +12,28 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    FailFast,
+    Field,
+    PrivateAttr,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+from typing_extensions import TypeAliasType
 
 MAX_FRAMES = 3000
 """Of one request: two minutes at 25 frames per second."""
 MAX_MESH_FRAMES = 256
 """Of one request that asks for vertices: some 28 MB of reply with the open body."""
-MAX_BODY_BYTES = 64 * 2**20
+MAX_FIELDS = 50
+"""Of one request, all objects in it together: many times what the interface knows."""
+
+PLUMBING = ("body", "packed", "lists")
+"""Parts of an error's location that say nothing about the request."""
 
 FloatArray = NDArray[np.floating[Any]]
 NestedList = list[Any]
@@ -28,7 +43,9 @@ class PackedArray(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     dtype: Literal["float16", "float32"] = Field(description="little-endian")
-    shape: list[Annotated[int, Field(ge=0)]] = Field(examples=[[16, 2048]])
+    shape: Annotated[list[Annotated[int, Field(ge=0)]], FailFast()] = Field(
+        max_length=8, examples=[[16, 2048]]
+    )
     data: str = Field(description="base64 of the numbers in C order", repr=False)
 
     @classmethod
@@ -61,8 +78,10 @@ def _form(value: Any) -> str:
     return "lists" if isinstance(value, list) else "packed"
 
 
+# The first wrong number is the error, not each of a million.
+Rows = TypeAliasType("Rows", Annotated[list[Annotated[list[float], FailFast()]], FailFast()])
 WireFeatures = Annotated[
-    Annotated[PackedArray, Tag("packed")] | Annotated[list[list[float]], Tag("lists")],
+    Annotated[PackedArray, Tag("packed")] | Annotated[Rows, Tag("lists")],
     Discriminator(_form),
 ]
 
@@ -82,34 +101,74 @@ class InferRequest(BaseModel):
     verts: bool = Field(default=False, description="return the vertices too, always packed")
     encoding: Literal["lists", "packed"] = Field(default="lists", description="of the reply")
 
+    _array: NDArray[np.float32] = PrivateAttr()
+
     @model_validator(mode="after")
     def _check(self) -> "InferRequest":
-        self.to_array()
+        self._array = self._to_array()
         return self
 
     def to_array(self) -> NDArray[np.float32]:
-        """Return the features (N, F).
+        """Return the features (N, F), which are finite."""
+        return self._array
 
-        Raises:
-            ValueError: Not a table of numbers with at least one row, or not finite.
-        """
+    def _to_array(self) -> NDArray[np.float32]:
         if isinstance(self.features, PackedArray):
             array = self.features.unpack()
         else:
             widths = {len(row) for row in self.features}
             if len(widths) > 1:
-                raise ValueError(f"features has rows of {sorted(widths)} numbers, expected equal")
+                few = [*sorted(widths)[:5], "..."] if len(widths) > 5 else sorted(widths)
+                raise ValueError(f"features has rows of {few} numbers, expected equal")
             array = np.asarray(self.features)
         if array.ndim != 2 or array.size == 0:
             raise ValueError(f"features has shape {array.shape}, expected (frames, features)")
-        if not np.isfinite(array).all():
-            frame = int(np.argwhere(~np.isfinite(array))[0, 0])
-            raise ValueError(f"features of frame {frame} are not finite")
-        return array.astype(np.float32)
+        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
+            array = array.astype(np.float32)
+        is_finite = np.isfinite(array).all(axis=1)
+        if not is_finite.all():
+            frame = int(np.argmin(is_finite))
+            raise ValueError(f"features of frame {frame} are not finite in float32")
+        return array
+
+
+def parse_request(body: bytes, list_numbers: int) -> InferRequest:
+    """Read a request. What it may take in memory is bounded before anything is parsed.
+
+    Every number of a list, and every field of an object, comes with a comma or a colon of its own;
+    packed features hold neither.
+
+    Args:
+        body: JSON.
+        list_numbers: At most so many numbers as lists.
+
+    Raises:
+        ValueError: The request is malformed; says where and how, and does not repeat the features.
+        OverflowError: Too many numbers as lists.
+    """
+    if body.count(b":") > MAX_FIELDS:
+        raise ValueError(f"more than {MAX_FIELDS} fields, expected those that /docs describes")
+    if body.count(b",") > list_numbers + MAX_FIELDS:
+        raise OverflowError(
+            f"more than {list_numbers} numbers as lists: pack the features, or send them in pieces"
+        )
+    try:
+        return InferRequest.model_validate_json(body)
+    except ValidationError as error:
+        raise ValueError(_in_words(error)) from None
+
+
+def _in_words(error: ValidationError) -> str:
+    found = []
+    for problem in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
+        place = ".".join(str(part) for part in problem["loc"] if part not in PLUMBING)
+        text = str(problem["msg"]).removeprefix("Value error, ")
+        found.append(f"{place[:100]}: {text}" if place else text)
+    return "; ".join(found)
 
 
 class InferReply(BaseModel):
-    """SMPL parameters per frame, in camera axes: x right, y down, z forward; metres, radians."""
+    """SMPL parameters per frame, in camera axes: x right, y down, z forward; meters, radians."""
 
     num_frames: int
     fps: float
@@ -130,7 +189,8 @@ class ModelInfo(BaseModel):
     num_verts: int
     max_frames: int = MAX_FRAMES
     max_mesh_frames: int = MAX_MESH_FRAMES
-    max_body_bytes: int = MAX_BODY_BYTES
+    max_body_bytes: int
+    max_list_numbers: int = Field(description="as nested lists; packed features have no such limit")
 
 
 class Problem(BaseModel):

@@ -1,0 +1,196 @@
+"""Clusters: where none is, told in seconds; one of our own, which nobody else can reach."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from vibe_ray.distributed import cluster
+from vibe_ray.distributed.cluster import SETTINGS, check_address, check_room
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a process that has joined none, whatever tests before did."""
+    monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(cluster, "PROBE_SECONDS", 0.3)
+    monkeypatch.delenv("RAY_USE_TLS", raising=False)
+
+
+@contextmanager
+def listening(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server that answers one connection as told."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def serve() -> None:
+            connection, _ = server.accept()
+            with connection:
+                answer(connection)
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield server.getsockname()[1]
+        thread.join(10)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
+def test_nothing_listens_there(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = form.format(free_port())
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ConnectionError, match=f"no Ray cluster answers at RAY_ADDRESS={address}"):
+        check_room(1)
+
+
+def test_something_else_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.0 400 Bad Request\r\n\r\n")
+
+    with listening(answer) as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(ConnectionError, match=f":{port}: what listens there is not Ray"):
+            check_address()
+
+
+def test_something_hangs_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a cluster's process that was stopped: its kernel takes connections, and no one answers."""
+    done = threading.Event()
+    with listening(lambda connection: done.wait(10) and None) as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        with pytest.raises(ConnectionError, match=f":{port}: timed out"):
+            check_address()
+        done.set()
+
+
+def test_http2_is_taken_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(100)
+        connection.sendall(bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]))
+
+    with listening(answer) as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+        check_address()
+
+
+@pytest.mark.parametrize("address", ["somewhere", "host:port", "http://host:80", "a:99999", ":7"])
+def test_an_address_that_is_none(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(ValueError, match=f"RAY_ADDRESS is '{address}', expected host:port"):
+        check_room(1)
+
+
+@pytest.mark.parametrize("address", ["", "local"])
+def test_a_cluster_of_its_own_needs_no_address(
+    address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    check_room(1)
+    with pytest.raises(ValueError, match="this machine has"):
+        check_room(10_000)
+
+
+@pytest.mark.parametrize("command", ["train", "tune", "serve"])
+def test_every_command_names_a_dead_address_in_one_line(
+    command: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp(command)
+    address = f"127.0.0.1:{free_port()}"
+    run = subprocess.run(
+        [sys.executable, "-m", f"vibe_ray.{command}"],
+        env={**os.environ, "RAY_ADDRESS": address, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=200,
+        check=False,
+    )
+    assert run.returncode == 2, run.stderr
+    assert run.stderr.splitlines()[-1].startswith(
+        f"python -m vibe_ray.{command}: no Ray cluster answers at RAY_ADDRESS={address}: "
+    )
+    assert "Traceback" not in run.stderr
+    assert not list(folder.iterdir())
+
+
+LISTENING = """
+import json, os, sys
+from pathlib import Path
+from vibe_ray import cli
+cli.set_ray_defaults()
+import ray
+from vibe_ray.distributed.cluster import connect
+from tests.integration.processes import descendants, listening
+
+assert connect(1, "cpu")
+ray.get(ray.remote(lambda: 1).remote())
+found = {process.role: addresses for process in descendants(os.getpid())
+         if (addresses := listening(process.pid))}
+print(json.dumps(found))
+"""
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_a_cluster_of_our_own_listens_to_this_machine_alone() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    run = subprocess.run(
+        [sys.executable, "-c", LISTENING],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert found.keys() >= {"gcs", "raylet"}
+    others = {
+        role: addresses
+        for role, addresses in found.items()
+        if not all(address.startswith("127.") for address in addresses)
+    }
+    assert not others
+
+
+def test_signals_stay_with_the_command() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with cluster._signals_kept():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(15))
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def start_and_be_ended() -> None:
+    with cluster._signals_kept():
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(15))  # as Ray does
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_a_signal_while_ray_starts_is_the_commands() -> None:
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            start_and_be_ended()
+        assert signal.getsignal(signal.SIGTERM) == handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
