@@ -20,7 +20,8 @@ from tests.training.tiny import (
 from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.config import override
 from vibe_ray.data.batches import local_step_batches
-from vibe_ray.features.keypoint_encoder import load_encoder
+from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import encoder_inputs
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.exports import export_checkpoint
 from vibe_ray.runs.snapshots import load_config, load_generator
@@ -105,7 +106,7 @@ def test_a_frame_encoder_becomes_a_package_of_its_own_and_one_of_its_baseline(
     assert of_baseline.task == "generator"
     assert of_baseline.generator == config.generator
     create(override(of_baseline, {"initial_regressor": str(tmp_path / "out/frame_baseline")}), CPU)
-    assert manifest["encoder_id"] == encoder.encoder_id
+    assert manifest["encoder_id"] == encoder.id
     assert (manifest["step"], manifest["seed"], manifest["data_hash"]) == (6, 3, "abc")
     for part in ("keypoint_encoder", "frame_baseline"):
         stored = json.loads((tmp_path / "out" / part / "manifest.json").read_text())
@@ -116,5 +117,5 @@ def test_a_frame_encoder_becomes_a_package_of_its_own_and_one_of_its_baseline(
     assert seen is not None
     with torch.no_grad():
         given = seen.detected, seen.detected_conf, seen.box, seen.image_size
-        found, expected = baseline(encoder.encode(WHOLEBODY_23, *given)), state.network(seen)
+        found, expected = baseline(encoder(encoder_inputs(WHOLEBODY_23, *given))), state.network(seen)
     torch.testing.assert_close(found.rotmat, expected.rotmat, atol=5e-3, rtol=0)

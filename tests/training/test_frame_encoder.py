@@ -71,7 +71,7 @@ class NaiveFrames:
             ]
         )
         arrays = load_body(BodyConfig())
-        self.body = BodyModel(arrays).double()
+        self.body = BodyModel(arrays, torch.float64)
         self.losses = NaiveTrainer.supervised
 
     def encode(self, x: Tensor) -> Tensor:
