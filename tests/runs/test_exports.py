@@ -117,5 +117,8 @@ def test_a_frame_encoder_becomes_a_package_of_its_own_and_one_of_its_baseline(
     assert seen is not None
     with torch.no_grad():
         given = seen.detected, seen.detected_conf, seen.box, seen.image_size
-        found, expected = baseline(encoder(encoder_inputs(WHOLEBODY_23, *given))), state.network(seen)
+        found, expected = (
+            baseline(encoder(encoder_inputs(WHOLEBODY_23, *given))),
+            state.network(seen),
+        )
     torch.testing.assert_close(found.rotmat, expected.rotmat, atol=5e-3, rtol=0)
