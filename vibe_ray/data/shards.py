@@ -218,8 +218,14 @@ def _check_version(file: str, content: bytes) -> None:
 
 
 def read_clip(path: str, name: str, row: int) -> pa.Table:
-    """Read one clip, a table of one row, from a file of a data set, by one read of it."""
+    """Read one clip, a table of one row, from a file of a data set, by one read of it.
+
+    Raises:
+        ValueError: The file has no such row, or is no Parquet file.
+    """
     footer = _read_footer(path, name)
+    if row >= footer.num_row_groups:
+        raise ValueError(f"the file has {footer.num_row_groups} rows")
     with _open_part(path, name, [footer.row_group(row)]) as file:
         return file.read_row_group(row, use_threads=False)
 
@@ -242,9 +248,8 @@ def _open_part(
     chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
     wanted = [chunk for chunk in chunks if not columns or chunk.path_in_schema in columns]
     starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in wanted]
-    ends = [
-        start + chunk.total_compressed_size for start, chunk in zip(starts, wanted, strict=True)
-    ]
+    sizes = [chunk.total_compressed_size for chunk in wanted]
+    ends = [start + size for start, size in zip(starts, sizes, strict=True)]
     with (
         storage.open_ranges(storage.join(path, name), starts, ends) as source,
         pq.ParquetFile(source, metadata=_read_footer(path, name), pre_buffer=True) as file,

@@ -103,8 +103,14 @@ def copy_folder(source: Path, target: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder and those above it, such that a power cut leaves them there."""
+    """Make a folder and those above it, such that a power cut leaves them there.
+
+    Raises:
+        NotADirectoryError: A file is in the way.
+    """
     if not folder.is_dir():
+        if folder.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _flush_folder(folder.parent)
