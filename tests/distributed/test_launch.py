@@ -22,7 +22,6 @@ from vibe_ray.data.shards import ShardWriter
 from vibe_ray.distributed.launch import train
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
-from vibe_ray.training import loop
 from vibe_ray.training.launch import Launch, RunResult
 from vibe_ray.training.state import TrainState
 
@@ -177,7 +176,7 @@ def test_only_the_best_and_the_latest_checkpoints_stay(
     shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = iter([70.0, 60.0, 65.0, 66.0, 67.0])
-    monkeypatch.setattr(loop, "validate", lambda state: {"pa_mpjpe_mm": next(scores)})
+    monkeypatch.setattr(TrainState, "validate", lambda self: {"pa_mpjpe_mm": next(scores)})
     config = tiny(data__root=shards, epochs=5, steps_per_epoch=1, checkpoints_kept=3)
     result = train(config, launch(tmp_path))
     kept = sorted(path.name for path in Path(result.run_dir).glob("step_*"))
@@ -266,6 +265,7 @@ def test_more_workers_than_windows(
     shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "a large cluster")
+    monkeypatch.setattr("vibe_ray.distributed.cluster.check_address", lambda: None)
     config = tiny(data__root=shards, data__batch_size=6, data__motion_batch_size=5)
     assert refused(config, launch(tmp_path, workers=6)) == (
         "6 workers for data.batch_size 6 and data.motion_batch_size 5: each worker needs a window "

@@ -95,7 +95,7 @@ def address(tiny_checkpoint: Path, ray_cluster: None) -> Iterator[str]:
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(make_application(server), name="vibe_ray", route_prefix="/")
     yield f"http://127.0.0.1:{port}"
-    stop()
+    stop(is_own=False)
 
 
 @pytest.mark.ray

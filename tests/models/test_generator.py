@@ -10,13 +10,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.models import naive_vibe
 from vibe_ray.models.generator import Generator, GeneratorConfig
+from vibe_ray.models.gru_encoder import GruEncoderConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 
 SMALL = GeneratorConfig(
     feature_dim=12,
-    temporal_encoder=TemporalEncoderConfig(hidden_dim=8),
+    temporal_encoder=TemporalEncoderConfig(gru=GruEncoderConfig(hidden_dim=8)),
     regressor=SmplRegressorConfig(hidden_dim=16),
 )
 
@@ -132,7 +133,7 @@ def test_rebuilding_needs_no_mean_parameters_file(tmp_path: Path) -> None:
     np.savez(path, pose=np.full(144, 0.5), shape=np.ones(10), cam=np.ones(3))
     config = GeneratorConfig(
         feature_dim=12,
-        temporal_encoder=TemporalEncoderConfig(hidden_dim=8),
+        temporal_encoder=TemporalEncoderConfig(gru=GruEncoderConfig(hidden_dim=8)),
         regressor=SmplRegressorConfig(hidden_dim=16, mean_params=str(path)),
     )
     weights = Generator(config).state_dict()

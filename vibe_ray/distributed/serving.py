@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import FastAPI
 from ray import serve
 from ray.serve.config import HTTPOptions
+from ray.serve.schema import LoggingConfig
 
 from vibe_ray import storage
 from vibe_ray.config import override
@@ -92,7 +93,7 @@ def serve_checkpoint(server: Server) -> None:
     check_room(server.replicas, REPLICAS_FLAG)
     application = make_application(server)
     check_port(server.host, server.port)
-    connect(server.replicas, "cpu", REPLICAS_FLAG)
+    is_own = connect(server.replicas, "cpu", REPLICAS_FLAG)
     check_unused()
     try:
         serve.start(
@@ -103,19 +104,24 @@ def serve_checkpoint(server: Server) -> None:
                 keep_alive_timeout_s=limits.idle_seconds,
             )
         )
-        serve.run(application, name=APPLICATION, route_prefix="/")
+        # Of every request the proxy's log tells already.
+        quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
+        serve.run(application, name=APPLICATION, route_prefix="/", logging_config=quiet)
         logger.info("serving %s at http://%s:%d", server.checkpoint, server.host, server.port)
         while True:
             time.sleep(3600)  # until a signal
     finally:
-        stop()
+        stop(is_own)
 
 
-def stop() -> None:
+def stop(is_own: bool) -> None:
     """Take no more requests, wait for those in flight, and end Serve. A second signal cuts it off.
 
     Ray Serve ends its proxy at once, with all that it was about to pass on, when asked to shut
     down; an application that is deleted first is waited for.
+
+    Args:
+        is_own: Whether the cluster ends with this process, and Serve with it.
     """
     try:
         if APPLICATION in serve.status().applications:
@@ -123,7 +129,8 @@ def stop() -> None:
             serve.delete(APPLICATION)
             time.sleep(SEND_SECONDS)
     finally:
-        serve.shutdown()
+        if not is_own:
+            serve.shutdown()
 
 
 def make_application(server: Server) -> serve.Application:
