@@ -23,7 +23,7 @@ COMMANDS = sorted(path.stem for path in PACKAGE.glob("*.py") if "def main(" in p
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md")
 MADE_UP_FILES = {"my_space.py"}
 TESTS_OF_THE_WHOLE = {"integration", "benchmarks"}
-TESTS_OF_FILES = {"test_cluster.py", "test_structure.py"}
+TESTS_OF_FILES = {"test_cluster.py", "test_face.py", "test_structure.py"}
 
 
 def name(path: Path) -> str:

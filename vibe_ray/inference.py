@@ -18,6 +18,7 @@ from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.evaluator import predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
+from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.snapshots import load_generator, load_manifest
 
 
@@ -34,13 +35,18 @@ class Predictor:
 
     @classmethod
     def from_checkpoint(cls, path: str, device: str = "cpu") -> "Predictor":
-        """Load a checkpoint directory, local or in object storage.
+        """Load a generator.
+
+        Args:
+            path: A checkpoint directory or a run's folder (its best), local or in a store; or
+                `open` for the packaged weights.
+            device: As PyTorch names it.
 
         Raises:
             FileNotFoundError: No checkpoint there, or its body file is missing.
             ValueError: The checkpoint's config has settings this version does not know.
         """
-        with storage.local_copy(path) as directory:
+        with storage.local_copy(find_checkpoint(path)) as directory:
             config, generator = load_generator(directory)
             encoder_id = load_manifest(directory).get("encoder_id", "")
         folded = generator.folded().to(device)
