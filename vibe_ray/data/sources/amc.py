@@ -1,7 +1,8 @@
 """Acclaim motion capture (a skeleton `.asf`, motions `.amc`) -> motion sequences.
 
-CMU's own format: `01.asf` is the skeleton of subject 01, `01_03.amc` its third motion. The files do
-not tell their frame rate; CMU recorded at 120 frames per second.
+CMU's own format: `01.asf` is the skeleton of subject 01, `01_03.amc` its third motion; HDM05's are
+`HDM_bd.asf` and `HDM_bd_01-01_01_120.amc`. The files do not tell their frame rate; CMU recorded at
+120 frames per second, others are given by `--source-fps`.
 
 Shapes: N frames, S bones and the root.
 """
@@ -23,14 +24,17 @@ from vibe_ray.data.sources.conversion import (
     OnSkip,
     find_files,
     log_skip,
+    read_text,
 )
-from vibe_ray.data.sources.rigs import ACCLAIM, match_rig
+from vibe_ray.data.sources.rigs import match_rig
 from vibe_ray.data.sources.skeleton import SkeletonMotion
 
 CMU_FPS = 120.0
 
 _ROOT = "root"
 _TURNS = ("rx", "ry", "rz")
+_CHANNELS = ("tx", "ty", "tz", *_TURNS, "l")
+"""Places, turns, and the length of a bone, which nobody uses."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,13 +56,13 @@ def read_sequences(
     root: str,
     config: ConversionConfig = DEFAULT,
     *,
-    source_fps: float = CMU_FPS,
     dataset: str = "cmu",
     on_skip: OnSkip = log_skip,
 ) -> Iterator[MotionSequence]:
     """Yield every `.amc` below `root` (folder, file or s3://) as SMPL motion, sorted by name.
 
-    The skeleton of `01_03.amc` is `01.asf` beside it, or the one `.asf` there is beside it.
+    The skeleton of `01_03.amc` is `01.asf` beside it: the one with the longest name that the
+    motion's begins with, or the only one there is.
 
     Raises:
         FileNotFoundError: No AMC file there.
@@ -67,10 +71,11 @@ def read_sequences(
     conversion = Conversion(config)
 
     def read(path: str, name: str) -> MotionSequence:
-        skeleton = parse_asf(_read_text(find_skeleton(path)))
-        motion = parse_amc(_read_text(path), skeleton)
-        joints = match_rig(motion.names, [ACCLAIM])
-        return conversion.retarget(motion, joints, dataset=dataset, name=name, fps=source_fps)
+        skeleton = parse_asf(read_text(find_skeleton(path)))
+        motion = parse_amc(read_text(path), skeleton)
+        joints = match_rig(motion.names, motion.parents, config.names)
+        fps = conversion.rate(name, CMU_FPS)
+        return conversion.retarget(motion, joints, dataset=dataset, name=name, fps=fps)
 
     yield from conversion.convert(root, find_files(root, ".amc"), read, on_skip)
 
@@ -82,19 +87,27 @@ def find_skeleton(amc_path: str) -> str:
         ValueError: None beside it, or several and none of the motion's subject.
     """
     folder, _, file = amc_path.rpartition("/")
-    skeletons = {
-        PurePosixPath(path).stem: path for path in storage.list_files(folder or ".", ".asf")
-    }
+    paths = [PurePosixPath(path) for path in storage.list_files(folder or ".", ".asf")]
+    shown = [path for path in paths if not path.name.startswith(".")]
+    nearest = min((len(path.parts) for path in shown), default=0)  # beside it rather than below
+    skeletons = {path.stem: str(path) for path in shown if len(path.parts) == nearest}
     stem = PurePosixPath(file).stem
-    subject = stem.rpartition("_")[0] or stem
-    if subject in skeletons:
-        return skeletons[subject]
+    if subjects := [name for name in skeletons if _begins(name, stem)]:
+        return skeletons[max(subjects, key=len)]
     if len(skeletons) != 1:
+        subject = stem.rpartition("_")[0] or stem
         raise ValueError(
             f"no skeleton {subject}.asf beside it, found {', '.join(sorted(skeletons)) or 'none'}: "
             "a motion needs its subject's skeleton, download it into the same folder"
         )
     return next(iter(skeletons.values()))
+
+
+def _begins(subject: str, motion: str) -> bool:
+    """Whether a motion's name begins with a subject's; subject 1 has no part in 10_01."""
+    rest = motion[len(subject) :]
+    cuts_number = subject[-1:].isdigit() and rest[:1].isdigit()
+    return motion.lower().startswith(subject.lower()) and not cuts_number
 
 
 def parse_asf(text: str) -> AcclaimSkeleton:
@@ -103,36 +116,55 @@ def parse_asf(text: str) -> AcclaimSkeleton:
     Raises:
         ValueError: Not a skeleton file, or bones and hierarchy contradict each other.
     """
-    sections = dict(re.findall(r"^:(\w+)(.*?)(?=^:|\Z)", text, re.MULTILINE | re.DOTALL))
+    sections = {
+        keyword.lower(): content
+        for keyword, content in re.findall(
+            r"^[ \t]*:(\w+)(.*?)(?=^[ \t]*:|\Z)", _code(text), re.MULTILINE | re.DOTALL
+        )
+    }
     if missing := {"bonedata", "hierarchy", _ROOT} - sections.keys():
         raise ValueError(f"not an ASF skeleton: no :{', :'.join(sorted(missing))} in it")
     blocks = [_fields(block) for block in _blocks(sections["bonedata"])]
-    bones = {fields["name"][0]: fields for fields in blocks if fields.get("name")}
+    bones = {" ".join(fields["name"]): fields for fields in blocks if fields.get("name")}
     root = _fields(sections[_ROOT])
     bones[_ROOT] = {
         "direction": ["0", "0", "0"],
         "length": ["0"],
         "axis": [*root.get("orientation", ["0", "0", "0"]), *root.get("axis", ["XYZ"])],
-        "dof": [word.lower() for word in root.get("order", [])],
+        "dof": root.get("order", []),
     }
     parent_of = _hierarchy(sections["hierarchy"], bones)
     names = tuple(parent_of)
-    degrees = "deg" in " ".join(_fields(sections.get("units", "")).get("angle", ["deg"]))
+    units = _fields(sections.get("units", "")).get("angle", ["deg"])
+    degrees = "deg" in " ".join(units).lower()
     try:
-        return AcclaimSkeleton(
-            names=names,
-            parents=tuple(names.index(parent) if parent else -1 for parent in parent_of.values()),
-            bones=np.array(
-                [
-                    np.array(bones[name]["direction"], float) * float(bones[name]["length"][0])
-                    for name in names
-                ]
-            ),
-            axes=np.stack([_axes(bones[name]["axis"], degrees) for name in names]),
-            channels=tuple(tuple(bones[name].get("dof", [])) for name in names),
-        )
+        vectors = [
+            np.array(bones[name]["direction"][:3], float) * float(bones[name]["length"][0])
+            for name in names
+        ]
+        axes = [_axes(bones[name]["axis"], degrees) for name in names]
+        bone_vectors = np.array(vectors).reshape(len(names), 3)
     except (KeyError, IndexError) as error:
         raise ValueError(f"ASF skeleton: a bone lacks its {error}") from error
+    except ValueError as error:
+        raise ValueError(f"ASF skeleton: a bone's direction, length or axis: {error}") from error
+    return AcclaimSkeleton(
+        names=names,
+        parents=tuple(names.index(parent) if parent else -1 for parent in parent_of.values()),
+        bones=bone_vectors,
+        axes=np.stack(axes),
+        channels=tuple(_channels(name, bones[name].get("dof", [])) for name in names),
+    )
+
+
+def _channels(name: str, words: Sequence[str]) -> tuple[str, ...]:
+    """The numbers that frames give for a bone, in small letters."""
+    channels = tuple(word.lower() for word in words)
+    if unknown := [word for word in channels if word not in _CHANNELS]:
+        raise ValueError(f"ASF bone {name!r} has unknown degrees of freedom {', '.join(unknown)}")
+    if len(set(channels)) < len(channels):
+        raise ValueError(f"ASF bone {name!r} lists a degree of freedom twice: {' '.join(words)}")
+    return channels
 
 
 def parse_amc(text: str, skeleton: AcclaimSkeleton) -> SkeletonMotion:
@@ -141,13 +173,12 @@ def parse_amc(text: str, skeleton: AcclaimSkeleton) -> SkeletonMotion:
     Raises:
         ValueError: Not a motion of this skeleton, or cut off; says where.
     """
-    body = re.split(
-        r"^:(?:DEGREES|RADIANS)\s*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE
-    )
-    if len(body) != 2:
+    code = _code(text)
+    unit = re.search(r"^[ \t]*:(DEGREES|RADIANS)\s*$", code, re.MULTILINE | re.IGNORECASE)
+    if unit is None:
         raise ValueError(f"not an AMC motion: it starts with {text[:20]!r} and lacks :DEGREES")
-    degrees = re.search(r"^:RADIANS", text, re.MULTILINE | re.IGNORECASE) is None
-    columns, values = _frame_table(body[1].split(), skeleton)
+    degrees = unit[1].upper() == "DEGREES"
+    columns, values = _frame_table(code[unit.end() :].split(), skeleton)
     num_frames = len(values)
     rotmat = np.tile(np.eye(3), (num_frames, len(skeleton.names), 1, 1))
     for bone, channels in enumerate(skeleton.channels):
@@ -204,7 +235,10 @@ def _frame_table(
         frame = int((table[:, names_at] != table[0, names_at]).any(axis=1).argmax())
         raise ValueError(f"AMC frame {frame + 1} lists other bones than the first, or other counts")
     numbers = np.delete(table, [0, *names_at], axis=1)
-    return columns, numbers.astype(np.float64)
+    try:
+        return columns, numbers.astype(np.float64)
+    except ValueError as error:
+        raise ValueError(f"AMC frames hold what is no number: {error}") from error
 
 
 def _root_position(
@@ -231,19 +265,31 @@ def _hierarchy(section: str, bones: Mapping[str, object]) -> dict[str, str]:
     parent_of = {_ROOT: ""}
     for line in section.splitlines():
         parent, *children = line.split() or [""]
-        if parent in ("", "begin", "end"):
+        if parent.lower() in ("", "begin", "end"):
             continue
         for bone in (parent, *children):
             if bone not in bones:
                 raise ValueError(f"ASF hierarchy names {bone!r}, which is not in :bonedata")
+        if again := [bone for bone in children if bone in parent_of]:
+            raise ValueError(f"ASF hierarchy hangs {again[0]!r} on two bones")
         if parent not in parent_of:
             raise ValueError(f"ASF hierarchy lists children of {parent!r} before {parent!r} itself")
         parent_of.update(dict.fromkeys(children, parent))
     return parent_of
 
 
+def _code(text: str) -> str:
+    """A file's text without its comments."""
+    return re.sub(r"#.*", "", text)
+
+
 def _blocks(section: str) -> list[str]:
-    return re.findall(r"\bbegin\b(.*?)\bend\b", section, re.DOTALL)
+    """What stands between lines that say `begin` and `end`, in any case."""
+    between = re.compile(
+        r"^[ \t]*begin[ \t\r]*$(.*?)^[ \t]*end[ \t\r]*$",
+        re.MULTILINE | re.DOTALL | re.IGNORECASE,
+    )
+    return between.findall(section)
 
 
 def _fields(block: str) -> dict[str, list[str]]:
@@ -255,9 +301,7 @@ def _fields(block: str) -> dict[str, list[str]]:
 def _axes(words: Sequence[str], degrees: bool) -> np.ndarray:
     """Rotation (3, 3) written as three angles and their order, such as `0 0 20 XYZ`."""
     order = words[3].lower()
+    if sorted(order) != ["x", "y", "z"]:
+        raise ValueError(f"{words[3]!r} is no order of three axes")
     angles = dict(zip("xyz", map(float, words[:3]), strict=True))
     return Rotation.from_euler(order, [angles[axis] for axis in order], degrees=degrees).as_matrix()
-
-
-def _read_text(path: str) -> str:
-    return storage.read_bytes(path).decode("utf-8", errors="replace")
