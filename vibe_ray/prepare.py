@@ -16,8 +16,8 @@ logger = logging.getLogger(__name__)
 
 MOTION_SOURCES = {
     "amass": "AMASS recordings, SMPL-H or SMPL-X .npz",
-    "bvh": "BVH recordings of the usual rigs",
-    "amc": "ASF/AMC recordings, as CMU has them",
+    "bvh": "BVH recordings of any rig with a person's joints, any zero pose, any axis up",
+    "amc": "ASF/AMC recordings, as CMU and HDM05 have them",
 }
 
 
@@ -35,6 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         command.add_argument("--out", required=True, help="folder or s3:// of the data set")
         command.add_argument("--split", default="train", help="name of the split (train)")
         command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+        _add_hints(command)
     _add_open(commands)
     _add_encoder(commands)
     _add_tools(commands)
@@ -57,6 +58,23 @@ def _add(
     )
     command.set_defaults(run=run)
     return command
+
+
+def _add_hints(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--names",
+        metavar="FILE",
+        help="which joint is which, where names and structure do not tell: lines such as "
+        "`left_hip = thigh.L`, SMPL's joint first; what is not listed is recognized by itself "
+        "(bvh, amc)",
+    )
+    command.add_argument(
+        "--source-fps",
+        metavar="FPS|FILE",
+        help="frames per second of the recordings, where their files tell none or a wrong one: a "
+        "number for all, or a file of lines such as `salsa/* = 60`, of which the first that fits "
+        "a recording's path below --raw counts",
+    )
 
 
 def _add_open(commands: "Commands") -> None:
@@ -95,7 +113,10 @@ def _add_motion_flags(command: argparse.ArgumentParser) -> None:
 
 
 def _add_tools(commands: "Commands") -> None:
-    text = "check data sets: schema, NaN, units, joint order, frame rate, duplicates, leakage"
+    text = (
+        "check data sets: schema, NaN, units, joint order, frame rate, which way is up and ahead, "
+        "duplicates, leakage"
+    )
     command = _add(commands, "validate", text, "validate data/open", _validate)
     command.add_argument("path", help="a data set, or a folder of several; local or s3://")
     text = "a released VIBE checkpoint (.pth.tar) as a checkpoint directory"
@@ -122,7 +143,13 @@ def _motion(args: argparse.Namespace) -> None:
     from vibe_ray.data.schema import Manifest
     from vibe_ray.data.shards import ShardWriter
     from vibe_ray.data.sources.conversion import ConversionConfig
+    from vibe_ray.data.sources.hints import read_names, read_source_fps
 
+    config = ConversionConfig(
+        fps=args.fps,
+        names=read_names(args.names) if args.names else {},
+        source_fps=read_source_fps(args.source_fps) if args.source_fps else {},
+    )
     converter = import_module(f"vibe_ray.data.sources.{args.source}")
     header = Manifest(
         kind="motion",
@@ -133,7 +160,7 @@ def _motion(args: argparse.Namespace) -> None:
         fps=args.fps,
     )
     with ShardWriter(args.out, header) as writer:
-        sequences = converter.read_sequences(args.raw, ConversionConfig(fps=args.fps))
+        sequences = converter.read_sequences(args.raw, config)
         for sequence in _counted(sequences):
             writer.write(sequence)
     manifest = writer.manifest
@@ -164,12 +191,13 @@ def _open(args: argparse.Namespace) -> None:
 def _gather(folders: Sequence[str]) -> "list[MotionSequence]":
     """Collect the open motion, DeepMimic's clips and what the user brings."""
     from vibe_ray.data.sources import deepmimic
-    from vibe_ray.data.sources.mixed import read_folder
+    from vibe_ray.data.sources.mixed import read_folder, with_own_names
     from vibe_ray.data.sources.open_motion import load_open_motion
 
     motion = [*load_open_motion(), *deepmimic.read_sequences()]
+    taken = {clip.name for clip in motion}
     for folder in folders:
-        motion += _counted(read_folder(folder))
+        motion += with_own_names(_counted(read_folder(folder)), taken, "_")
     seconds = sum(len(clip.pose) / clip.fps for clip in motion)
     logger.info("%d motion clips, %.1f minutes", len(motion), seconds / 60)
     return motion

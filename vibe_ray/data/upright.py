@@ -74,13 +74,16 @@ def find_posture(sequence: MotionSequence, rest_joints: np.ndarray) -> Posture:
         return Posture(f"its body leans by {lean:.0f} degrees through the whole clip")
     if axis[1] > 0:
         return Posture(_walks_backward(places, sequence.fps / step))
-    evidence = _walks(places, axis) + _stands_on_floor(places, axis) - _is_meant(places, axis)
-    if evidence <= 0 and _is_meant(places, axis):
+    is_meant = _is_meant(places, axis)
+    evidence = _walks(places, axis) + _stands_on_floor(places, axis) - is_meant
+    if evidence <= 0 and is_meant:
         return Posture()
     does = "hangs head down" if axis[1] < 0 else "lies"
     name = f"{'-' if axis.sum() < 0 else ''}{'xyz'[int(np.abs(axis).argmax())]}"
     way = "which is the way up" if evidence > 0 else "unless it is meant to, y is not up"
-    return Posture(f"its body {does} through the whole clip, along {name}: {way}", axis, evidence > 0)
+    return Posture(
+        f"its body {does} through the whole clip, along {name}: {way}", axis, evidence > 0
+    )
 
 
 class _Places:
@@ -122,7 +125,7 @@ def _stands_on_floor(places: _Places, up: np.ndarray) -> bool:
 
 
 def _is_meant(places: _Places, up: np.ndarray) -> bool:
-    """Whether a body that lies does so on the floor y = 0, or one that hangs stands on its hands."""
+    """Whether a body that lies does so on the floor, y = 0, or one that hangs is on its hands."""
     if not places.have_path:
         return False
     lowest = places.all[..., 1].min(axis=1)

@@ -1,5 +1,6 @@
 """Is a data set what it claims to be? Quick checks before a run, thorough ones on request."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from vibe_ray import storage
+from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data.agreement import row_problems
@@ -23,6 +25,7 @@ from vibe_ray.data.schema import (
 )
 from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
+from vibe_ray.data.upright import find_posture
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 MAX_ANGLE = 2 * np.pi
@@ -199,11 +202,27 @@ def _check_numbers(where: str, sequence: PoseSequence | MotionSequence) -> Itera
         yield Finding("error", f"{where}: pose exceeds 2 pi: expected radians, found degrees?")
     if np.abs(sequence.betas).max(initial=0) > MAX_BETA:
         yield Finding("warning", f"{where}: betas exceed {MAX_BETA:g} standard deviations")
-    if isinstance(sequence, PoseSequence):
+    if isinstance(sequence, MotionSequence):
+        yield from _check_posture(where, sequence)
+    else:
         yield from _check_kp_2d(where, sequence)
         if sequence.has_kp_3d.any():
             yield from _check_kp_3d(where, sequence.kp_3d[sequence.has_kp_3d])
         yield from _check_facing(where, sequence)
+
+
+def _check_posture(where: str, sequence: MotionSequence) -> Iterator[Finding]:
+    """Ask the motion which way is up and ahead."""
+    posture = find_posture(sequence, _rest_joints())
+    if posture.problem:
+        expected = "expected y up: prepare it anew" if posture.is_clear else "look at it"
+        level: Literal["error", "warning"] = "error" if posture.is_clear else "warning"
+        yield Finding(level, f"{where}: {posture.problem}; {expected}")
+
+
+@functools.cache
+def _rest_joints() -> Array:
+    return load_body(BodyConfig()).rest_joints()[0]
 
 
 def _check_kp_2d(where: str, sequence: PoseSequence) -> Iterator[Finding]:

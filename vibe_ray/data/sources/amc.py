@@ -9,7 +9,6 @@ Shapes: N frames, S bones and the root.
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -17,6 +16,13 @@ from scipy.spatial.transform import Rotation
 
 from vibe_ray import storage
 from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.sources.asf import (
+    ROOT,
+    TURNS,
+    AcclaimSkeleton,
+    parse_asf,
+    without_comments,
+)
 from vibe_ray.data.sources.conversion import (
     DEFAULT,
     Conversion,
@@ -30,26 +36,6 @@ from vibe_ray.data.sources.rigs import match_rig
 from vibe_ray.data.sources.skeleton import SkeletonMotion
 
 CMU_FPS = 120.0
-
-_ROOT = "root"
-_TURNS = ("rx", "ry", "rz")
-_CHANNELS = ("tx", "ty", "tz", *_TURNS, "l")
-"""Places, turns, and the length of a bone, which nobody uses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AcclaimSkeleton:
-    """A rest pose and, for each bone, the axes about which it turns."""
-
-    names: tuple[str, ...]
-    """(S): the root, then each bone after the one it hangs on."""
-    parents: tuple[int, ...]
-    bones: np.ndarray
-    """(S, 3) from a bone's start to its end, in the file's unit; zero for the root."""
-    axes: np.ndarray
-    """(S, 3, 3) rotation of a bone's turning axes in the world."""
-    channels: tuple[tuple[str, ...], ...]
-    """Numbers a frame gives for each bone: of tx ty tz rx ry rz; empty for a stiff bone."""
 
 
 def read_sequences(
@@ -110,70 +96,13 @@ def _begins(subject: str, motion: str) -> bool:
     return motion.lower().startswith(subject.lower()) and not cuts_number
 
 
-def parse_asf(text: str) -> AcclaimSkeleton:
-    """Read a skeleton file's text.
-
-    Raises:
-        ValueError: Not a skeleton file, or bones and hierarchy contradict each other.
-    """
-    sections = {
-        keyword.lower(): content
-        for keyword, content in re.findall(
-            r"^[ \t]*:(\w+)(.*?)(?=^[ \t]*:|\Z)", _code(text), re.MULTILINE | re.DOTALL
-        )
-    }
-    if missing := {"bonedata", "hierarchy", _ROOT} - sections.keys():
-        raise ValueError(f"not an ASF skeleton: no :{', :'.join(sorted(missing))} in it")
-    blocks = [_fields(block) for block in _blocks(sections["bonedata"])]
-    bones = {" ".join(fields["name"]): fields for fields in blocks if fields.get("name")}
-    root = _fields(sections[_ROOT])
-    bones[_ROOT] = {
-        "direction": ["0", "0", "0"],
-        "length": ["0"],
-        "axis": [*root.get("orientation", ["0", "0", "0"]), *root.get("axis", ["XYZ"])],
-        "dof": root.get("order", []),
-    }
-    parent_of = _hierarchy(sections["hierarchy"], bones)
-    names = tuple(parent_of)
-    units = _fields(sections.get("units", "")).get("angle", ["deg"])
-    degrees = "deg" in " ".join(units).lower()
-    try:
-        vectors = [
-            np.array(bones[name]["direction"][:3], float) * float(bones[name]["length"][0])
-            for name in names
-        ]
-        axes = [_axes(bones[name]["axis"], degrees) for name in names]
-        bone_vectors = np.array(vectors).reshape(len(names), 3)
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"ASF skeleton: a bone lacks its {error}") from error
-    except ValueError as error:
-        raise ValueError(f"ASF skeleton: a bone's direction, length or axis: {error}") from error
-    return AcclaimSkeleton(
-        names=names,
-        parents=tuple(names.index(parent) if parent else -1 for parent in parent_of.values()),
-        bones=bone_vectors,
-        axes=np.stack(axes),
-        channels=tuple(_channels(name, bones[name].get("dof", [])) for name in names),
-    )
-
-
-def _channels(name: str, words: Sequence[str]) -> tuple[str, ...]:
-    """The numbers that frames give for a bone, in small letters."""
-    channels = tuple(word.lower() for word in words)
-    if unknown := [word for word in channels if word not in _CHANNELS]:
-        raise ValueError(f"ASF bone {name!r} has unknown degrees of freedom {', '.join(unknown)}")
-    if len(set(channels)) < len(channels):
-        raise ValueError(f"ASF bone {name!r} lists a degree of freedom twice: {' '.join(words)}")
-    return channels
-
-
 def parse_amc(text: str, skeleton: AcclaimSkeleton) -> SkeletonMotion:
     """Read a motion file's text.
 
     Raises:
         ValueError: Not a motion of this skeleton, or cut off; says where.
     """
-    code = _code(text)
+    code = without_comments(text)
     unit = re.search(r"^[ \t]*:(DEGREES|RADIANS)\s*$", code, re.MULTILINE | re.IGNORECASE)
     if unit is None:
         raise ValueError(f"not an AMC motion: it starts with {text[:20]!r} and lacks :DEGREES")
@@ -182,7 +111,7 @@ def parse_amc(text: str, skeleton: AcclaimSkeleton) -> SkeletonMotion:
     num_frames = len(values)
     rotmat = np.tile(np.eye(3), (num_frames, len(skeleton.names), 1, 1))
     for bone, channels in enumerate(skeleton.channels):
-        turns = [channel for channel in channels if channel in _TURNS]
+        turns = [channel for channel in channels if channel in TURNS]
         if turns:
             start = columns[skeleton.names[bone]]
             angles = values[:, [start + channels.index(channel) for channel in turns]]
@@ -245,9 +174,9 @@ def _root_position(
     values: np.ndarray, columns: Mapping[str, int], skeleton: AcclaimSkeleton
 ) -> np.ndarray:
     position = np.zeros((len(values), 3))
-    for number, channel in enumerate(skeleton.channels[skeleton.names.index(_ROOT)]):
-        if channel not in _TURNS and channel[0] == "t":
-            position[:, "xyz".index(channel[1])] = values[:, columns[_ROOT] + number]
+    for number, channel in enumerate(skeleton.channels[skeleton.names.index(ROOT)]):
+        if channel not in TURNS and channel[0] == "t":
+            position[:, "xyz".index(channel[1])] = values[:, columns[ROOT] + number]
     return position
 
 
@@ -258,50 +187,3 @@ def _joint_offsets(skeleton: AcclaimSkeleton) -> np.ndarray:
         if parent >= 0:
             offsets[bone] = skeleton.bones[parent]
     return offsets
-
-
-def _hierarchy(section: str, bones: Mapping[str, object]) -> dict[str, str]:
-    """Parent's name of each bone, parents first; the root's is empty."""
-    parent_of = {_ROOT: ""}
-    for line in section.splitlines():
-        parent, *children = line.split() or [""]
-        if parent.lower() in ("", "begin", "end"):
-            continue
-        for bone in (parent, *children):
-            if bone not in bones:
-                raise ValueError(f"ASF hierarchy names {bone!r}, which is not in :bonedata")
-        if again := [bone for bone in children if bone in parent_of]:
-            raise ValueError(f"ASF hierarchy hangs {again[0]!r} on two bones")
-        if parent not in parent_of:
-            raise ValueError(f"ASF hierarchy lists children of {parent!r} before {parent!r} itself")
-        parent_of.update(dict.fromkeys(children, parent))
-    return parent_of
-
-
-def _code(text: str) -> str:
-    """A file's text without its comments."""
-    return re.sub(r"#.*", "", text)
-
-
-def _blocks(section: str) -> list[str]:
-    """What stands between lines that say `begin` and `end`, in any case."""
-    between = re.compile(
-        r"^[ \t]*begin[ \t\r]*$(.*?)^[ \t]*end[ \t\r]*$",
-        re.MULTILINE | re.DOTALL | re.IGNORECASE,
-    )
-    return between.findall(section)
-
-
-def _fields(block: str) -> dict[str, list[str]]:
-    """First word of each line -> the others."""
-    lines = [line.split() for line in block.splitlines() if line.strip()]
-    return {line[0].lower(): line[1:] for line in lines}
-
-
-def _axes(words: Sequence[str], degrees: bool) -> np.ndarray:
-    """Rotation (3, 3) written as three angles and their order, such as `0 0 20 XYZ`."""
-    order = words[3].lower()
-    if sorted(order) != ["x", "y", "z"]:
-        raise ValueError(f"{words[3]!r} is no order of three axes")
-    angles = dict(zip("xyz", map(float, words[:3]), strict=True))
-    return Rotation.from_euler(order, [angles[axis] for axis in order], degrees=degrees).as_matrix()

@@ -3,8 +3,9 @@
 A folder is read file by file, in the same order on every machine. One bad file among thousands
 must not end a conversion, and must not vanish either: it is skipped and its reason is told.
 
-Which way is up is asked of each recording (`upright.py`): one that lies or hangs through a whole
-clip of standing or walking is turned upright where the evidence is clear, and named where not.
+Which way is up, ahead and left is asked of each recording (`upright.py`, `stance.py`): one that
+lies or hangs through a whole clip of standing or walking is turned upright where the evidence is
+clear, and named where not; one of left-handed axes is mirrored back. What was mended is logged.
 """
 
 import logging
@@ -25,6 +26,7 @@ from vibe_ray.data.sources.hints import checked_fps, matching_pattern
 from vibe_ray.data.sources.plausible import clean_pieces
 from vibe_ray.data.sources.retarget import retarget
 from vibe_ray.data.sources.skeleton import SkeletonMotion, upright_axes
+from vibe_ray.data.sources.stance import is_mirrored, mirrored
 from vibe_ray.data.upright import Posture, find_posture
 
 logger = logging.getLogger(__name__)
@@ -99,6 +101,10 @@ class Conversion:
         fps: float,
     ) -> MotionSequence:
         """Carry a foreign skeleton's motion over to the body, of mean shape."""
+        motion.check_numbers()
+        if is_mirrored(motion, joints):
+            logger.warning("%s: mirrored, as in left-handed axes; mirrored back", name)
+            motion = mirrored(motion, joints)
         pose, trans = retarget(motion, joints, self.rest_joints, fps)
         betas = np.zeros(NUM_BETAS, np.float32)
         return MotionSequence(
@@ -168,15 +174,15 @@ class Conversion:
             ]
         return self._ground.place(pieces)
 
-
     def _upright(self, sequence: MotionSequence) -> MotionSequence:
         """Turn a recording upright that clearly is not; name one that does not seem to be."""
         posture = find_posture(sequence, self.rest_joints)
+        if posture.is_clear:
+            logger.warning("%s: %s; turned upright", sequence.name, posture.problem)
+            return _turned(sequence, posture)
         if posture.problem:
             logger.warning("%s: %s", sequence.name, posture.problem)
-        if not posture.is_clear:
-            return sequence
-        return _turned(sequence, posture)
+        return sequence
 
 
 def _turned(sequence: MotionSequence, posture: Posture) -> MotionSequence:

@@ -33,7 +33,7 @@ _HEADING = ("duration", "x", "y", "z", "qw", "qx", "qy", "qz")
 _BALL, _HINGE = 4, 1
 """A ball joint is a quaternion (w, x, y, z), a hinge an angle about z."""
 
-# Axes: x forward, y up, z to the right; SMPL's are read off them below. The arms hang down in the rest pose. Offsets in meters are
+# Axes: x forward, y up, z to the right. The arms hang down in the rest pose. Offsets in meters are
 # those of DeepMimic's humanoid; toes and wrists are no joints, they show where feet and arms point.
 _JOINTS: dict[str, tuple[str, tuple[float, float, float]]] = {
     "root": ("", (0.0, 0.0, 0.0)),

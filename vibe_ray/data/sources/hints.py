@@ -90,7 +90,9 @@ def _pairs(path: str, example: str) -> Iterator[tuple[str, str, str]]:
     try:
         text = storage.read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{path}: not a text in UTF-8, expected lines such as {example!r}") from None
+        raise ValueError(
+            f"{path}: not a text in UTF-8, expected lines such as {example!r}"
+        ) from None
     for number, line in enumerate(text.splitlines(), start=1):
         content = line.partition("#")[0].strip()
         if not content:

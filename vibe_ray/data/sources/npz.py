@@ -48,9 +48,7 @@ class BoundedNpz:
         except _BROKEN as error:
             raise ValueError("not an .npz file, or cut off") from error
         self.names = [
-            name.removesuffix(".npy")
-            for name in self._archive.namelist()
-            if name.endswith(".npy")
+            name.removesuffix(".npy") for name in self._archive.namelist() if name.endswith(".npy")
         ]
         self._num_unpacked = 0
 
@@ -90,8 +88,9 @@ class BoundedNpz:
                 raise ValueError(f"array {name!r} is damaged: {error}") from error
         if len(content) != header.num_bytes:
             raise ValueError(f"array {name!r} is cut off after {len(content)} bytes")
-        order = "F" if header.fortran else "C"
-        array = np.frombuffer(content, header.dtype).reshape(header.shape, order=order)
+        array = np.frombuffer(content, header.dtype).reshape(
+            header.shape, order="F" if header.fortran else "C"
+        )
         with np.errstate(over="ignore"):  # of long doubles: infinities are found by who asks
             return array.astype(np.float64)
 

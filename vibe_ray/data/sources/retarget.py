@@ -52,9 +52,8 @@ def retarget(
         (N, 3) in meters, scaled by the length of the legs. float32.
 
     Raises:
-        ValueError: Numbers that are none or nobody's, or bones of no length.
+        ValueError: Bones of no length, or a path that is nobody's.
     """
-    motion.check_numbers()
     target = {name: rest_joints[index] for index, name in enumerate(SMPL_JOINTS)}
     motion = stand(motion, joints, target)
     source_rest, source_world = motion.rest_positions(), motion.world_rotmat()

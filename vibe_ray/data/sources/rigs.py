@@ -99,7 +99,9 @@ def _spellings() -> dict[str, tuple[str, str]]:
     """Side ('' for the trunk) and bare word of each name that is known."""
     known = {mark + word: ("", word) for word in _TRUNK for mark in ("", "c")}  # c: center
     for side, marks in _SIDES.items():
-        for word in {word for rows in (_LEG, _ARM) for row in rows.values() for word in row.split()}:
+        for word in {
+            word for rows in (_LEG, _ARM) for row in rows.values() for word in row.split()
+        }:
             for mark in marks:
                 known[mark + word] = known[word + mark] = (side, word)
     return known
@@ -117,11 +119,13 @@ def _words(names: Sequence[str]) -> list[tuple[str, str] | None]:
     plain = [_plain(name) for name in names]
     around: Counter[tuple[str, str]] = Counter()
     for name in set(plain):
-        around.update({
-            (name[:at], name[at + len(word) :])
-            for word in _SPELLINGS
-            if (at := name.find(word)) >= 0
-        })
+        around.update(
+            {
+                (name[:at], name[at + len(word) :])
+                for word in _SPELLINGS
+                if (at := name.find(word)) >= 0
+            }
+        )
     ranked = sorted(around.items(), key=lambda entry: (-entry[1], sum(map(len, entry[0]))))
     before, after = ranked[0][0] if ranked else ("", "")
     return [

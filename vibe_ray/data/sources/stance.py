@@ -15,8 +15,8 @@ Whether left and right are mirrored (a left-handed export) is asked of knees and
 Shapes: N frames, S joints of the source skeleton.
 """
 
-import logging
 from collections.abc import Mapping
+from itertools import pairwise
 
 import numpy as np
 
@@ -27,8 +27,6 @@ from vibe_ray.data.sources.skeleton import (
     standing_axes,
     upright_axes,
 )
-
-logger = logging.getLogger(__name__)
 
 _SIDES = ("left", "right")
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "neck", "head", "left_collar", "right_collar")
@@ -66,9 +64,6 @@ def stand(
     Raises:
         ValueError: The skeleton has no bones, or limbs of no length.
     """
-    if _is_mirrored(motion, joints):
-        logger.warning("left and right are mirrored, as in left-handed axes: mirrored back")
-        motion = _mirrored(motion, joints)
     axes = standing_axes(motion.rest_positions(), joints)
     if axes is not None:
         zero = np.broadcast_to(axes, (len(motion.names), 3, 3))
@@ -77,11 +72,9 @@ def stand(
     return motion.with_zero_pose(stance.zero).in_world(upright_axes(stance.up))
 
 
-def _is_mirrored(motion: SkeletonMotion, joints: Mapping[str, int]) -> bool:
-    """Whether knees bend, and toes point, to what would be behind by the names of left and right."""
-    some = motion.thinned(_MAX_FRAMES)
-    positions = some.positions(some.world_rotmat())
-    at = {name: positions[:, index] for name, index in joints.items()}
+def is_mirrored(motion: SkeletonMotion, joints: Mapping[str, int]) -> bool:
+    """Whether knees and toes point backward, if left and right are what their names say."""
+    at = _some_positions(motion, joints)
     left = _unit(at["left_hip"] - at["right_hip"])
     ahead = np.cross(left, _unit(at["head"] - (at["left_hip"] + at["right_hip"]) / 2))
     bends = [
@@ -99,11 +92,30 @@ def _is_mirrored(motion: SkeletonMotion, joints: Mapping[str, int]) -> bool:
     return bool(says) and max(says) < _MIRRORED
 
 
-def _mirrored(motion: SkeletonMotion, joints: Mapping[str, int]) -> SkeletonMotion:
-    """The mirror image, across the axis that is left in a zero pose that stands, or else x."""
+def mirrored(motion: SkeletonMotion, joints: Mapping[str, int]) -> SkeletonMotion:
+    """The mirror image in which the body, in its zero pose or on average, does not face backward.
+
+    A file does not tell which axis was turned over to make it left-handed; one that leaves left on
+    the side of a positive axis is taken to have turned over the one ahead.
+    """
     axes = standing_axes(motion.rest_positions(), joints)
-    left = np.array([1.0, 0.0, 0.0]) if axes is None else axes[0]
-    return motion.in_axes(np.eye(3) - 2 * np.outer(left, left))
+    if axes is not None:
+        left, _, ahead = axes
+    else:
+        at = _some_positions(motion, joints)
+        left = np.mean(at["left_hip"] - at["right_hip"], axis=0)
+        ahead = np.cross(left, np.mean(at["head"] - at["left_hip"], axis=0))
+    over = left if left[np.abs(left).argmax()] < 0 else ahead
+    flip = np.eye(3)
+    flip[np.abs(over).argmax(), np.abs(over).argmax()] = -1.0
+    return motion.in_axes(flip)
+
+
+def _some_positions(motion: SkeletonMotion, joints: Mapping[str, int]) -> dict[str, np.ndarray]:
+    """Positions (N, 3) by SMPL joint, in some of the frames."""
+    some = motion.thinned(_MAX_FRAMES)
+    positions = some.positions(some.world_rotmat())
+    return {name: positions[:, index] for name, index in joints.items()}
 
 
 class _Stance:
@@ -128,9 +140,9 @@ class _Stance:
         self._find()
 
     def _find(self) -> None:
-        for joint in _TRUNK:
-            if joint in self._joints:
-                self._follow(self._joints[joint], self._trunk)
+        for name in _TRUNK:
+            if name in self._joints:
+                self._follow(self._joints[name], self._trunk)
         for side in _SIDES:
             for limb, names in _LIMBS.items():
                 self._find_limb(f"{side}_{limb}", [f"{side}_{name}" for name in names])
@@ -170,7 +182,7 @@ class _Stance:
         """Settle the joints at the start and in the middle of a limb by bones and hinge."""
         bones = [
             (start, _unit(self._at(end) - self._at(start)), self._target[end] - self._target[start])
-            for start, end in zip(names, names[1:], strict=False)
+            for start, end in pairwise(names)
             if end in self._joints
         ]
         hinge = np.cross(bones[0][1], bones[1][1]) if len(bones) == 2 else np.zeros(3)
@@ -208,7 +220,10 @@ class _Stance:
 
 
 def _frames(
-    left_hip: np.ndarray, right_hip: np.ndarray, left_shoulder: np.ndarray, right_shoulder: np.ndarray
+    left_hip: np.ndarray,
+    right_hip: np.ndarray,
+    left_shoulder: np.ndarray,
+    right_shoulder: np.ndarray,
 ) -> np.ndarray:
     """Axes (..., 3, 3), as columns, of trunks whose hips and shoulders are given (..., 3)."""
     up = _unit(left_shoulder + right_shoulder - left_hip - right_hip)
