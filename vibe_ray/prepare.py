@@ -60,6 +60,7 @@ def _add_source(commands: "Commands", source: Source) -> None:
     command.add_argument("--split", default="train", help="name of the split (train)")
     if source.kind == "motion":
         command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+        _add_hints(command)
     command.set_defaults(of=source)
 
 
@@ -71,6 +72,23 @@ def _add_features(commands: "Commands") -> None:
     command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
+
+
+def _add_hints(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--names",
+        metavar="FILE",
+        help="which joint is which, where names and structure do not tell: lines such as "
+        "`left_hip = thigh.L`, SMPL's joint first; what is not listed is recognized by itself "
+        "(bvh, amc)",
+    )
+    command.add_argument(
+        "--source-fps",
+        metavar="FPS|FILE",
+        help="frames per second of the recordings, where their files tell none or a wrong one: a "
+        "number for all, or a file of lines such as `salsa/* = 60`, of which the first that fits "
+        "a recording's path below --raw counts",
+    )
 
 
 def _add_open(commands: "Commands") -> None:
@@ -100,7 +118,10 @@ def _add_motion_flags(command: argparse.ArgumentParser) -> None:
 
 
 def _add_tools(commands: "Commands") -> None:
-    text = "check data sets: schema, NaN, units, joint order, frame rate, duplicates, leakage"
+    text = (
+        "check data sets: schema, NaN, units, joint order, frame rate, which way is up and ahead, "
+        "duplicates, leakage"
+    )
     command = _add(commands, "validate", text, "validate data/open", _validate)
     command.add_argument("path", help="a data set, or a folder of several; local or s3://")
     text = "a released VIBE checkpoint (.pth.tar) as a checkpoint directory"
@@ -123,8 +144,13 @@ def _add_tools(commands: "Commands") -> None:
 
 def _motion(args: argparse.Namespace) -> None:
     from vibe_ray.data.sources.conversion import ConversionConfig
+    from vibe_ray.data.sources.hints import read_names, read_source_fps
 
-    config = ConversionConfig(fps=args.fps)
+    config = ConversionConfig(
+        fps=args.fps,
+        names=read_names(args.names) if args.names else {},
+        source_fps=read_source_fps(args.source_fps) if args.source_fps else {},
+    )
     recordings = args.of.reader()(args.raw, config)
     _write(args, recordings, fps=config.fps, source=f"{args.raw}; settings {config.digest()}")
 
@@ -185,12 +211,13 @@ def _open(args: argparse.Namespace) -> None:
 
 def _gather(folders: Sequence[str]) -> "list[MotionSequence]":
     """Collect the open motion, DeepMimic's clips and what the user brings."""
-    from vibe_ray.data.sources import deepmimic, read_motion
+    from vibe_ray.data.sources import deepmimic, read_motion, with_own_names
     from vibe_ray.data.sources.open_motion import load_open_motion
 
     motion = [*load_open_motion(), *deepmimic.read_sequences()]
+    taken = {clip.name for clip in motion}
     for folder in folders:
-        motion += _watched(read_motion(folder))
+        motion += with_own_names(_watched(read_motion(folder)), taken, "_")
     seconds = sum(len(clip.pose) / clip.fps for clip in motion)
     logger.info("%d motion clips, %.1f minutes", len(motion), seconds / 60)
     return motion

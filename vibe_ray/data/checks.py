@@ -3,6 +3,7 @@
 Shapes: N frames.
 """
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -10,10 +11,18 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import KEYPOINTS, indices
-from vibe_ray.data.schema import AnySequence, Array, LabelledSequence, PoseSequence
+from vibe_ray.data.schema import (
+    AnySequence,
+    Array,
+    LabelledSequence,
+    MotionSequence,
+    PoseSequence,
+)
 from vibe_ray.data.targets import pose_targets
+from vibe_ray.data.upright import find_posture
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 MAX_ANGLE = 2 * np.pi
@@ -52,6 +61,22 @@ def check_sequence(where: str, sequence: AnySequence) -> Iterator[Finding]:
         yield from _check_body(where, sequence)
     elif isinstance(sequence, LabelledSequence):
         yield from _check_labels(where, sequence)
+    else:
+        yield from _check_posture(where, sequence)
+
+
+def _check_posture(where: str, sequence: MotionSequence) -> Iterator[Finding]:
+    """Ask the motion which way is up and ahead."""
+    posture = find_posture(sequence, _rest_joints())
+    if posture.problem:
+        expected = "expected y up: prepare it anew" if posture.is_clear else "look at it"
+        level: Literal["error", "warning"] = "error" if posture.is_clear else "warning"
+        yield Finding(level, f"{where}: {posture.problem}; {expected}")
+
+
+@functools.cache
+def _rest_joints() -> Array:
+    return load_body(BodyConfig()).rest_joints()[0]
 
 
 def _check_labels(where: str, labels: LabelledSequence) -> Iterator[Finding]:

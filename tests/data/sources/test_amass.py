@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.data.sources import amass
-from vibe_ray.data.sources.conversion import Conversion
+from vibe_ray.data.sources.conversion import Conversion, ConversionConfig
 
 LEFT_INDEX, RIGHT_INDEX = {156: 22, 165: 25}, {156: 37, 165: 40}
 
@@ -71,14 +71,27 @@ def test_a_download_is_read_in_order_and_shapes_are_passed_over(tmp_path: Path) 
     [
         ({"mocap_framerate": None}, "no mocap_framerate or mocap_frame_rate among"),
         ({"poses": None}, "no poses among trans, betas"),
-        ({"mocap_framerate": np.array(0.0)}, "frame rate 0.0: expected a positive"),
-        ({"mocap_framerate": np.array(np.nan)}, "frame rate nan: expected a positive"),
+        ({"mocap_framerate": np.array(0.0)}, "mocap_framerate: 0 frames per second, but motion"),
+        ({"mocap_framerate": np.array(np.nan)}, "mocap_framerate: nan frames per second"),
+        ({"mocap_framerate": np.array(1 / 60)}, "0.01667 frames per second.*--source-fps"),
+        ({"mocap_framerate": np.array(1e300)}, "1e\\+300 frames per second"),
+        ({"mocap_framerate": np.array([120.0, 120.0])}, r"of shape \(2,\): expected one number"),
+        ({"mocap_framerate": np.array("120")}, "'mocap_framerate' of shape .*holds <U3"),
+        ({"mocap_framerate": np.array(120.0, dtype=object)}, "'mocap_framerate' holds Python obj"),
+        ({"poses": np.array(3.0)}, r"poses of shape \(\) and trans"),
+        ({"poses": np.zeros(156)}, r"poses of shape \(156,\)"),
+        ({"poses": np.full((301, 156), 170.0)}, "poses reach 170: expected radians"),
+        ({"trans": np.full((301, 3), 1e300)}, "trans reach 1e\\+300: expected meters"),
+        ({"betas": np.full(16, 1e300)}, "betas reach 1e\\+300"),
+        ({"betas": np.zeros(5000)}, "5000 betas: expected 10 or more, up to 1000"),
+        ({"poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}, "it has 0 frames"),
+        ({"poses": np.zeros((1, 156)), "trans": np.zeros((1, 3))}, "it has 1 frames"),
         ({"poses": np.zeros((301, 72))}, r"poses of shape \(301, 72\).*expected \(N, 156\)"),
         ({"trans": np.zeros((300, 3))}, r"trans of \(300, 3\)"),
         ({"betas": np.zeros(4)}, "4 betas: expected 10 or more"),
         ({"poses": np.full((301, 156), np.nan)}, "some numbers of poses are not finite"),
         ({"poses": np.zeros((280, 156)), "trans": np.zeros((280, 3))}, "no 60 clean frames"),
-        ({"poses": np.array(["a", "b"])}, "could not convert"),
+        ({"poses": np.full((301, 156), "a")}, r"'poses' of shape \(301, 156\) holds <U1"),
     ],
 )
 def test_what_cannot_be_used_says_why(
@@ -109,9 +122,36 @@ class Bomb:
 def test_hostile_and_broken_files_are_refused_and_run_nothing(
     content: bytes, conversion: Conversion
 ) -> None:
-    with pytest.raises(ValueError, match=r"npz|pickle"):
+    with pytest.raises(ValueError, match=r"npz|could run code"):
         amass.parse_amass(content, conversion.rest_joints)
     assert not Path("/tmp/vibe_ray_was_hacked").exists()
+
+
+def test_a_rate_that_is_stated_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "clip.npz").write_bytes(make_npz(mocap_framerate=np.array(120, dtype=object)))
+    config = ConversionConfig(source_fps={"*": 60.0})
+    (sequence,) = amass.read_sequences(str(tmp_path), config)
+    assert len(sequence.pose) == 126  # 301 frames at 60
+
+
+def test_y_up_in_amass_clothes_stands(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same walk with the world's y up, as other tools write it."""
+    times = np.arange(301) / 120
+    poses = np.zeros((301, 156))
+    poses[:, 3], poses[:, 6] = 0.5 * np.sin(5 * times), -0.5 * np.sin(5 * times)  # hips
+    path = np.stack([0 * times, 0.95 + 0 * times, times], axis=1)
+    z_up = Rotation.from_euler("x", 90, degrees=True)
+    upright = poses.copy()
+    upright[:, :3] = z_up.as_rotvec()
+    pelvis = Conversion(ConversionConfig()).rest_joints[SMPL_JOINTS.index("pelvis")]
+    there = z_up.apply(path + pelvis) - pelvis  # AMASS turns the model, not the pelvis in it
+    (tmp_path / "a.npz").write_bytes(make_npz(poses=upright, trans=there))
+    (tmp_path / "b.npz").write_bytes(make_npz(poses=poses, trans=path))
+    expected, found = amass.read_sequences(str(tmp_path))
+    np.testing.assert_allclose(found.pose, expected.pose, atol=1e-5)
+    np.testing.assert_allclose(found.trans, expected.trans, atol=1e-5)
+    assert "b: its body lies through the whole clip" in caplog.text
+    assert "a: " not in caplog.text
 
 
 def test_the_real_sample_sits_with_its_feet_on_the_floor(

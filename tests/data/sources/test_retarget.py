@@ -1,10 +1,12 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
+from tests.data.sources.people import euler, walk, write_bvh
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
@@ -12,7 +14,7 @@ from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.data.sources.bvh import parse_bvh
 from vibe_ray.data.sources.conversion import Conversion
 from vibe_ray.data.sources.retarget import retarget
-from vibe_ray.data.sources.rigs import BVH_RIGS, match_rig
+from vibe_ray.data.sources.rigs import match_rig
 from vibe_ray.data.sources.skeleton import SkeletonMotion
 
 LIMBS = [
@@ -34,7 +36,7 @@ def motion(make_bvh: Callable[..., str]) -> SkeletonMotion:
 
 @pytest.fixture(scope="module")
 def joints(motion: SkeletonMotion) -> dict[str, int]:
-    return match_rig(motion.names, BVH_RIGS.values())
+    return match_rig(motion.names, motion.parents)
 
 
 def smpl_joints(pose: np.ndarray) -> np.ndarray:
@@ -113,7 +115,7 @@ def test_neither_unit_nor_upward_axis_matter(
     motion, _ = parse_bvh(make_bvh(num_frames=10))
     inches, _ = parse_bvh(make_bvh(num_frames=10, scale=1 / 2.54))
     turned = inches.in_axes(Rotation.from_euler(axis, 90, degrees=True).as_matrix())
-    joints = match_rig(motion.names, BVH_RIGS.values())
+    joints = match_rig(motion.names, motion.parents)
     expected = retarget(motion, joints, conversion.rest_joints, 30.0)
     found = retarget(turned, joints, conversion.rest_joints, 30.0)
     np.testing.assert_allclose(found[0], expected[0], atol=1e-4)
@@ -151,9 +153,35 @@ def test_flapping_hands_are_calmed(
     assert np.rad2deg((wrist[:-1].inv() * wrist[1:]).magnitude()).max() < 10
 
 
-def test_numbers_that_are_none_are_refused(
+def test_a_path_that_is_nobodys_is_refused(
     motion: SkeletonMotion, joints: dict[str, int], conversion: Conversion
 ) -> None:
-    motion.root_position[3] = np.inf
-    with pytest.raises(ValueError, match="not finite"):
-        retarget(motion, joints, conversion.rest_joints, 30.0)
+    far = replace(motion, root_position=motion.root_position + 1e7)
+    with pytest.raises(ValueError, match=r"it goes .*e\+04 m from the origin"):
+        retarget(far, joints, conversion.rest_joints, 30.0)
+
+
+def test_limbs_are_followed_where_other_joints_and_channels_bend_them(
+    conversion: Conversion,
+) -> None:
+    """Rolls between the joints, which turn aside as well, and a knee that moves in its socket."""
+    times = np.arange(150) / 60
+    person = walk()
+    for side, x in (("left", 1), ("right", -1)):
+        aside = euler("xz", 25 * np.sin(3 * times), 8 * np.cos(5 * times))
+        arm = f"{side}_shoulder"
+        person = person.with_joint(f"{side}_roll", arm, (13 * x, -1, 0), aside, (f"{side}_elbow",))
+    motion, _ = parse_bvh(write_bvh(person))
+    knee = motion.names.index("left_knee")
+    wobble = 3 * np.sin(4 * times)[:, None] * np.array([0.3, 1.0, 0.6])
+    motion = replace(motion, shifts={knee: motion.offsets[knee] + wobble})
+    joints = match_rig(motion.names, motion.parents)
+    pose, _ = retarget(motion, joints, conversion.rest_joints, 60.0)
+    source, result = motion.positions(motion.world_rotmat()), smpl_joints(pose)
+    rigid = motion.world_rotmat()[:, joints["left_hip"]] @ motion.offsets[knee]
+    loose = source[:, joints["left_knee"]] - source[:, joints["left_hip"]]
+    assert angles(rigid, loose).max() > 1  # there is something to be followed
+    for start, end in LIMBS:
+        source_bone = source[:, joints[end]] - source[:, joints[start]]
+        bone = result[:, SMPL_JOINTS.index(end)] - result[:, SMPL_JOINTS.index(start)]
+        assert angles(source_bone, bone).max() < 0.01, (start, end)

@@ -6,13 +6,13 @@ For motion it is called with the raw folder or address and a `ConversionConfig`,
 raw folder or address and the name of a split.
 
 Skeletons other than SMPL's become a `SkeletonMotion` (`skeleton.py`), whose joints are matched by
-name (`rigs.py`) and carried over to SMPL's pose (`retarget.py`). What all motion shares, from
-listing files to cutting out glitches (`plausible.py`) and finding the floor (`ground.py`), is in
-`conversion.py`.
+name and structure (`rigs.py`) and carried over to SMPL's pose (`retarget.py`). What all motion
+shares, from listing files to cutting out glitches (`plausible.py`) and finding the floor
+(`ground.py`), is in `conversion.py`.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -39,14 +39,21 @@ class Source:
 
 SOURCES = (
     Source("amass", "motion", "AMASS recordings, SMPL-H or SMPL-X .npz", ".npz"),
-    Source("bvh", "motion", "BVH recordings of the usual rigs", ".bvh"),
-    Source("amc", "motion", "ASF/AMC recordings, as CMU has them", ".amc"),
+    Source(
+        "bvh",
+        "motion",
+        "BVH recordings of any rig of a person, any zero pose, any axis up",
+        ".bvh",
+    ),
+    Source("amc", "motion", "ASF/AMC recordings, as CMU and HDM05 have them", ".amc"),
     Source("deepmimic", "motion", "DeepMimic's motions, as pybullet has them"),
 )
 
 
 def read_motion(root: str) -> "Iterator[MotionSequence]":
     """Yield every recording of motion below `root` (folder, file or s3://), format by format.
+
+    Of recordings with one name in several formats, the later ones get their ending to it.
 
     Raises:
         FileNotFoundError: No file of a known format there.
@@ -59,5 +66,18 @@ def read_motion(root: str) -> "Iterator[MotionSequence]":
     if not found:
         endings = ", ".join(source.suffix for source in known)
         raise FileNotFoundError(f"no motion in {root}: expected {endings} files")
+    taken: set[str] = set()
     for source in found:
-        yield from source.reader()(root)
+        yield from with_own_names(source.reader()(root), taken, source.suffix)
+
+
+def with_own_names(
+    sequences: "Iterable[MotionSequence]", taken: set[str], ending: str
+) -> "Iterator[MotionSequence]":
+    """Add an ending to names that others have already, which `taken` remembers."""
+    for sequence in sequences:
+        name = sequence.name
+        while name in taken:
+            name += ending
+        taken.add(name)
+        yield sequence if name == sequence.name else replace(sequence, name=name)

@@ -7,14 +7,11 @@ an integer stride plays most of AMASS at 30 instead of 25) and to axes with y up
 Shapes: N frames at the source rate.
 """
 
-import io
-import zipfile
-import zlib
+import math
 
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vibe_ray import storage
 from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS, indices
 from vibe_ray.data.recordings import OnSkip, Recordings, log_skip
 from vibe_ray.data.schema import MotionSequence
@@ -22,7 +19,11 @@ from vibe_ray.data.sources.conversion import (
     Conversion,
     ConversionConfig,
     find_files,
+    read_file,
 )
+from vibe_ray.data.sources.hints import checked_fps
+from vibe_ray.data.sources.npz import BoundedNpz
+from vibe_ray.data.sources.plausible import MAX_DISTANCE_M
 
 AMASS_DEFAULT = ConversionConfig(min_frames=60)
 """VIBE leaves out recordings of fewer than 60 frames."""
@@ -43,6 +44,10 @@ _KEPT = (*_BODY, "left_index1", "right_index1")
 _RATE_NAMES = ("mocap_framerate", "mocap_frame_rate")
 _SHAPE_FILES = ("shape.npz", "stagei.npz")
 """Files that hold a subject's body shape and no motion."""
+_MAX_ANGLE = 100.0
+"""Radians: beyond it a pose is in degrees, or no pose."""
+_MAX_BETAS, _MAX_BETA = 1000, 100.0
+"""How many there may be, and how large."""
 _Y_UP = Rotation.from_euler("x", -90, degrees=True)
 """AMASS has z up."""
 
@@ -66,13 +71,18 @@ def read_sequences(
         raise FileNotFoundError(f"only body shapes in {root}, no motion: download AMASS again")
 
     def read(path: str, name: str) -> MotionSequence:
-        return parse_amass(storage.read_bytes(path), conversion.rest_joints, dataset, name)
+        fps = conversion.stated_rate(name)
+        return parse_amass(read_file(path), conversion.rest_joints, dataset, name, fps)
 
     return conversion.convert(root, paths, read, on_skip)
 
 
 def parse_amass(
-    content: bytes, rest_joints: np.ndarray, dataset: str = "amass", name: str = ""
+    content: bytes,
+    rest_joints: np.ndarray,
+    dataset: str = "amass",
+    name: str = "",
+    fps: float | None = None,
 ) -> MotionSequence:
     """Read one recording at its own frame rate.
 
@@ -82,57 +92,70 @@ def parse_amass(
             does not turn the pelvis' place in its model with the body.
         dataset: Name of the set.
         name: Name of the recording.
+        fps: Its frame rate, where the file's own is not to be used.
 
     Raises:
         ValueError: Not an AMASS recording; says what is missing or odd.
     """
-    arrays = _load(content)
-    poses, trans = arrays["poses"], arrays["trans"]
-    joints = _JOINTS_OF.get(poses.shape[-1])
-    if joints is None or poses.ndim != 2 or trans.shape != (len(poses), 3):
-        raise ValueError(
-            f"poses of shape {poses.shape} and trans of {trans.shape}: expected (N, 156) of SMPL-H "
-            "or (N, 165) of SMPL-X, and (N, 3)"
-        )
-    pose = poses.reshape(len(poses), -1, 3)[:, indices(_KEPT, joints)]  # (N, 24, 3)
+    npz = BoundedNpz(content)
+    joints = _check_shapes(npz)
+    fps = _read_rate(npz) if fps is None else fps
+    poses, trans, betas = npz.read("poses"), npz.read("trans"), npz.read("betas")
+    for array, key, most, expected in (
+        (poses, "poses", _MAX_ANGLE, "radians"),
+        (trans, "trans", MAX_DISTANCE_M, "meters"),
+        (betas, "betas", _MAX_BETA, "standard deviations"),
+    ):
+        if not np.isfinite(array).all():
+            raise ValueError(f"some numbers of {key} are not finite")
+        if (largest := np.abs(array).max(initial=0.0)) > most:
+            raise ValueError(f"{key} reach {largest:.3g}: expected {expected}, up to {most:g}")
+    pose = poses.reshape(len(poses), len(joints), 3)[:, indices(_KEPT, joints)]  # (N, 24, 3)
     pose[:, 0] = (_Y_UP * Rotation.from_rotvec(pose[:, 0])).as_rotvec()
     pelvis = trans + rest_joints[SMPL_JOINTS.index("pelvis")]
     return MotionSequence(
         dataset=dataset,
         name=name,
-        fps=arrays["rate"].item(),
+        fps=fps,
         pose=pose.reshape(len(pose), -1).astype(np.float32),
         trans=_Y_UP.apply(pelvis).astype(np.float32),
-        betas=arrays["betas"].reshape(-1)[:NUM_BETAS].astype(np.float32),
+        betas=betas.reshape(-1)[:NUM_BETAS].astype(np.float32),
     )
 
 
-def _load(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays that are needed, the frame rate as `rate`; nothing in the file is executed."""
-    if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ValueError("not an .npz file, or cut off")
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as npz:
-            rate = next((name for name in _RATE_NAMES if name in npz.files), None)
-            names = {
-                "poses": "poses",
-                "trans": "trans",
-                "betas": "betas",
-                "rate": rate or " or ".join(_RATE_NAMES),
-            }
-            if missing := [name for name in names.values() if name not in npz.files]:
-                raise ValueError(
-                    f"not an AMASS recording: no {' and no '.join(missing)} among "
-                    f"{', '.join(npz.files)}"
-                )
-            arrays = {key: npz[name].astype(np.float64) for key, name in names.items()}
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"not a readable .npz: {error}") from error
-    for key in ("poses", "trans", "betas"):
-        if not np.isfinite(arrays[key]).all():
-            raise ValueError(f"some numbers of {key} are not finite")
-    if arrays["rate"].size != 1 or not 0 < arrays["rate"].item() < np.inf:
-        raise ValueError(f"frame rate {arrays['rate']}: expected a positive number")
-    if arrays["betas"].size < NUM_BETAS:
-        raise ValueError(f"{arrays['betas'].size} betas: expected {NUM_BETAS} or more")
-    return arrays
+def _check_shapes(npz: BoundedNpz) -> tuple[str, ...]:
+    """Joints of the poses, by the arrays' headers: nothing has been unpacked yet."""
+    _need(npz, "poses", "trans", "betas")
+    poses, trans = npz.header("poses").shape, npz.header("trans").shape
+    joints = _JOINTS_OF.get(poses[-1]) if len(poses) == 2 else None
+    if joints is None or trans != (poses[0], 3):
+        raise ValueError(
+            f"poses of shape {poses} and trans of {trans}: expected (N, 156) of SMPL-H or "
+            "(N, 165) of SMPL-X, and (N, 3)"
+        )
+    if poses[0] < 2:
+        raise ValueError(f"it has {poses[0]} frames: a motion has two or more")
+    num_betas = math.prod(npz.header("betas").shape)
+    if not NUM_BETAS <= num_betas <= _MAX_BETAS:
+        raise ValueError(f"{num_betas} betas: expected {NUM_BETAS} or more, up to {_MAX_BETAS}")
+    return joints
+
+
+def _read_rate(npz: BoundedNpz) -> float:
+    rate = next((name for name in _RATE_NAMES if name in npz.names), None)
+    if rate is None:
+        raise ValueError(
+            f"not an AMASS recording: no {' or '.join(_RATE_NAMES)} among {', '.join(npz.names)}; "
+            "give the frame rate with --source-fps if it is one"
+        )
+    shape = npz.header(rate).shape
+    if math.prod(shape) != 1:
+        raise ValueError(f"{rate} of shape {shape}: expected one number")
+    return checked_fps(npz.read(rate).item(), rate)
+
+
+def _need(npz: BoundedNpz, *names: str) -> None:
+    if missing := [name for name in names if name not in npz.names]:
+        raise ValueError(
+            f"not an AMASS recording: no {' and no '.join(missing)} among {', '.join(npz.names)}"
+        )

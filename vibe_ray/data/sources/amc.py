@@ -1,14 +1,14 @@
 """Acclaim motion capture (a skeleton `.asf`, motions `.amc`) -> motion sequences.
 
-CMU's own format: `01.asf` is the skeleton of subject 01, `01_03.amc` its third motion. The files do
-not tell their frame rate; CMU recorded at 120 frames per second.
+CMU's own format: `01.asf` is the skeleton of subject 01, `01_03.amc` its third motion; HDM05's are
+`HDM_bd.asf` and `HDM_bd_01-01_01_120.amc`. The files do not tell their frame rate; CMU recorded at
+120 frames per second, others are given by `--source-fps`.
 
 Shapes: N frames, S bones and the root.
 """
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -17,47 +17,37 @@ from scipy.spatial.transform import Rotation
 from vibe_ray import storage
 from vibe_ray.data.recordings import OnSkip, Recordings, log_skip
 from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.sources.asf import (
+    ROOT,
+    TURNS,
+    AcclaimSkeleton,
+    parse_asf,
+    without_comments,
+)
 from vibe_ray.data.sources.conversion import (
     DEFAULT,
     Conversion,
     ConversionConfig,
     find_files,
+    read_text,
 )
-from vibe_ray.data.sources.rigs import ACCLAIM, match_rig
+from vibe_ray.data.sources.rigs import match_rig
 from vibe_ray.data.sources.skeleton import SkeletonMotion
 
 CMU_FPS = 120.0
-
-_ROOT = "root"
-_TURNS = ("rx", "ry", "rz")
-
-
-@dataclass(frozen=True, kw_only=True)
-class AcclaimSkeleton:
-    """A rest pose and, for each bone, the axes about which it turns."""
-
-    names: tuple[str, ...]
-    """(S): the root, then each bone after the one it hangs on."""
-    parents: tuple[int, ...]
-    bones: np.ndarray
-    """(S, 3) from a bone's start to its end, in the file's unit; zero for the root."""
-    axes: np.ndarray
-    """(S, 3, 3) rotation of a bone's turning axes in the world."""
-    channels: tuple[tuple[str, ...], ...]
-    """Numbers a frame gives for each bone: of tx ty tz rx ry rz; empty for a stiff bone."""
 
 
 def read_sequences(
     root: str,
     config: ConversionConfig = DEFAULT,
     *,
-    source_fps: float = CMU_FPS,
     dataset: str = "cmu",
     on_skip: OnSkip = log_skip,
 ) -> Recordings[MotionSequence]:
     """Return every `.amc` below `root` (folder, file or s3://) as SMPL motion, sorted by name.
 
-    The skeleton of `01_03.amc` is `01.asf` beside it, or the one `.asf` there is beside it.
+    The skeleton of `01_03.amc` is `01.asf` beside it: the one with the longest name that the
+    motion's begins with, or the only one there is.
 
     Raises:
         FileNotFoundError: No AMC file there.
@@ -66,10 +56,11 @@ def read_sequences(
     conversion = Conversion(config)
 
     def read(path: str, name: str) -> MotionSequence:
-        skeleton = parse_asf(_read_text(find_skeleton(path)))
-        motion = parse_amc(_read_text(path), skeleton)
-        joints = match_rig(motion.names, [ACCLAIM])
-        return conversion.retarget(motion, joints, dataset=dataset, name=name, fps=source_fps)
+        skeleton = parse_asf(read_text(find_skeleton(path)))
+        motion = parse_amc(read_text(path), skeleton)
+        joints = match_rig(motion.names, motion.parents, config.names)
+        fps = conversion.rate(name, CMU_FPS)
+        return conversion.retarget(motion, joints, dataset=dataset, name=name, fps=fps)
 
     return conversion.convert(root, find_files(root, ".amc"), read, on_skip)
 
@@ -81,14 +72,15 @@ def find_skeleton(amc_path: str) -> str:
         ValueError: None beside it, or several and none of the motion's subject.
     """
     folder, _, file = amc_path.rpartition("/")
-    skeletons = {
-        PurePosixPath(path).stem: path for path in storage.list_files(folder or ".", ".asf")
-    }
+    paths = [PurePosixPath(path) for path in storage.list_files(folder or ".", ".asf")]
+    shown = [path for path in paths if not path.name.startswith(".")]
+    nearest = min((len(path.parts) for path in shown), default=0)  # beside it rather than below
+    skeletons = {path.stem: str(path) for path in shown if len(path.parts) == nearest}
     stem = PurePosixPath(file).stem
-    subject = stem.rpartition("_")[0] or stem
-    if subject in skeletons:
-        return skeletons[subject]
+    if subjects := [name for name in skeletons if _begins(name, stem)]:
+        return skeletons[max(subjects, key=len)]
     if len(skeletons) != 1:
+        subject = stem.rpartition("_")[0] or stem
         raise ValueError(
             f"no skeleton {subject}.asf beside it, found {', '.join(sorted(skeletons)) or 'none'}: "
             "a motion needs its subject's skeleton, download it into the same folder"
@@ -96,42 +88,11 @@ def find_skeleton(amc_path: str) -> str:
     return next(iter(skeletons.values()))
 
 
-def parse_asf(text: str) -> AcclaimSkeleton:
-    """Read a skeleton file's text.
-
-    Raises:
-        ValueError: Not a skeleton file, or bones and hierarchy contradict each other.
-    """
-    sections = dict(re.findall(r"^:(\w+)(.*?)(?=^:|\Z)", text, re.MULTILINE | re.DOTALL))
-    if missing := {"bonedata", "hierarchy", _ROOT} - sections.keys():
-        raise ValueError(f"not an ASF skeleton: no :{', :'.join(sorted(missing))} in it")
-    blocks = [_fields(block) for block in _blocks(sections["bonedata"])]
-    bones = {fields["name"][0]: fields for fields in blocks if fields.get("name")}
-    root = _fields(sections[_ROOT])
-    bones[_ROOT] = {
-        "direction": ["0", "0", "0"],
-        "length": ["0"],
-        "axis": [*root.get("orientation", ["0", "0", "0"]), *root.get("axis", ["XYZ"])],
-        "dof": [word.lower() for word in root.get("order", [])],
-    }
-    parent_of = _hierarchy(sections["hierarchy"], bones)
-    names = tuple(parent_of)
-    degrees = "deg" in " ".join(_fields(sections.get("units", "")).get("angle", ["deg"]))
-    try:
-        return AcclaimSkeleton(
-            names=names,
-            parents=tuple(names.index(parent) if parent else -1 for parent in parent_of.values()),
-            bones=np.array(
-                [
-                    np.array(bones[name]["direction"], float) * float(bones[name]["length"][0])
-                    for name in names
-                ]
-            ),
-            axes=np.stack([_axes(bones[name]["axis"], degrees) for name in names]),
-            channels=tuple(tuple(bones[name].get("dof", [])) for name in names),
-        )
-    except (KeyError, IndexError) as error:
-        raise ValueError(f"ASF skeleton: a bone lacks its {error}") from error
+def _begins(subject: str, motion: str) -> bool:
+    """Whether a motion's name begins with a subject's; subject 1 has no part in 10_01."""
+    rest = motion[len(subject) :]
+    cuts_number = subject[-1:].isdigit() and rest[:1].isdigit()
+    return motion.lower().startswith(subject.lower()) and not cuts_number
 
 
 def parse_amc(text: str, skeleton: AcclaimSkeleton) -> SkeletonMotion:
@@ -140,17 +101,16 @@ def parse_amc(text: str, skeleton: AcclaimSkeleton) -> SkeletonMotion:
     Raises:
         ValueError: Not a motion of this skeleton, or cut off; says where.
     """
-    body = re.split(
-        r"^:(?:DEGREES|RADIANS)\s*$", text, maxsplit=1, flags=re.MULTILINE | re.IGNORECASE
-    )
-    if len(body) != 2:
+    code = without_comments(text)
+    unit = re.search(r"^[ \t]*:(DEGREES|RADIANS)\s*$", code, re.MULTILINE | re.IGNORECASE)
+    if unit is None:
         raise ValueError(f"not an AMC motion: it starts with {text[:20]!r} and lacks :DEGREES")
-    degrees = re.search(r"^:RADIANS", text, re.MULTILINE | re.IGNORECASE) is None
-    columns, values = _frame_table(body[1].split(), skeleton)
+    degrees = unit[1].upper() == "DEGREES"
+    columns, values = _frame_table(code[unit.end() :].split(), skeleton)
     num_frames = len(values)
     rotmat = np.tile(np.eye(3), (num_frames, len(skeleton.names), 1, 1))
     for bone, channels in enumerate(skeleton.channels):
-        turns = [channel for channel in channels if channel in _TURNS]
+        turns = [channel for channel in channels if channel in TURNS]
         if turns:
             start = columns[skeleton.names[bone]]
             angles = values[:, [start + channels.index(channel) for channel in turns]]
@@ -203,16 +163,19 @@ def _frame_table(
         frame = int((table[:, names_at] != table[0, names_at]).any(axis=1).argmax())
         raise ValueError(f"AMC frame {frame + 1} lists other bones than the first, or other counts")
     numbers = np.delete(table, [0, *names_at], axis=1)
-    return columns, numbers.astype(np.float64)
+    try:
+        return columns, numbers.astype(np.float64)
+    except ValueError as error:
+        raise ValueError(f"AMC frames hold what is no number: {error}") from error
 
 
 def _root_position(
     values: np.ndarray, columns: Mapping[str, int], skeleton: AcclaimSkeleton
 ) -> np.ndarray:
     position = np.zeros((len(values), 3))
-    for number, channel in enumerate(skeleton.channels[skeleton.names.index(_ROOT)]):
-        if channel not in _TURNS and channel[0] == "t":
-            position[:, "xyz".index(channel[1])] = values[:, columns[_ROOT] + number]
+    for number, channel in enumerate(skeleton.channels[skeleton.names.index(ROOT)]):
+        if channel not in TURNS and channel[0] == "t":
+            position[:, "xyz".index(channel[1])] = values[:, columns[ROOT] + number]
     return position
 
 
@@ -223,40 +186,3 @@ def _joint_offsets(skeleton: AcclaimSkeleton) -> np.ndarray:
         if parent >= 0:
             offsets[bone] = skeleton.bones[parent]
     return offsets
-
-
-def _hierarchy(section: str, bones: Mapping[str, object]) -> dict[str, str]:
-    """Parent's name of each bone, parents first; the root's is empty."""
-    parent_of = {_ROOT: ""}
-    for line in section.splitlines():
-        parent, *children = line.split() or [""]
-        if parent in ("", "begin", "end"):
-            continue
-        for bone in (parent, *children):
-            if bone not in bones:
-                raise ValueError(f"ASF hierarchy names {bone!r}, which is not in :bonedata")
-        if parent not in parent_of:
-            raise ValueError(f"ASF hierarchy lists children of {parent!r} before {parent!r} itself")
-        parent_of.update(dict.fromkeys(children, parent))
-    return parent_of
-
-
-def _blocks(section: str) -> list[str]:
-    return re.findall(r"\bbegin\b(.*?)\bend\b", section, re.DOTALL)
-
-
-def _fields(block: str) -> dict[str, list[str]]:
-    """First word of each line -> the others."""
-    lines = [line.split() for line in block.splitlines() if line.strip()]
-    return {line[0].lower(): line[1:] for line in lines}
-
-
-def _axes(words: Sequence[str], degrees: bool) -> np.ndarray:
-    """Rotation (3, 3) written as three angles and their order, such as `0 0 20 XYZ`."""
-    order = words[3].lower()
-    angles = dict(zip("xyz", map(float, words[:3]), strict=True))
-    return Rotation.from_euler(order, [angles[axis] for axis in order], degrees=degrees).as_matrix()
-
-
-def _read_text(path: str) -> str:
-    return storage.read_bytes(path).decode("utf-8", errors="replace")

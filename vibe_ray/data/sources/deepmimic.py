@@ -24,7 +24,7 @@ from vibe_ray.data.sources.conversion import (
     ConversionConfig,
     find_files,
 )
-from vibe_ray.data.sources.skeleton import SkeletonMotion
+from vibe_ray.data.sources.skeleton import MAX_NUMBER, SkeletonMotion
 
 _HEADING = ("duration", "x", "y", "z", "qw", "qx", "qy", "qz")
 """What a frame starts with: its duration in seconds, then the root's position and quaternion."""
@@ -68,6 +68,10 @@ _COLUMNS = (
     ("left_elbow", _HINGE),
 )
 """Joints in the order in which a frame lists them after its heading."""
+_SMPL_AXES = np.array([[0.0, 0.0, -1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+"""Left, up and forward, in DeepMimic's axes."""
+_MAX_DURATION = 0.5
+"""Seconds of a frame; a longer one is a fault."""
 _NUM_COLUMNS = len(_HEADING) + sum(count for _, count in _COLUMNS)
 
 
@@ -141,6 +145,11 @@ def parse_deepmimic(text: str) -> tuple[SkeletonMotion, np.ndarray]:
             f"frames of shape {frames.shape}: DeepMimic's humanoid has 2 frames or more of "
             f"{_NUM_COLUMNS} numbers"
         )
+    durations = frames[:, _HEADING.index("duration")]
+    if not (durations <= _MAX_DURATION).all():
+        raise ValueError(f"a frame lasts {durations.max():.3g} s: expected up to {_MAX_DURATION} s")
+    if not (np.abs(frames) <= MAX_NUMBER).all():
+        raise ValueError("some of its numbers are not finite, or nobody's")
     names = tuple(_JOINTS)
     rotmat = np.tile(np.eye(3), (len(frames), len(names), 1, 1))
     rotmat[:, names.index("root")] = _ball(frames[:, len(_HEADING) - _BALL : len(_HEADING)])
@@ -157,8 +166,8 @@ def parse_deepmimic(text: str) -> tuple[SkeletonMotion, np.ndarray]:
         root_position=frames[:, _HEADING.index("x") : _HEADING.index("z") + 1],
     )
     # A frame's duration lasts until the next one; the last frame's leads nowhere.
-    times = np.concatenate([[0.0], np.cumsum(frames[:-1, _HEADING.index("duration")])])
-    return motion, times
+    times = np.concatenate([[0.0], np.cumsum(durations[:-1])])
+    return motion.in_axes(_SMPL_AXES), times
 
 
 def _ball(quaternion: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """How does a motion of a foreign skeleton become SMPL's pose? Written once, for all formats.
 
-Each bone's turn away from its own rest pose is carried over in the world. Where the two rest poses
-differ, a limb gets the smallest constant turn that makes the rest directions agree: arms and legs
-of source and result then point the same way in every frame.
+Each bone's turn away from its pose in a stance is carried over in the world; `stance.py` finds that
+stance. Where the two rest poses differ, a limb gets the smallest constant turn that makes the rest
+directions agree: arms and legs of source and result then point the same way in every frame.
 
 Shapes: N frames, S joints of the source, J = 24 SMPL joints.
 """
@@ -15,8 +15,9 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation
 
 from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_PARENTS
-from vibe_ray.data.sources.plausible import twist_about
-from vibe_ray.data.sources.skeleton import SkeletonMotion, standing_axes
+from vibe_ray.data.sources.plausible import MAX_DISTANCE_M, twist_about
+from vibe_ray.data.sources.skeleton import SkeletonMotion
+from vibe_ray.data.sources.stance import stand
 
 _SIDES = ("left", "right")
 _LIMB_BONES = {"hip": "knee", "knee": "ankle", "shoulder": "elbow", "elbow": "wrist"}
@@ -28,6 +29,8 @@ COLLAR_SHARE = 0.2
 TWIST_SHARE = 0.5
 """Share of the hand's turn about the forearm that SMPL's elbow takes: people pronate with the
 forearm, but most rigs turn the hand."""
+LOOSE = np.deg2rad(0.1)
+"""Turn of a bone against the joint that bears it from which it is not rounding in a file."""
 END_SMOOTHING = 0.025
 """Seconds: width (sigma) of the Gaussian that calms toes and hands, half power at 5 Hz."""
 
@@ -49,25 +52,31 @@ def retarget(
         (N, 3) in meters, scaled by the length of the legs. float32.
 
     Raises:
-        ValueError: The source's rest pose is not that of somebody standing, or holds no numbers.
+        ValueError: Bones of no length, or a path that is nobody's.
     """
-    if not (np.isfinite(motion.rotmat).all() and np.isfinite(motion.root_position).all()):
-        raise ValueError("some of its numbers are not finite")
-    motion = motion.in_axes(standing_axes(motion.rest_positions(), joints))
-    source_rest, source_world = motion.rest_positions(), motion.world_rotmat()
     target = {name: rest_joints[index] for index, name in enumerate(SMPL_JOINTS)}
+    motion = stand(motion, joints, target)
+    source_rest, source_world = motion.rest_positions(), motion.world_rotmat()
+    positions = motion.positions(source_world)
 
     turns = _rest_corrections(source_rest, joints, target)
     world = {
         name: source_world[:, joint] @ turns.get(name, np.eye(3)) for name, joint in joints.items()
     }
+    _follow_loose_bones(world, positions, joints, target)
     _spread_over_trunk(world)
     _steady_ends(world, fps)
     for side in _SIDES:
         _complete_arm(world, target, side)
     source_leg = _leg_length({name: source_rest[joint] for name, joint in joints.items()})
-    hips = motion.positions(source_world)[:, [joints["left_hip"], joints["right_hip"]]]
+    if source_leg == 0:
+        raise ValueError("its legs have no length: the file has no bones")
+    hips = positions[:, [joints["left_hip"], joints["right_hip"]]]
     middle = hips.mean(axis=1) * (_leg_length(target) / source_leg)
+    if (distance := np.abs(middle).max(initial=0.0)) > MAX_DISTANCE_M:
+        raise ValueError(
+            f"it goes {distance:.3g} m from the origin, on the scale of its legs: nobody does"
+        )
     # Rigs put their root at various places of the pelvis, but hip joints are hip joints.
     offset = (target["left_hip"] + target["right_hip"]) / 2 - target["pelvis"]
     trans = middle - world["pelvis"] @ offset
@@ -99,6 +108,32 @@ def _rest_corrections(
             )
             corrections[ankle] = corrections[foot] = yaw
     return corrections
+
+
+def _follow_loose_bones(
+    world: dict[str, np.ndarray],
+    positions: np.ndarray,
+    joints: Mapping[str, int],
+    target: Mapping[str, np.ndarray],
+) -> None:
+    """Turn limbs on to where the source's point, where other joints or channels bend them.
+
+    Between two joints of SMPL's a rig may have more that turn (`LeftUpLegRoll`), and a joint may
+    have position channels that move: then no constant turn makes the directions agree.
+    """
+    for side in _SIDES:
+        for start, end in _LIMB_BONES.items():
+            start, end = f"{side}_{start}", f"{side}_{end}"
+            if end not in joints:
+                continue
+            wanted = positions[:, joints[end]] - positions[:, joints[start]]
+            found = world[start] @ (target[end] - target[start])
+            axis = np.cross(found, wanted)
+            sine = np.linalg.norm(axis, axis=-1, keepdims=True)
+            angle = np.arctan2(sine, (found * wanted).sum(axis=-1, keepdims=True))
+            if angle.max(initial=0.0) > LOOSE:
+                turn = _matrix(axis / np.maximum(sine, 1e-12) * angle)
+                world[start] = turn @ world[start]
 
 
 def _spread_over_trunk(world: dict[str, np.ndarray]) -> None:
