@@ -119,7 +119,7 @@ def test_a_checkpoint_in_an_object_store(checkpoint: Path, predictor: Predictor,
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no config.json in .*expected a checkpoint"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*expected a checkpoint"):
         Predictor.from_checkpoint(str(tmp_path))
     with pytest.raises(FileNotFoundError, match=r"no config.json in"):
         Predictor.from_checkpoint(str(tmp_path / "none"))
