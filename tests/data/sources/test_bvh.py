@@ -80,11 +80,11 @@ def test_a_frame_more_than_announced_is_dropped(make_bvh: Callable[..., str]) ->
     ("before", "after", "message"),
     [
         ("HIERARCHY", "HELLO", "not a BVH file: it starts with 'HELLO"),
-        ("MOTION", "", "not a BVH file"),
+        ("MOTION", "", "unexpected .Frames:."),
         ("Frames: 9", "Frames: 10", "621 values: 10 frames of 69 channels need 690. The file is"),
         ("Frames: 9", "Frames:", "without 'Frames:'"),
         ("Frame Time: 0.0", "Frame Time: -0.0", "frame time of -0.0"),
-        ("Zrotation Yrotation Xrotation", "Wrotation Yrotation Xrotation", "channels Wrotation"),
+        ("Zrotation Yrotation Xrotation", "Wrotation Yrotation Xrotation", "channels wrotation"),
         ("OFFSET 9.0000 -3.0000 1.0000", "OFFSET 9.0000 x 1", "near joint 'LeftUpLeg'"),
         ("OFFSET 9.0000 -3.0000 1.0000", "} OFFSET 9 0 0", "broken BVH hierarchy"),
         ("\n}\nMOTION", "\nMOTION", "1 braces left open"),
@@ -113,7 +113,7 @@ def test_an_unknown_skeleton_says_which_joints_are_missing(
 ) -> None:
     path = tmp_path / "odd.bvh"
     path.write_text(make_bvh().replace("LeftLeg", "Tentacle"))
-    with pytest.raises(ValueError, match=r"Tentacle.* lacks left_knee \(leftleg\)"):
+    with pytest.raises(ValueError, match=r"joints not found: left_knee\. .*Tentacle"):
         list(bvh.read_sequences(str(path)))
 
 

@@ -78,9 +78,10 @@ def test_what_is_no_archive_is_called_so(content: bytes) -> None:
 
 
 def test_flipped_bits_are_noticed() -> None:
-    content = bytearray(packed(zipfile.ZIP_STORED, a=claiming("(99,)", num_bytes=792)))
-    content[len(content) // 2] ^= 1
-    with pytest.raises(ValueError, match="array 'a' is damaged"):
+    array = claiming("(99,)", num_bytes=792)
+    content = bytearray(packed(zipfile.ZIP_STORED, a=array))
+    content[bytes(content).index(array) + len(array) - 1] ^= 1  # the array's last byte
+    with pytest.raises(ValueError, match=r"array 'a' (is damaged|has a header that is none)"):
         BoundedNpz(bytes(content)).read("a")
 
 

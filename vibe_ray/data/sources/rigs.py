@@ -153,11 +153,11 @@ def _limb(
         for index, found in words.items()
         if found[0] == side
     }
+    beside = {words[index][1] for index, joints in options.items() if joints}
+    options = {i: j for i, j in options.items() if _GIVES_WAY.get(words[i][1]) not in beside}
     best: dict[str, int] = {}
     for end in options:
         chain = [index for index in reversed(ancestors(end, parents)) if options.get(index)]
-        beside = {words[index][1] for index in chain}
-        chain = [index for index in chain if _GIVES_WAY.get(words[index][1]) not in beside]
         best = max(best, _best_assignment(chain, options, list(rows)), key=_goodness)
     return {f"{side}_{joint}": index for joint, index in best.items()}
 
