@@ -171,3 +171,17 @@ def test_a_store_that_does_not_answer_is_told_at_once(
     assert "cannot reach bucket 'bucket': Could not connect to the endpoint URL" in message
     assert "AWS_ENDPOINT_URL" in message
     assert "a-secret" not in message
+
+
+def test_where_credentials_were_found_is_told_to_nobody(
+    s3: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "asked-nowhere-else-1")  # so that the process connects anew
+
+    def write(args: argparse.Namespace) -> None:
+        storage.write_bytes_atomic(f"{s3}/file", b"content")
+
+    with caplog.at_level(logging.INFO):
+        cli.run(cli.make_parser("train", "Trains.", "python"), write, [])
+    assert storage.read_bytes(f"{s3}/file") == b"content"
+    assert caplog.text == ""

@@ -102,7 +102,8 @@ def run(
     args = parser.parse_args(argv)
     set_ray_defaults()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("botocore").setLevel(logging.WARNING)  # it tells where it finds credentials
+    for name in ("botocore", "aiobotocore"):  # they tell where they find credentials
+        logging.getLogger(name).setLevel(logging.WARNING)
     with interruptible() as received:
         try:
             for path in _given_paths(args):

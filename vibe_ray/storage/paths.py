@@ -1,10 +1,9 @@
 """Paths: the only place that knows whether files lie on a disk or in a store.
 
 A path is a local one, `s3://bucket/key`, or of any other scheme that an installed implementation of
-fsspec knows. Credentials come from the environment wherever a process runs: they are never pickled,
-logged or put into a config. `AWS_ENDPOINT_URL` names another S3 store than Amazon's. Only S3 is
-waited for while it is away; other implementations have their own patience. The other files here
-are this one's private half.
+fsspec knows; only S3 is waited for while it is away. Credentials come from the environment wherever
+a process runs: they are never pickled, logged or put into a config. `AWS_ENDPOINT_URL` names
+another S3 store than Amazon's. The other files here are this one's private half.
 """
 
 import json
@@ -46,8 +45,7 @@ def beside(path: str, name: str) -> str:
 def resolve(path: str) -> tuple[pafs.FileSystem, str]:
     """Return pyarrow's filesystem that holds a path, and the path within it.
 
-    It may be pickled; local paths become absolute, since a worker's current folder is not the
-    driver's.
+    It may be pickled; local paths are absolute: a worker's current folder is not the driver's.
     """
     if is_remote(path):
         filesystem, inner = remote.connect(path)
@@ -137,8 +135,7 @@ def open_ranges(path: str, starts: Sequence[int], ends: Sequence[int]) -> pa.Nat
 def write_bytes_atomic(path: str, content: bytes) -> None:
     """Write a file such that no reader ever sees a part of it; folders are made as needed.
 
-    On a disk neither a kill nor a power cut leaves a part of it; an object appears when its upload
-    is complete.
+    Neither a kill nor a power cut leaves a part on a disk; an object appears when it is complete.
     """
     if is_remote(path):
         filesystem, inner = remote.connect(path)

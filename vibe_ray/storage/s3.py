@@ -13,7 +13,7 @@ import random
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import aiohttp
@@ -144,8 +144,7 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
         """Put an object unless there is one; return whether it was put."""
         bucket, key, _version = self.split_path(path)
         where, mark = {"Bucket": bucket, "Key": key}, uuid.uuid4().hex
-        with suppress(FileNotFoundError):  # a store that ignores conditions would replace it
-            await self._call_s3("head_object", **where)
+        if await self._mark(where) is not None:  # a store without conditions would replace it
             return False
         try:
             named = {"Body": content, "Metadata": {"mark": mark}, "IfNoneMatch": "*"}
@@ -154,9 +153,16 @@ class PatientS3(S3FileSystem):  # type: ignore[misc]
             if (said := refusal(error)) is None or status(said) != 412:
                 raise
             # Perhaps it was put by this very request, whose answer was lost: it was repeated.
-            there = await self._call_s3("head_object", **where)
-            return bool(there["Metadata"].get("mark") == mark)
+            return await self._mark(where) == mark
         return True
+
+    async def _mark(self, where: dict[str, str]) -> str | None:
+        """Return by which call an object was created; nothing if there is none."""
+        try:
+            found = await self._call_s3("head_object", **where)
+        except FileNotFoundError:
+            return None
+        return str(found["Metadata"].get("mark", ""))
 
     create = sync_wrapper(_create)
 
