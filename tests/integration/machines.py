@@ -1,7 +1,7 @@
 """Runs the tests as they would run on other machines, one after the other.
 
     python -m tests.integration.machines tests/models -m "not slow"
-    python -m tests.integration.machines --only old load
+    python -m tests.integration.machines --only old --only load
 
 All arguments but `--only` are pytest's. Libraries are told to leave out instructions that this
 processor has, the tests are given one core, or others keep the cores busy beside them. What fails
@@ -53,11 +53,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog="all other arguments are pytest's"
     )
-    parser.add_argument("--only", nargs="+", choices=MACHINES, default=list(MACHINES))
+    parser.add_argument("--only", action="append", choices=MACHINES, help="one; may be repeated")
     args, of_pytest = parser.parse_known_args()
     codes = {}
     lines = []
-    for name in args.only:
+    for name in args.only or MACHINES:
         print(f"\n== {name}: {MACHINES[name].what}", flush=True)
         begun = time.monotonic()
         codes[name] = run(MACHINES[name], of_pytest)

@@ -40,12 +40,10 @@ def test_a_type_that_is_never_packed_is_multiplied_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("dtype", PACKED_TYPES, ids=str)
+@pytest.mark.parametrize("packing", ["missing", "refused"], indirect=True)
 def test_without_the_operators_products_are_the_ordinary_ones(
-    packing: Packing, dtype: torch.dtype, caplog: pytest.LogCaptureFixture
+    packing: Packing, dtype: torch.dtype
 ) -> None:
-    caplog.set_level(logging.INFO, "vibe_ray")
-    if packing == "as here":
-        pytest.skip("they may be there")
     assert not can_pack(dtype)
     x, weight, bias = case(dtype)
     found = repeated_linear(weight, bias, rows=len(x), times=8)(x)
