@@ -36,7 +36,7 @@ def test_key_points_weigh_by_what_both_are_sure_of() -> None:
 
 def test_a_person_is_most_like_themselves() -> None:
     people = seen(0, [figure(50), figure(90), figure(200)])
-    similarity = person_similarity(people, people)
+    similarity = person_similarity(people, people, np.full(3, 12.0))
     np.testing.assert_allclose(np.diag(similarity), 1)
     assert similarity[0, 1] < 0.5
     assert similarity[0, 2] == pytest.approx(0, abs=1e-6)

@@ -41,6 +41,21 @@ def test_who_cross_keep_their_names(hidden: range, order: int) -> None:
         assert np.flatnonzero(missed.filled).tolist() == list(hidden)
 
 
+@pytest.mark.parametrize(
+    "places",
+    [
+        [100, 100, 100, *(130 + 461 / 2 * (i / 5) ** 2 for i in range(1, 5)), 300],
+        [100, 148, 165, 165, 165, 165, 165, 165],
+        [100, 140, 180, 220, 220, 220, 220, 220],
+    ],
+    ids=["leaps, falls freely, lands", "is seen first within a fall", "stops at once"],
+)
+def test_who_moves_far_between_two_looks_stays_who_they_are(places: list[float]) -> None:
+    """Five looks a second; a standing person of 1.7 m is 80 pixels high."""
+    (track,) = tracks_of([seen(i, [figure(200, y)]) for i, y in enumerate(places)], times(8) * 5)
+    assert track.frames.tolist() == list(range(8))
+
+
 def test_a_gap_is_drawn_straight_by_the_clock_and_marked() -> None:
     """Uneven frames: the person moves evenly in time, so every filled frame is known."""
     stamps = np.cumsum(np.random.default_rng(0).uniform(0.01, 0.08, 30))

@@ -30,7 +30,7 @@ T = TypeVar("T")
 class DetectionConfig:
     """How closely a video is looked at."""
 
-    long_side: int = 512
+    long_side: int = 768
     """Pixels of the picture in which people are found; smaller is faster and misses the small."""
     every_s: float = 0.2
     """Seconds between two looks for people."""

@@ -51,9 +51,14 @@ def long_side(box: Array) -> Array:
     return (box[:, 2:] - box[:, :2]).max(axis=-1, initial=0)
 
 
-def person_similarity(a: FramePeople, b: FramePeople) -> Array:
-    """Return how much people look alike (A, B), from 0 to 1: boxes and key-points count alike."""
-    reach = TOLERANCE * long_side(a.boxes)
+def person_similarity(a: FramePeople, b: FramePeople, reach: Array) -> Array:
+    """Return how much people look alike (A, B), from 0 to 1: boxes and key-points count alike.
+
+    Args:
+        a: The people to be like.
+        b: The others.
+        reach: Pixels (A,); see `keypoint_similarity`.
+    """
     kp = keypoint_similarity(a.kp_2d, a.kp_2d_conf, b.kp_2d, b.kp_2d_conf, reach)
     return (box_iou(a.boxes, b.boxes) + kp) / 2
 

@@ -7,6 +7,7 @@ comes back under theirs. Who leaves for longer is somebody new.
 Shapes: P people in a frame, M tracks, N frames of a track, D key-points.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -17,9 +18,11 @@ from scipy.optimize import linear_sum_assignment
 
 from vibe_ray.data.boxes import track_boxes
 from vibe_ray.video.people import Array, FramePeople, Track
-from vibe_ray.video.similarity import person_similarity
+from vibe_ray.video.similarity import TOLERANCE, long_side, person_similarity
 
 People = Literal["all", "largest"] | int
+
+SIZE_SIGHTINGS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +35,23 @@ class TrackingConfig:
     """To be somebody new; a known person may be seen less clearly."""
     min_similarity: float = 0.15
     """Of a person and a track, for them to be one."""
+    drift_per_s: float = 1.5
+    """How far from where they were expected people may have got, in sizes of theirs per second."""
     max_gap_s: float = 1.0
     """A person who is not seen for longer is not the same any more."""
     min_sightings: int = 3
     min_length_s: float = 0.3
     """Who is seen less often or shorter is noise."""
-    velocity_share: float = 0.4
-    """Of the newest displacement in a track's velocity; the rest is what it was before."""
+    velocity_memory_s: float = 0.1
+    """A track's velocity forgets older displacements within this time."""
 
     def __post_init__(self) -> None:
-        if not self.max_gap_s > 0:
-            raise ValueError(f"max_gap_s is {self.max_gap_s}, must be positive")
+        for name in ("max_gap_s", "velocity_memory_s"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
 
 
-@dataclass
+@dataclass(eq=False)
 class Sightings:
     """A track in the making: who of which frame."""
 
@@ -56,16 +62,23 @@ class Sightings:
     velocity: Array = field(default_factory=lambda: np.zeros(2))
     """Pixels per second of the box's center."""
 
-    def add(self, person: FramePeople, time_s: float, velocity_share: float) -> None:
+    def add(self, person: FramePeople, time_s: float, memory_s: float) -> None:
         """Take in one person, seen at a time."""
         if self.people:
             moved = _center(person.boxes[0]) - _center(self.people[-1].boxes[0])
-            newest = moved / max(time_s - self.last_s, 1e-6)
-            share = velocity_share if len(self.people) > 1 else 1.0
+            passed_s = max(time_s - self.last_s, 1e-6)
+            newest = moved / passed_s
+            share = 1 - math.exp(-passed_s / memory_s) if len(self.people) > 1 else 1.0
             self.velocity = self.velocity + share * (newest - self.velocity)
         self.frames.append(person.frame)
         self.people.append(person)
         self.last_s = time_s
+
+    @property
+    def size(self) -> float:
+        """Longer side of the box in pixels, as it was of late: one sighting may be of a part."""
+        boxes = np.concatenate([person.boxes for person in self.people[-SIZE_SIGHTINGS:]])
+        return float(np.median(long_side(boxes)))
 
     def expected(self, time_s: float) -> FramePeople:
         """Return where the person would be by now."""
@@ -103,7 +116,7 @@ def link(
         for i in unpaired:
             if clear.scores[i] >= config.min_start_score:
                 live.append(Sightings())
-                live[-1].add(clear.pick([i]), time_s, config.velocity_share)
+                live[-1].add(clear.pick([i]), time_s, config.velocity_memory_s)
     kept = [track for track in [*done, *live] if _is_somebody(track, times_s, config)]
     return sorted(kept, key=lambda track: track.frames[0])
 
@@ -116,13 +129,17 @@ def _pair(
         return _pair_by_identity(live, seen, time_s, config)
     if not live or len(seen.scores) == 0:
         return list(range(len(seen.scores)))
-    expected = joined([track.expected(time_s) for track in live])
-    similarity = person_similarity(expected, seen)
+    # Who moved may go on or stop: what is more like what is seen counts.
+    ways = [[track.expected(time_s) for track in live], [track.people[-1] for track in live]]
+    unseen_s = np.array([time_s - track.last_s for track in live])
+    sizes = np.array([track.size for track in live])
+    reach = (TOLERANCE + config.drift_per_s * unseen_s) * sizes
+    similarity = np.max([person_similarity(joined(way), seen, reach) for way in ways], axis=0)
     rows, columns = linear_sum_assignment(similarity, maximize=True)
     paired = set()
     for row, column in zip(rows, columns, strict=True):
         if similarity[row, column] >= config.min_similarity:
-            live[row].add(seen.pick([column]), time_s, config.velocity_share)
+            live[row].add(seen.pick([column]), time_s, config.velocity_memory_s)
             paired.add(int(column))
     return [i for i in range(len(seen.scores)) if i not in paired]
 
@@ -136,7 +153,7 @@ def _pair_by_identity(
         if (track := by_name.get(name)) is None:
             unpaired.append(i)
         else:
-            track.add(seen.pick([i]), time_s, config.velocity_share)
+            track.add(seen.pick([i]), time_s, config.velocity_memory_s)
     return unpaired
 
 
