@@ -155,6 +155,20 @@ def test_a_body_that_is_too_large_is_cut_off(says_so: bool) -> None:
     assert "larger than 100 bytes" in answer.detail
 
 
+def test_what_is_refused_is_read_off_so_that_the_client_sees_why() -> None:
+    async def test(app: Admission, echo: Echo) -> list[Answer]:
+        rest = asyncio.Event()
+        receive = sender([chunk(bytes(101), True), rest, chunk(b"", True), chunk(b"")])
+        refused = asyncio.create_task(ask(app, receive))
+        await settle()
+        assert not refused.done()
+        rest.set()
+        endless = ask(app, sender([chunk(bytes(60), True)] * 1000))
+        return [await refused, await endless]
+
+    assert [answer.status for answer in run(test, body_bytes=100)] == [413, 413]
+
+
 @pytest.mark.parametrize("length", ["-1", "1e3", "x", "0x10"])
 def test_a_length_that_is_no_number_is_refused(length: str) -> None:
     async def test(app: Admission, echo: Echo) -> Answer:

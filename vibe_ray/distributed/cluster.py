@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
+import psutil
 import ray
 
 from vibe_ray import storage
+from vibe_ray.distributed.watch import Watch
 
 WORKER_CPUS = 0.75
 """What a worker takes of its CPU; the rest holds a reader (`distributed/streams.py`)."""
@@ -34,6 +36,10 @@ SETTINGS = 4
 NUM_PAST_TASKS = 2_000
 """Of so many tasks does Ray's head, on one machine, keep a record for its dashboard. A record takes
 3.5 kB, and a training makes 300 in a minute: Ray's own bound, 100,000, would be 350 MB."""
+
+
+_watches: list[Watch] = []
+"""Of the cluster of our own, if there is one."""
 
 
 def connect(workers: int, device: str, flag: str = "--workers") -> bool:
@@ -57,7 +63,7 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
     is_own = not ray.is_initialized() and _starts_own()
     with _signals_kept():
         if is_own:
-            _start()
+            _start_watched()
         elif not ray.is_initialized():
             _join()
     resources = ray.cluster_resources()
@@ -69,6 +75,32 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
     if device == "cuda" and workers > resources.get("GPU", 0):
         raise ValueError(_too_many(flag, workers, f"it has {int(resources.get('GPU', 0))} GPUs"))
     return is_own
+
+
+def leave() -> None:
+    """Leave the cluster; one of our own ends."""
+    for watch in _watches:
+        watch.stop()
+    _watches.clear()
+    ray.shutdown()
+
+
+def check_alive() -> None:
+    """Find that a cluster of our own has died.
+
+    Raises:
+        ChildProcessError: It has, and nothing of it is left.
+    """
+    if any(watch.has_lost.is_set() for watch in _watches):
+        raise ChildProcessError("Ray's GCS died, and the cluster of this command with it")
+
+
+def _start_watched() -> None:
+    before = psutil.Process().children()
+    _start()
+    watch = Watch(before)
+    _watches.append(watch)
+    watch.start()
 
 
 def _start() -> None:

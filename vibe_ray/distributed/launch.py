@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import threading
 import time
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 
 import ray
 import ray.data
@@ -26,7 +26,14 @@ from ray.train import (
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, to_dict
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.distributed.cluster import WORKER_CPUS, check_room, connect, has_gpus
+from vibe_ray.distributed.cluster import (
+    WORKER_CPUS,
+    check_alive,
+    check_room,
+    connect,
+    has_gpus,
+    leave,
+)
 from vibe_ray.distributed.feed import STREAM, StepData
 from vibe_ray.distributed.worker import WorkerJob, train_worker
 from vibe_ray.runs.log import read_failure
@@ -45,6 +52,8 @@ logger = logging.getLogger(__name__)
 
 RESTART_SECONDS = 5.0
 """Pause before a lost controller is replaced."""
+LOOK_SECONDS = 1.0
+"""Between two looks at whether the cluster is still there."""
 CONTROLLER_LOST = (
     ControllerError,
     ray.exceptions.RayActorError,
@@ -96,6 +105,8 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
         try:
             _fit(_trainer(config, launch, plan, device))
             break
+        except ChildProcessError as error:
+            raise ChildProcessError(f"{error}; {_good(launch)}") from None
         except (TrainingFailedError, *CONTROLLER_LOST) as error:
             lost: Exception = error
         # Of workers, Ray Train has then replaced as many as it may.
@@ -108,7 +119,7 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
             raise ChildProcessError(_given_up(launch, lost)) from lost
         logger.warning("the run's workers or controller were lost (%s): again", _line(lost))
         if is_own:
-            ray.shutdown()
+            leave()
             connect(launch.workers, config.device)
         time.sleep(RESTART_SECONDS)
     failure = read_failure(launch.run_dir)
@@ -132,6 +143,8 @@ def _fit(trainer: ray.train.torch.TorchTrainer) -> None:
             done.set_result(None)
 
     threading.Thread(target=fit, name="fit", daemon=True).start()
+    while not wait([done], LOOK_SECONDS).done:
+        check_alive()
     done.result()
 
 
@@ -173,8 +186,12 @@ def _trainer(
 def _given_up(launch: Launch, error: Exception) -> str:
     return (
         f"training failed more than {launch.max_failures} times, at last with: {_line(error)}; "
-        f"the last checkpoint in {launch.run_dir} is good, --resume goes on from it"
+        f"{_good(launch)}"
     )
+
+
+def _good(launch: Launch) -> str:
+    return f"the last checkpoint in {launch.run_dir} is good, --resume goes on from it"
 
 
 def _line(error: Exception) -> str:

@@ -17,7 +17,7 @@ from ray.serve.schema import LoggingConfig
 
 from vibe_ray import storage
 from vibe_ray.config import override
-from vibe_ray.distributed.cluster import check_room, connect
+from vibe_ray.distributed.cluster import check_alive, check_room, connect
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.step_folders import MANIFEST_FILE
@@ -88,6 +88,7 @@ def serve_checkpoint(server: Server) -> None:
         FileNotFoundError: No checkpoint there.
         ValueError: A setting that is wrong, a port that is taken, or a cluster that serves already.
         ConnectionError: No cluster where RAY_ADDRESS says.
+        ChildProcessError: The cluster, one of our own, died.
     """
     limits = server.limits
     check_room(server.replicas, REPLICAS_FLAG)
@@ -108,10 +109,14 @@ def serve_checkpoint(server: Server) -> None:
         quiet = LoggingConfig(log_level="WARNING", enable_access_log=False)
         serve.run(application, name=APPLICATION, route_prefix="/", logging_config=quiet)
         logger.info("serving %s at http://%s:%d", server.checkpoint, server.host, server.port)
-        while True:
-            time.sleep(3600)  # until a signal
-    finally:
+        while True:  # until a signal
+            time.sleep(1)
+            check_alive()
+    except ChildProcessError:
+        raise  # nothing is left that could be ended
+    except BaseException:
         stop(is_own)
+        raise
 
 
 def stop(is_own: bool) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import hmac
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -89,6 +89,20 @@ def token_digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+class Arriving:
+    """A request's `receive` that knows whether all has come."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.is_over = False
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        message = await self._receive()
+        self.is_over = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+
 class Admission:
     """Middleware: refuses in words, or passes a request on with all of its body."""
 
@@ -112,16 +126,30 @@ class Admission:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        arriving = Arriving(receive)
         try:
             headers = Headers(scope=scope)
             self._check_token(scope["path"], headers)
             if scope["method"] in ("GET", "HEAD"):
                 await self._app(scope, receive, send)
                 return
-            async with self._received(headers, receive) as messages:
+            async with self._received(headers, arriving) as messages:
                 await self._app(scope, _replayed(messages, receive), send)
         except RefusedError as refusal:
+            if refusal.status != 408:
+                await self._read_off(arriving)
             await refusal.response()(scope, receive, send)
+
+    async def _read_off(self, arriving: "Arriving") -> None:
+        """Let a client come to an end of sending, within bounds: else it may not see the answer.
+
+        What is closed with something unread is reset, and an answer on its way is lost.
+        """
+        size = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.body_seconds):
+                while not arriving.is_over and size < 2 * self._limits.body_bytes:
+                    size += len((await arriving()).get("body", b""))
 
     def _check_token(self, path: str, headers: Headers) -> None:
         if self._digest is None or path in OPEN_PATHS:
