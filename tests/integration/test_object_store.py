@@ -20,6 +20,7 @@ from vibe_ray.distributed.serving import VibeReplica
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.step_folders import last_step
+from vibe_ray.serving.admission import Limits
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.recorder import RunRecorder
 
@@ -100,7 +101,7 @@ def test_a_run_whose_every_path_is_remote(
 
     checkpoint = find_checkpoint(f"{runs}/remote")
     served, local = (
-        VibeReplica(checkpoint).predictor,
+        VibeReplica(checkpoint, Limits(), None).predictor,
         Predictor.from_checkpoint(find_checkpoint(here)),
     )
     x = torch.randn(7, noise.F)
