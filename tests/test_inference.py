@@ -121,8 +121,9 @@ def test_a_checkpoint_in_an_object_store(checkpoint: Path, predictor: Predictor,
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*expected a checkpoint"):
         Predictor.from_checkpoint(str(tmp_path))
-    with pytest.raises(FileNotFoundError, match=r"no config.json in"):
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*none"):
         Predictor.from_checkpoint(str(tmp_path / "none"))
+    (tmp_path / "manifest.json").write_text("{}")
     (tmp_path / "config.json").write_text('{"epochz": 3}')
     with pytest.raises(ValueError, match="no setting 'epochz'; did you mean 'epochs'"):
         Predictor.from_checkpoint(str(tmp_path))
