@@ -6,13 +6,14 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pyarrow.fs as pafs
 import pytest
 
 from vibe_ray import storage
-from vibe_ray.storage import paths
+from vibe_ray.storage import paths, remote
 
 Place = Callable[[str], str]
 
@@ -292,3 +293,39 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
     with pytest.raises(PermissionError, match=r"cannot write to .*runs.*another --storage"):
         storage.check_writable(str(tmp_path / "runs"))
+
+
+def test_a_large_file_comes_down_in_pieces(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = bytes(range(250)) * 10
+    storage.write_bytes_atomic(place("large"), content)
+    monkeypatch.setattr(remote, "PIECE_BYTES", 1000)
+    with storage.local_copy(place("large")) as file:
+        assert file.read_bytes() == content
+
+
+def test_memory_holds_a_piece_of_a_large_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write_bytes_atomic("memory://bucket/large", bytes(2500))
+    filesystem, _ = remote.connect("memory://bucket/large")
+    read, lengths = type(filesystem).cat_file, []
+
+    def cat_file(self: Any, path: str, start: int | None = None, end: int | None = None) -> bytes:
+        lengths.append(len(found := read(self, path, start=start, end=end)))
+        return bytes(found)
+
+    monkeypatch.setattr(type(filesystem), "cat_file", cat_file)
+    monkeypatch.setattr(remote, "PIECE_BYTES", 1000)
+    with storage.local_copy("memory://bucket/large"):
+        assert lengths == [1000, 1000, 500]
+
+
+def test_a_file_replaced_while_it_is_copied_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    storage.write_bytes_atomic("memory://bucket/large", bytes(2500))
+    filesystem, _ = remote.connect("memory://bucket/large")
+    versions = iter(["one", "another"])
+    monkeypatch.setattr(type(filesystem), "ukey", lambda self, path: next(versions))
+    monkeypatch.setattr(remote, "PIECE_BYTES", 1000)
+    with (
+        pytest.raises(OSError, match="memory://bucket/large was replaced while it was copied"),
+        storage.local_copy("memory://bucket/large"),
+    ):
+        pass

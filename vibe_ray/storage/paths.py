@@ -223,7 +223,7 @@ def _download(path: str, directory: Path) -> Path:
         if not below.resolve().is_relative_to(target.resolve()):
             raise ValueError(f"{file} would be copied out of its folder: rename it")
         below.parent.mkdir(parents=True, exist_ok=True)
-        below.write_bytes(read_bytes(file))
+        remote.copy_down(file, below)
 
     files = list_files(path)
     if not files:

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -12,6 +13,8 @@ from fsspec.spec import AbstractBufferedFile
 from fsspec.utils import merge_offset_ranges
 
 S3_SCHEMES = ("s3", "s3a")
+PIECE_BYTES = 64 * 2**20
+"""Of a large file that is copied."""
 MAX_GAP_BYTES = 64 * 2**10
 """Of what lies between two ranges that are read by one request."""
 
@@ -44,6 +47,27 @@ def connect(path: str) -> tuple[AbstractFileSystem, str]:
 def outer_path(path: str, inner: str) -> str:
     """Return the full path of a name that the filesystem of `path` gives."""
     return inner if "://" in inner else f"{scheme_of(path)}://{inner.lstrip('/')}"
+
+
+def copy_down(path: str, target: Path) -> None:
+    """Copy a file to this machine's disk, piece by piece: memory holds one, however large it is.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It was replaced while it was copied.
+    """
+    filesystem, inner = connect(path)
+    size = filesystem.size(inner)
+    if size is None or size <= PIECE_BYTES:  # by one request: as it was at one moment
+        target.write_bytes(filesystem.cat_file(inner))
+        return
+    version = filesystem.ukey(inner)
+    with target.open("wb") as file:
+        for start in range(0, size, PIECE_BYTES):
+            end = min(start + PIECE_BYTES, size)
+            file.write(_whole(filesystem.cat_file(inner, start=start, end=end), path, start, end))
+    if filesystem.ukey(inner) != version:
+        raise OSError(f"{path} was replaced while it was copied: copy it again")
 
 
 def open_ranges(path: str, starts: Sequence[int], ends: Sequence[int]) -> pa.NativeFile:

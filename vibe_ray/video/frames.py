@@ -39,6 +39,7 @@ class Focal:
     pixels: float
     source: str
     """In words, for the output: given, of the file, or assumed."""
+    is_assumed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,8 @@ class VideoFacts:
     codec: str
     has_audio: bool
     focal: Focal
+    images: tuple[str, ...] = ()
+    """Paths of the frames, where the video is a folder of pictures."""
 
 
 @dataclass
@@ -125,7 +128,8 @@ def choose_focal(wish: FocalWish, metadata: Mapping[str, str], width: int, heigh
         if (equivalent := _number(metadata.get(key, ""))) > 0:
             pixels = equivalent / FILM_DIAGONAL_MM * diagonal
             return Focal(pixels=pixels, source=f"the file's {equivalent:g} mm (35 mm equivalent)")
-    return Focal(pixels=diagonal, source="assumed to be the image's diagonal, a view of 53 degrees")
+    source = "assumed to be the image's diagonal, a view of 53 degrees"
+    return Focal(pixels=diagonal, source=source, is_assumed=True)
 
 
 def _number(text: str) -> float:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
+from vibe_ray import storage
 from vibe_ray.video.frames import (
     FOCAL_KEYS,
     Array,
@@ -50,6 +51,7 @@ class ImageFolder:
             codec="pictures",
             has_audio=False,
             focal=choose_focal(wish, metadata, width, height),
+            images=tuple(storage.join(name, file.name) for file in self._files),
         )
         self._guess = [] if fps else [f"a folder has no frame rate: {rate:g} per second is assumed"]
 

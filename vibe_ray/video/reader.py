@@ -23,7 +23,7 @@ def open_video(
     """Open a video file or a folder of pictures, for as long as the block.
 
     Args:
-        path: A local or `s3://` path. Addresses of the web are not opened.
+        path: A local one, or one in a store (`storage.paths`).
         focal: What is known of the camera; else the file is asked, else a usual lens is assumed.
         fps: Of a folder of pictures; a video file has its own timestamps.
 

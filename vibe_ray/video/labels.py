@@ -1,0 +1,58 @@
+"""A track as labels, so that whoever eats a data set's frames eats a video's too.
+
+Shapes: N frames of a track, D key-points by name.
+"""
+
+import numpy as np
+
+from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM
+from vibe_ray.data.schema import LabelledSequence, LabelNames
+from vibe_ray.video.frames import VideoFacts
+from vibe_ray.video.people import Track
+
+
+def label_track(
+    track: Track, facts: VideoFacts, *, dataset: str, sequence: str
+) -> LabelledSequence:
+    """Label a person's frames with what a detector saw in them: key-points, and nothing in 3D.
+
+    Frames that were filled keep their box, drawn between their neighbors, so that an encoder is
+    shown the place; their key-points count for nothing, and they are not valid. The camera is known
+    where its focal length was given or is the file's; an assumed one is written, but not as known.
+
+    Args:
+        track: Of a video.
+        facts: The video's.
+        dataset: Name of the data set.
+        sequence: Name of the recording, unlike those of the data set's other videos.
+    """
+    N = track.num_frames
+    focal = facts.focal.pixels
+    pinhole = np.array([focal, focal, facts.width / 2, facts.height / 2], np.float32)
+    kp_2d, conf = track.kp_2d.astype(np.float32), track.kp_2d_conf.astype(np.float32)
+    return LabelledSequence(
+        dataset=dataset,
+        sequence=sequence,
+        person=str(track.person),
+        fps=facts.fps,
+        video="" if facts.images else facts.path,
+        images=tuple(facts.images[frame] for frame in track.frames) if facts.images else (),
+        width=facts.width,
+        height=facts.height,
+        frame_index=track.frames.astype(np.int64),
+        timestamps=track.times_s.astype(np.float64),
+        box=track.boxes.astype(np.float32),
+        names=LabelNames(kp_2d=track.names, detected=track.names),
+        kp_2d=kp_2d,
+        kp_2d_conf=conf,
+        detected=kp_2d,
+        detected_conf=conf,
+        kp_3d=np.zeros((N, 0, 3), np.float32),
+        has_kp_3d=np.zeros(N, bool),
+        pose=np.zeros((N, POSE_DIM), np.float32),
+        betas=np.zeros((N, NUM_BETAS), np.float32),
+        has_smpl=np.zeros(N, bool),
+        camera=np.tile(pinhole, (N, 1)),
+        has_camera=np.full(N, not facts.focal.is_assumed),
+        valid=~track.filled & (track.boxes[:, 2] > 0),
+    )
