@@ -71,3 +71,71 @@ def crop_camera_to_image(cam: Tensor, box: Tensor, width: float, height: float) 
     shift_x = (2 * center_x / width - 1) / scale_x
     shift_y = (2 * center_y / height - 1) / scale_y
     return torch.stack([scale_x, scale_y, x + shift_x, y + shift_y], dim=-1)
+
+
+def crop_camera_to_translation(cam: Tensor, box: Tensor, focal: float, principal: Tensor) -> Tensor:
+    """Turn a crop's cam (..., 3) into the body's translation (..., 3) before the whole image's camera.
+
+    The depth is the one at which a body as large as the crop shows it stands; exact for a body that
+    is shallow against its distance.
+
+    Args:
+        cam: s, tx, ty.
+        box: The crop (..., 3).
+        focal: Of the camera, in pixels.
+        principal: The principal point (2,) in pixels.
+    """
+    scale, x, y = cam.unbind(-1)
+    center, side = box[..., :2], box[..., 2]
+    depth = 2 * focal / (scale * side + 1e-9)
+    shift = (center - principal) * (depth / focal)[..., None]
+    return torch.stack([x + shift[..., 0], y + shift[..., 1], depth], dim=-1)
+
+
+def locate(
+    points: Tensor, kp: Tensor, weights: Tensor, focal: float, principal: Tensor, rounds: int = 3
+) -> Tensor:
+    """Find where a body must stand for its points to appear where they were seen, in closed form.
+
+    Of a point (X, Y, Z) moved by t, f (X + tx) = u (Z + tz) and likewise for Y: linear in t. What
+    does not fit is believed less in each further round (Cauchy's weights), so that a single wrong
+    key-point does not move the body.
+
+    Args:
+        points: Of the body (..., K, 3), meters, camera axes.
+        kp: Where they were seen (..., K, 2), pixels.
+        weights: How much each counts (..., K); 0 for what was not seen.
+        focal: Of the camera, in pixels.
+        principal: The principal point (2,) in pixels.
+        rounds: Of believing less what does not fit.
+
+    Returns:
+        The translation (..., 3) in meters; NaN where fewer than two points count, or where they put
+        the body behind the camera.
+    """
+    rays = ((kp - principal) / focal).double()
+    points, weights = points.double(), weights.double()
+    seen = weights > 0
+    rays = torch.where(seen[..., None], rays, 0.0)
+    zeros, ones = torch.zeros_like(weights), torch.ones_like(weights)
+    rows = torch.stack(
+        [
+            torch.stack([ones, zeros, -rays[..., 0]], dim=-1),
+            torch.stack([zeros, ones, -rays[..., 1]], dim=-1),
+        ],
+        dim=-2,
+    )  # (..., K, 2, 3)
+    wanted = rays * points[..., 2:] - points[..., :2]  # (..., K, 2)
+    belief = weights
+    translation = points.new_zeros(*points.shape[:-2], 3)
+    for _ in range(rounds):
+        weighted = rows * belief[..., None, None]
+        normal = torch.einsum("...kai,...kaj->...ij", weighted, rows)
+        right = torch.einsum("...kai,...ka->...i", weighted, wanted)
+        translation = torch.linalg.solve_ex(normal, right[..., None]).result[..., 0]
+        missed = ((rows @ translation[..., None, :, None])[..., 0] - wanted).square().sum(-1)
+        total = belief.sum(-1, keepdim=True).clamp(min=1e-12)
+        spread = (belief * missed).sum(-1, keepdim=True) / total + 1e-12
+        belief = weights / (1 + missed / spread)
+    good = (seen.sum(-1) >= 2) & (translation[..., 2] > 0) & translation.isfinite().all(-1)
+    return torch.where(good[..., None], translation, torch.nan).float()

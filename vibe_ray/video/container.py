@@ -7,12 +7,14 @@ hold their frames themselves are known to it.
 
 import struct
 from collections.abc import Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Never
 
 import av
 import av.error
+from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
@@ -85,6 +87,12 @@ class VideoFile:
                 yield Frame(number=number, time_s=time_s, pixels=pixels)
                 reading.num_frames, reading.duration_s = number + 1, time_s
         self._finish(reading, clock)
+
+    @contextmanager
+    def sound(self) -> Iterator[AudioStream | None]:
+        """Open the file for its sound, or nothing if it has none, for as long as the block."""
+        with self._local.open("rb") as file, self._open(file) as container:
+            yield next(iter(container.streams.audio), None)
 
     def _resized(self, pixels: Array, number: int) -> str:
         return (

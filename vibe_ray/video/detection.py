@@ -21,7 +21,7 @@ from vibe_ray.video.movenet import MultiPose, SinglePose, load_multipose, load_s
 from vibe_ray.video.movenet.network import SINGLEPOSE_SIZE, SIZE_MULTIPLE
 from vibe_ray.video.people import Array, FramePeople, Track
 from vibe_ray.video.similarity import TOLERANCE, without_duplicates
-from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, fill, link
+from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, fill, joined, link
 
 T = TypeVar("T")
 
@@ -30,8 +30,9 @@ T = TypeVar("T")
 class DetectionConfig:
     """How closely a video is looked at."""
 
-    long_side: int = 768
-    """Pixels of the picture in which people are found; smaller is faster and misses the small."""
+    long_sides: tuple[int, ...] = (256, 544)
+    """Pixels of the pictures in which people are found. The network sees people of 50 to 400 pixels
+    as wholes: the smaller picture shows it who fills the frame, the larger one who is far away."""
     every_s: float = 0.2
     """Seconds between two looks for people."""
     crop_margin: float = 1.25
@@ -42,9 +43,13 @@ class DetectionConfig:
     """Pictures or crops that a network sees at once."""
 
     def __post_init__(self) -> None:
-        for name in ("long_side", "every_s", "crop_margin", "batch"):
+        for name in ("every_s", "crop_margin", "batch"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
+        if not self.long_sides or min(self.long_sides) < SIZE_MULTIPLE:
+            raise ValueError(
+                f"long_sides is {self.long_sides}, expected sizes of at least {SIZE_MULTIPLE}"
+            )
 
 
 @dataclass(frozen=True)
@@ -98,37 +103,34 @@ def find_people(
     times_s: list[float] = []
 
     def watched() -> Iterator[Frame]:
-        due_s = 0.0
+        due_s, last = 0.0, None
         for frame in video.frames():
             times_s.append(frame.time_s)
+            last = frame
             if frame.time_s >= due_s - 1e-6:
-                due_s = frame.time_s + config.every_s
+                due_s, last = frame.time_s + config.every_s, None
                 yield frame
+        if last is not None:  # who is there at the end is seen to the end
+            yield last
 
     found: list[FramePeople] = []
     for frames in _batches(watched(), config.batch):
-        found += _find_in(frames, networks, config)
+        sizes = [_find_in(frames, side, networks) for side in config.long_sides]
+        found += [without_duplicates(joined(seen)) for seen in zip(*sizes, strict=True)]
     return found, np.array(times_s)
 
 
-def _find_in(
-    frames: Sequence[Frame], networks: Networks, config: DetectionConfig
-) -> list[FramePeople]:
-    small = [shrink(frame.pixels, config.long_side, SIZE_MULTIPLE) for frame in frames]
+def _find_in(frames: Sequence[Frame], long_side: int, networks: Networks) -> list[FramePeople]:
+    """Find people in frames as they look at one size."""
+    small = [shrink(frame.pixels, long_side, SIZE_MULTIPLE) for frame in frames]
     images = torch.stack([image.pixels for image in small]).to(networks.device)
     people = networks.multipose(images)
     scale = small[0].scale
     boxes, kp = (scale * values.cpu().numpy() for values in (people.boxes, people.kp))
     scores, conf = people.scores.cpu().numpy(), people.conf.cpu().numpy()
     return [
-        without_duplicates(
-            FramePeople(
-                frame=frame.number,
-                boxes=boxes[i],
-                scores=scores[i],
-                kp_2d=kp[i],
-                kp_2d_conf=conf[i],
-            )
+        FramePeople(
+            frame=frame.number, boxes=boxes[i], scores=scores[i], kp_2d=kp[i], kp_2d_conf=conf[i]
         )
         for i, frame in enumerate(frames)
     ]

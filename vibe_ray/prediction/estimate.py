@@ -1,0 +1,173 @@
+"""From a track to a person: features, parameters, one body, and a place before the camera.
+
+Shapes: N frames of a track, D key-points of the detector, J = 24 SMPL joints, K points of the body.
+"""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import roma
+import torch
+from torch import Tensor
+
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
+from vibe_ray.body.skeletons import KEYPOINTS, conversion, mirror_table
+from vibe_ray.data.schema import LabelledSequence
+from vibe_ray.features.encoding import encode
+from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
+from vibe_ray.geometry.cameras import crop_camera_to_translation, locate
+from vibe_ray.inference import Predictor
+from vibe_ray.prediction.person import Person
+from vibe_ray.video.frames import VideoFacts
+from vibe_ray.video.labels import label_track
+from vibe_ray.video.people import Track
+
+MIN_LOCATED = 4
+"""So many key-points must be seen for a body to be put where they are."""
+MIN_CONF = 0.3
+"""Of a key-point that says where the body is."""
+
+
+@dataclass(frozen=True)
+class Estimator:
+    """A checkpoint and its frame encoder."""
+
+    predictor: Predictor
+    encoder: FrameEncoder
+
+    @classmethod
+    def load(
+        cls, checkpoint: str = "open", encoder: str = "open", device: str = "cpu"
+    ) -> "Estimator":
+        """Load both.
+
+        Args:
+            checkpoint: As of `Predictor.from_checkpoint`.
+            encoder: As of `load_encoder`.
+            device: As PyTorch names it.
+
+        Raises:
+            FileNotFoundError: One of them is not there.
+            ValueError: The checkpoint was trained on another encoder's features.
+        """
+        predictor = Predictor.from_checkpoint(checkpoint, device)
+        frozen = load_encoder(encoder)
+        if predictor.encoder_id not in ("", frozen.id):
+            raise ValueError(
+                f"checkpoint {checkpoint} was trained on features of encoder "
+                f"{predictor.encoder_id}, {encoder} is {frozen.id}: give its own with --encoder"
+            )
+        return cls(predictor, frozen.to(device))
+
+    @torch.no_grad()
+    def estimate(self, track: Track, facts: VideoFacts, *, flip: bool = True) -> Person:
+        """Estimate a person's body in every frame of a track, in one pass whatever its length.
+
+        Args:
+            track: Of the video.
+            facts: The video's.
+            flip: Look at the mirrored track, too, and average: slower and a little better.
+
+        Raises:
+            ValueError: The encoder needs what a track does not have.
+        """
+        labels = label_track(track, facts, dataset="video", sequence="")
+        params = self._predict(labels)
+        if flip and self.encoder.needs == "keypoints":
+            params = average(params, mirrored_params(self._predict(mirrored_labels(labels))))
+        return self._placed(track, facts, params)
+
+    def _predict(self, labels: LabelledSequence) -> SmplParams:
+        features = torch.from_numpy(encode(labels, self.encoder).features)
+        return self.predictor.predict(features, "sequence").map(Tensor.cpu)
+
+    def _placed(self, track: Track, facts: VideoFacts, params: SmplParams) -> Person:
+        seen = torch.from_numpy(~track.filled)
+        betas = params.betas[seen if seen.any() else slice(None)].median(dim=0).values
+        everywhere = betas.expand(track.num_frames, -1)
+        points = self.keypoints(everywhere, params.rotmat)
+        transl = place(track, facts, params.cam, points)
+        joints = self.skeleton(everywhere, params.rotmat) + transl[:, None]
+        return Person(
+            track=track,
+            rotmat=params.rotmat.numpy(),
+            betas=betas.numpy(),
+            cam=params.cam.numpy(),
+            transl=transl.numpy(),
+            joints=joints.numpy(),
+        )
+
+    @cached_property
+    def keypoints(self) -> BodyJoints:
+        """The 49 key-points, on the CPU."""
+        return BodyJoints.keypoints(self.predictor.body)
+
+    @cached_property
+    def skeleton(self) -> BodyJoints:
+        """SMPL's joints, on the CPU."""
+        return BodyJoints.skeleton(self.predictor.body)
+
+
+def place(track: Track, facts: VideoFacts, cam: Tensor, points: Tensor) -> Tensor:
+    """Put the body where its key-points were seen; the network's own camera knows only the crop.
+
+    Args:
+        track: Of the video.
+        facts: The video's, with the focal length.
+        cam: The network's (N, 3), used where too little was seen in the whole track.
+        points: The body's 49 key-points (N, 49, 3), meters, camera axes, at the origin.
+
+    Returns:
+        (N, 3) meters. Frames that show too little are drawn between their neighbors.
+    """
+    principal = torch.tensor([facts.width / 2, facts.height / 2])
+    targets, sources = conversion(track.names, KEYPOINTS)
+    conf = torch.from_numpy(track.kp_2d_conf[:, sources]).float()
+    weights = torch.where(conf >= MIN_CONF, conf, 0.0)
+    kp_2d = torch.from_numpy(track.kp_2d[:, sources]).float()
+    found = locate(points[:, targets], kp_2d, weights, facts.focal.pixels, principal)
+    found[(weights > 0).sum(dim=1) < MIN_LOCATED] = torch.nan
+    if not found.isfinite().all(dim=1).any():
+        boxes = torch.from_numpy(track.boxes).float()
+        return crop_camera_to_translation(cam, boxes, facts.focal.pixels, principal)
+    return torch.from_numpy(_without_gaps(found.numpy(), track.times_s))
+
+
+def _without_gaps(values: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+    """Draw the rows (N, 3) that are NaN between their neighbors."""
+    known = np.isfinite(values).all(axis=1)
+    columns = [np.interp(times_s, times_s[known], values[known, axis]) for axis in range(3)]
+    return np.stack(columns, axis=1).astype(np.float32)
+
+
+def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:
+    """Mirror what an encoder of key-points sees of the frames: as if the picture were mirrored."""
+    order = mirror_table(labels.names.detected)
+    flip = np.array([-1, 1], np.float32)
+    shift = np.array([labels.width, 0], np.float32)
+    box = labels.box.copy()
+    box[:, 0] = np.where(box[:, 2] > 0, labels.width - box[:, 0], box[:, 0])
+    detected, conf = labels.detected[:, order] * flip + shift, labels.detected_conf[:, order]
+    return replace(
+        labels,
+        box=box,
+        names=replace(labels.names, kp_2d=labels.names.detected),
+        kp_2d=detected,
+        kp_2d_conf=conf,
+        detected=detected,
+        detected_conf=conf,
+    )
+
+
+def mirrored_params(params: SmplParams) -> SmplParams:
+    """Mirror bodies and their cameras: left becomes right. A shape is its own mirror image."""
+    flip = torch.tensor([1.0, -1.0, 1.0])
+    return SmplParams(pose_to_rotmat(mirror_pose(params.pose)), params.betas, params.cam * flip)
+
+
+def average(one: SmplParams, other: SmplParams) -> SmplParams:
+    """Average two estimates; rotations by the rotation nearest to their mean matrix."""
+    rotmat = roma.special_procrustes((one.rotmat + other.rotmat) / 2)
+    return SmplParams(rotmat, (one.betas + other.betas) / 2, (one.cam + other.cam) / 2)
