@@ -245,7 +245,7 @@ def test_storage_that_cannot_be_written(shards: str, tmp_path: Path) -> None:
     below = tmp_path / "file" / "runs"
     message = refused(tiny(data__root=shards), launch(below), kind=PermissionError)
     assert message.startswith(f"cannot write to {below}: [Errno 20] Not a directory")
-    assert message.endswith("; give another --storage")
+    assert message.endswith("; give another folder")
 
 
 def test_more_workers_than_cpus(

@@ -3,7 +3,9 @@ import torch
 
 from vibe_ray.geometry.cameras import (
     crop_camera_to_image,
+    crop_camera_to_translation,
     crop_to_pixels,
+    locate,
     pixels_to_crop,
     project_perspective,
     project_weak_perspective,
@@ -101,3 +103,45 @@ def test_gradients_agree_with_finite_differences() -> None:
     points = POINTS[0, :, :2].clone().requires_grad_()
     cam = CAM[0].clone().requires_grad_()
     assert torch.autograd.gradcheck(project_weak_perspective, (points, cam))
+
+
+FOCAL, PRINCIPAL = 800.0, torch.tensor([WIDTH / 2, HEIGHT / 2], dtype=torch.float64)
+PLACES = torch.tensor([[0.3, -0.2, 3.0], [-0.8, 0.1, 6.0]]).double()[:, None].expand(2, 3, 3)
+
+
+def seen(points: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+    return project_perspective(points + places[..., None, :], FOCAL, PRINCIPAL)
+
+
+def test_a_body_is_located_where_its_points_were_seen() -> None:
+    found = locate(POINTS, seen(POINTS, PLACES), torch.ones(2, 3, 7), FOCAL, PRINCIPAL)
+    torch.testing.assert_close(found.double(), PLACES, rtol=1e-5, atol=1e-5)
+
+
+def test_one_wrong_point_hardly_moves_the_body() -> None:
+    kp = seen(POINTS, PLACES)
+    kp[..., 2, :] += torch.tensor([180.0, -120.0])
+    rounds = [locate(POINTS, kp, torch.ones(2, 3, 7), FOCAL, PRINCIPAL, n) for n in (1, 8)]
+    plain, robust = ((found - PLACES).norm(dim=-1).max() for found in rounds)
+    assert robust < plain / 5
+
+
+def test_points_that_do_not_count_may_be_anything() -> None:
+    kp, weights = seen(POINTS, PLACES), torch.ones(2, 3, 7)
+    kp[..., 4:, :], weights[..., 4:] = torch.nan, 0
+    found = locate(POINTS, kp, weights, FOCAL, PRINCIPAL)
+    torch.testing.assert_close(found.double(), PLACES, rtol=1e-5, atol=1e-5)
+
+
+def test_a_body_that_is_not_seen_is_nowhere() -> None:
+    weights = torch.zeros(2, 3, 7)
+    weights[..., 0] = 1
+    assert locate(POINTS, seen(POINTS, PLACES), weights, FOCAL, PRINCIPAL).isnan().all()
+
+
+def test_the_crops_camera_puts_a_flat_body_where_the_crop_shows_it() -> None:
+    flat = POINTS * torch.tensor([1.0, 1.0, 0.0])
+    place = crop_camera_to_translation(CAM, BOX, FOCAL, PRINCIPAL)
+    in_image = seen(flat, place)
+    in_crop = crop_to_pixels(CAM[..., None, :1] * (flat[..., :2] + CAM[..., None, 1:]), BOX)
+    torch.testing.assert_close(in_image, in_crop)

@@ -291,7 +291,7 @@ def test_writable_places_are_found_so_and_left_clean(place: Place) -> None:
 
 def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "runs").write_text("")
-    with pytest.raises(PermissionError, match=r"cannot write to .*runs.*another --storage"):
+    with pytest.raises(PermissionError, match=r"cannot write to .*runs.*another folder"):
         storage.check_writable(str(tmp_path / "runs"))
 
 

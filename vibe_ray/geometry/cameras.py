@@ -74,7 +74,7 @@ def crop_camera_to_image(cam: Tensor, box: Tensor, width: float, height: float) 
 
 
 def crop_camera_to_translation(cam: Tensor, box: Tensor, focal: float, principal: Tensor) -> Tensor:
-    """Turn a crop's cam (..., 3) into the body's translation (..., 3) before the whole image's camera.
+    """Turn a crop's cam (..., 3) into a translation (..., 3) before the whole image's camera.
 
     The depth is the one at which a body as large as the crop shows it stands; exact for a body that
     is shallow against its distance.

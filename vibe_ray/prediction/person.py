@@ -31,6 +31,10 @@ class WorldMotion:
     """(N, 3) where the mesh's origin is, as `Person.transl`."""
     contacts: Array
     """(N, 4) bool: which of `CONTACTS` are on the floor."""
+    camera_rotmat: Array
+    """From the world to the camera (3, 3), as camera = rotmat @ world + transl."""
+    camera_transl: Array
+    """Likewise (3,), meters."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,8 +54,10 @@ class Person:
     joints: Array
     """(N, J, 3) meters, camera axes: where the joints are, `transl` included."""
     world: WorldMotion | None = None
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
     """What was decided about this person, in words."""
+    quality: dict[str, Any] = field(default_factory=dict)
+    """What can be said without the truth: `fitting.quality`."""
 
     @property
     def num_frames(self) -> int:
@@ -94,15 +100,15 @@ def save_people(path: str, people: Sequence[Person], facts: dict[str, Any]) -> N
     names = people[0].track.names if people else ()
     tables = [_rows(person) for person in people] or [_empty_rows()]
     columns = {name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
-    buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer,
+    arrays: dict[str, Any] = {
         **columns,
-        joint_names=np.array(SMPL_JOINTS),
-        kp_names=np.array(names, dtype=np.str_),
-        contact_names=np.array(CONTACTS),
+        "joint_names": np.array(SMPL_JOINTS),
+        "kp_names": np.array(names, dtype=np.str_),
+        "contact_names": np.array(CONTACTS),
         **{name: np.array(value) for name, value in facts.items()},
-    )
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
     storage.write_bytes_atomic(path, buffer.getvalue())
 
 

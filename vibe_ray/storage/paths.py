@@ -296,4 +296,4 @@ def check_writable(path: str) -> None:
         write_bytes_atomic(probe, b"")
         delete_file(probe)
     except OSError as error:
-        raise PermissionError(f"cannot write to {path}: {error}; give another --storage") from error
+        raise PermissionError(f"cannot write to {path}: {error}; give another folder") from error

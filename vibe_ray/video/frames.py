@@ -80,8 +80,11 @@ class Video(Protocol):
     """A video that was opened by `reader.open_video`."""
 
     facts: VideoFacts
-    reading: Reading
-    """Of the last `frames()` that came to its end."""
+
+    @property
+    def reading(self) -> Reading:
+        """What came of the last `frames()` that came to its end."""
+        ...
 
     def frames(self) -> Iterator[Frame]:
         """Read from the beginning; a second call reads anew.

@@ -13,7 +13,9 @@ from typing import Any, Self
 import av
 import av.error
 from av.audio.stream import AudioStream
+from av.container import InputContainer
 from av.packet import Packet
+from av.video.stream import VideoStream
 
 from vibe_ray.video.container import VideoFile
 from vibe_ray.video.frames import Array, Video
@@ -28,8 +30,8 @@ SOUND_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
 class VideoWriter:
     """Writes an MP4 frame by frame; use it as a context.
 
-        with VideoWriter(path, width, height, sound_of=video) as writer:
-            writer.write(pixels, time_s)
+    with VideoWriter(path, width, height, sound_of=video) as writer:
+        writer.write(pixels, time_s)
     """
 
     def __init__(self, path: Path, width: int, height: int, sound_of: Video | None = None) -> None:
@@ -50,12 +52,12 @@ class VideoWriter:
         self._stack = ExitStack()
         self._output = self._stack.enter_context(av.open(str(path), "w"))
         codec, options = next(c for c in CODECS if c[0] in av.codecs_available)
-        self._stream = self._output.add_stream(codec, rate=30, options=options)
+        self._stream: VideoStream = self._output.add_stream(codec, rate=30, options=options)  # type: ignore[assignment]
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
-        self._sound: Iterator[Packet] = iter(())
-        self._next_sound: Packet | None = None
+        self._sound: Iterator[Packet[AudioStream]] = iter(())
+        self._next_sound: Packet[AudioStream] | None = None
         if isinstance(sound_of, VideoFile):
             self._take_sound(sound_of)
 
@@ -96,10 +98,11 @@ class VideoWriter:
             self._next_sound = next(self._sound, None)
 
 
-def _shifted(source: AudioStream, target: Any, start_s: float) -> Iterator[Packet]:
+def _shifted(source: AudioStream, target: Any, start_s: float) -> Iterator[Packet[AudioStream]]:
     """Yield the sound's packets in step with the first frame; what was heard before is left out."""
     try:
-        for packet in source.container.demux(source):
+        container: InputContainer = source.container  # type: ignore[assignment]
+        for packet in container.demux(source):
             if packet.pts is None or packet.dts is None or packet.time_base is None:
                 continue  # the end's empty packet, and what has no time
             shift = round(start_s / packet.time_base)

@@ -1,0 +1,109 @@
+"""`python -m vibe_ray.predict`: a video's people as SMPL parameters, GLB, BVH and an overlay."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Literal
+
+from vibe_ray import cli, storage
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Parse the command line and predict."""
+    parser = cli.make_parser(
+        "predict",
+        "Find the people of a video and estimate how they move. Into OUT/NAME go people.npz, "
+        "person_K.glb and .bvh, overlay.mp4 and summary.json, which says how good it is.",
+        "python -m vibe_ray.predict clip.mp4 --out results\n"
+        "  python -m vibe_ray.predict frames/ --fps 25 --people largest --bvh-names mixamo\n"
+        "  python -m vibe_ray.predict s3://bucket/videos --out s3://bucket/results --workers 4",
+    )
+    parser.add_argument(
+        "videos", nargs="+", metavar="VIDEO",
+        help="a video, a folder of pictures, or a folder of videos; local or s3://",
+    )  # fmt: skip
+    parser.add_argument("--out", default="results", help="folder of all results (results)")
+    parser.add_argument(
+        "--people", default="all", type=_people, metavar="all|largest|N", help="who (all)"
+    )
+    parser.add_argument(
+        "--checkpoint", default="open", metavar="P", help="as of evaluate (open, the packaged one)"
+    )
+    parser.add_argument("--encoder", default="open", metavar="P", help="its frame encoder (open)")
+    parser.add_argument(
+        "--keypoints", default="", metavar="P",
+        help="OpenPose, COCO, AlphaPose or MMPose files, instead of detecting",
+    )  # fmt: skip
+    parser.add_argument("--focal", type=float, metavar="PIXELS", help="focal length")
+    parser.add_argument("--fov", type=float, metavar="DEGREES", help="horizontal field of view")
+    parser.add_argument("--fps", type=float, help="of a folder of pictures")
+    parser.add_argument(
+        "--tilt", type=float, metavar="DEGREES", help="how far the camera looks down"
+    )
+    parser.add_argument(
+        "--files", default="npz,glb,bvh,overlay",
+        help="which to write, of npz, glb, bvh, usda, overlay (npz,glb,bvh,overlay)",
+    )  # fmt: skip
+    parser.add_argument("--bvh-names", default="smpl", choices=("smpl", "mixamo"))
+    parser.add_argument("--feet", default="lock", choices=("lock", "free"))
+    for name, what in (
+        ("flip", "averaging with the mirrored person"),
+        ("smooth", "smoothing in time"),
+        ("fit", "fitting to the key-points"),
+    ):
+        parser.add_argument(f"--no-{name}", action="store_true", help=f"leave out {what}")
+    parser.add_argument("--device", default="", help="cpu, cuda, ... (a GPU if there is one)")
+    parser.add_argument(
+        "--workers", type=int, default=0, metavar="N",
+        help="of a Ray Data job over many videos; 0: one after the other, here (0)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace results of other settings"
+    )
+    cli.run(parser, _predict, argv)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    from vibe_ray.prediction.console import progress, told, watch_of
+    from vibe_ray.prediction.job import Tools
+    from vibe_ray.prediction.many import plan, predict_here
+    from vibe_ray.prediction.settings import PredictConfig
+    from vibe_ray.video.frames import FocalWish
+
+    config = PredictConfig(
+        people=args.people,
+        checkpoint=args.checkpoint,
+        encoder=args.encoder,
+        keypoints=args.keypoints,
+        focal=FocalWish(focal_px=args.focal, fov_deg=args.fov),
+        fps=args.fps,
+        flip=not args.no_flip,
+        smooth=not args.no_smooth,
+        fit=not args.no_fit,
+        feet=args.feet,
+        tilt_deg=args.tilt,
+        bvh_names=args.bvh_names,
+        files=tuple(name for name in args.files.split(",") if name),
+    )
+    jobs = plan(args.videos, args.out)
+    storage.check_writable(args.out)
+    if args.workers:
+        from vibe_ray.distributed.videos import predict_videos
+
+        outcomes = predict_videos(jobs, config, args.workers, args.device, overwrite=args.overwrite)
+        for outcome in outcomes:
+            print(told(outcome))
+        return
+    tools = Tools(config, args.device)
+    with progress() as bars:
+        watches = (watch_of(job, bars) for job in jobs)
+        for outcome in predict_here(jobs, tools, watches, overwrite=args.overwrite):
+            bars.console.print(told(outcome), markup=False, highlight=False, soft_wrap=True)
+
+
+def _people(text: str) -> Literal["all", "largest"] | int:
+    known: dict[str, Literal["all", "largest"]] = {"all": "all", "largest": "largest"}
+    return known[text] if text in known else int(text)
+
+
+if __name__ == "__main__":
+    main()

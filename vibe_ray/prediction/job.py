@@ -1,0 +1,121 @@
+"""From a video to its people."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from vibe_ray.prediction.estimate import Estimator
+from vibe_ray.prediction.person import Person
+from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.video.detection import Networks, track_people
+from vibe_ray.video.frames import Frame, Reading, Video
+from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints
+from vibe_ray.video.people import Track
+
+Watch = Callable[[str, int, int], None]
+"""Told the stage, how many frames of it are done, and how many there are (0: not known)."""
+
+
+class Tools:
+    """Everything that is loaded once and used for any number of videos."""
+
+    def __init__(self, config: PredictConfig, device: str = "") -> None:
+        """Load the checkpoint and its encoder; the detector is loaded when it is asked for.
+
+        Args:
+            config: Of all the videos.
+            device: As PyTorch names it; without one a GPU if there is one.
+
+        Raises:
+            FileNotFoundError: A checkpoint or an encoder is not there.
+            ValueError: They do not belong together.
+        """
+        self.config = config
+        self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        self.estimator = Estimator.load(config.checkpoint, config.encoder, self.device)
+
+    @cached_property
+    def networks(self) -> Networks:
+        """The detector."""
+        return Networks.load(self.device)
+
+
+@dataclass
+class Prediction:
+    """What came of a video."""
+
+    people: list[Person]
+    warnings: list[str] = field(default_factory=list)
+    assumed: dict[str, Any] = field(default_factory=dict)
+    """What was taken for granted or estimated of the camera, in words and numbers."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """Of compute, by part."""
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the seconds of the block to a part."""
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[part] = self.seconds.get(part, 0) + time.monotonic() - start
+
+
+def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Prediction:
+    """Find the people of a video and estimate how they move.
+
+    Args:
+        video: See `video.reader.open_video`.
+        tools: Loaded once for any number of videos.
+        watch: Is told how far it is.
+
+    Raises:
+        ValueError: The video or the key-points cannot be read.
+    """
+    watched = Watched(video, watch or (lambda stage, done, total: None))
+    made = Prediction([])
+    with made.timed("detection"):
+        tracks = _tracks(watched, tools)
+    made.warnings += video.reading.warnings
+    with made.timed("bodies"):
+        made.people += [
+            tools.estimator.estimate(track, video.facts, flip=tools.config.flip) for track in tracks
+        ]
+    if not made.people:
+        made.warnings.append("no people were found")
+    return made
+
+
+class Watched:
+    """A video that says how far it has been read."""
+
+    def __init__(self, video: Video, watch: Watch) -> None:
+        self._video, self._watch = video, watch
+        self.facts, self.stage = video.facts, "people"
+
+    @property
+    def reading(self) -> Reading:
+        """See `frames.Video`."""
+        return self._video.reading
+
+    def frames(self) -> Iterator[Frame]:
+        """See `frames.Video`."""
+        total = self._video.reading.num_frames or self.facts.num_frames
+        for frame in self._video.frames():
+            yield frame
+            self._watch(self.stage, frame.number + 1, total)
+
+
+def _tracks(video: Video, tools: Tools) -> list[Track]:
+    config = tools.config
+    if not config.keypoints:
+        return track_people(video, tools.networks, config.people, config.detection, config.tracking)
+    keypoints = read_keypoints(config.keypoints)
+    times_s = np.array([frame.time_s for frame in video.frames()])
+    return track_keypoints(keypoints, times_s, config.people, config.tracking)

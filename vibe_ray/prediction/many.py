@@ -1,0 +1,135 @@
+"""Which videos are there, where do their results go, and what came of each?"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import PurePosixPath
+from typing import Any
+
+from vibe_ray import storage
+from vibe_ray.prediction.job import Tools, Watch
+from vibe_ray.prediction.outputs import finished, predict_video
+from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.video.image_folder import SUFFIXES as PICTURES
+
+VIDEOS = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
+    *(".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".gif"),
+)
+"""Endings by which the videos of a folder are known; a file that is named needs none."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video, and the folder of its results."""
+
+    path: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What came of a video: a summary, or the reason why there is none."""
+
+    job: Job
+    summary: dict[str, Any] | None = None
+    reason: str = ""
+
+
+def plan(paths: Sequence[str], out: str) -> list[Job]:
+    """Find all videos, and give each a folder of its own in `out`, named after it.
+
+    Args:
+        paths: Videos, folders of pictures, and folders in which videos are looked for.
+        out: Folder of all results.
+
+    Raises:
+        FileNotFoundError: There is nothing at a path, or neither videos nor pictures.
+    """
+    results = storage.absolute(out).rstrip("/") + "/"
+    found = [
+        (path, name)
+        for given in paths
+        for path, name in _videos(given)
+        if not storage.absolute(path).startswith(results)  # overlays are no new videos
+    ]
+    stems = Counter(_stem(name) for _, name in found)
+    jobs = []
+    for path, name in found:
+        named = _stem(name) if stems[_stem(name)] == 1 else name
+        jobs.append(Job(path, storage.join(out, named)))
+    if doubled := [
+        path for path, count in Counter(job.folder for job in jobs).items() if count > 1
+    ]:
+        raise ValueError(
+            f"several videos would write into {doubled[0]}: rename one, or predict them apart"
+        )
+    return jobs
+
+
+def predict_here(
+    jobs: Sequence[Job],
+    tools: Tools,
+    watches: Iterable[Watch | None] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Iterator[Outcome]:
+    """Predict videos one after the other, in this process; a bad one does not end the others.
+
+    Raises:
+        OSError, ValueError: The only video cannot be predicted.
+    """
+    for job, watch in zip(jobs, watches or repeat(None), strict=False):
+        if len(jobs) == 1:
+            yield Outcome(
+                job=job,
+                summary=predict_video(job.path, job.folder, tools, watch, overwrite=overwrite),
+            )
+        else:
+            yield predict_one(job, tools, watch, overwrite=overwrite)
+
+
+def predict_one(
+    job: Job, tools: Tools, watch: Watch | None = None, *, overwrite: bool = False
+) -> Outcome:
+    """Predict one of many videos; what is wrong with it becomes its reason."""
+    try:
+        summary = predict_video(job.path, job.folder, tools, watch, overwrite=overwrite)
+    except (ValueError, FileNotFoundError, FileExistsError) as error:
+        return Outcome(job=job, reason=str(error))
+    return Outcome(job=job, summary=summary)
+
+
+def read_finished(job: Job, config: PredictConfig) -> Outcome | None:
+    """Return what came of a video before, or why its folder cannot be written to."""
+    try:
+        summary = finished(job.folder, job.path, config)
+    except FileExistsError as error:
+        return Outcome(job=job, reason=str(error))
+    return None if summary is None else Outcome(job=job, summary=summary)
+
+
+def _videos(path: str) -> Iterable[tuple[str, str]]:
+    """Yield the videos at a path with their names, which keep a folder's own folders apart."""
+    base = path.rstrip("/").rsplit("/", 1)[-1]
+    files = [file for file in storage.list_files(path) if file != path.rstrip("/")]
+    if not files:
+        return [(path, base)]  # a file, or nothing: who opens it will tell
+    below = [(file, file.removeprefix(storage.absolute(path)).lstrip("/")) for file in files]
+    videos = [(file, name) for file, name in below if _suffix(name) in VIDEOS]
+    if videos:
+        return videos
+    if any(_suffix(name) in PICTURES for _, name in below):
+        return [(path, base)]
+    raise FileNotFoundError(
+        f"neither videos nor pictures in {path}: it has {len(files)} files such as {below[0][1]}"
+    )
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
+
+
+def _stem(name: str) -> str:
+    return str(PurePosixPath(name).with_suffix(""))

@@ -1,0 +1,228 @@
+"""The folder of a video's results: what is written into it, and when it is there already.
+
+`summary.json` is written last: a folder without it is unfinished, one that has it is known by what
+it says. Nothing else is ever written over, unless the user says so.
+"""
+
+import json
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from vibe_ray import storage
+from vibe_ray.body.model import BodyArrays
+from vibe_ray.data.schema import Array
+from vibe_ray.export import EXPORTS
+from vibe_ray.export.animation import Animation, ViewCamera
+from vibe_ray.prediction.job import Prediction, Tools, Watch, Watched, predict_people
+from vibe_ray.prediction.overlay import write_overlay
+from vibe_ray.prediction.person import Person, save_people
+from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.video.frames import Video, VideoFacts
+from vibe_ray.video.reader import open_video
+
+SUMMARY_FILE = "summary.json"
+PEOPLE_FILE = "people.npz"
+OVERLAY_FILE = "overlay.mp4"
+
+CAMERA_UP = np.diag([1.0, -1.0, -1.0])
+"""From camera axes to y up, z towards the viewer: the world of a camera that looks ahead."""
+
+
+def finished(folder: str, path: str, config: PredictConfig) -> dict[str, Any] | None:
+    """Return the summary of results that are there, if they are of this video and these settings.
+
+    Raises:
+        FileExistsError: Something else is in the folder.
+    """
+    if storage.is_empty_or_missing(folder):
+        return None
+    if not storage.exists(storage.join(folder, SUMMARY_FILE)):
+        names = [file.rsplit("/", 1)[-1] for file in storage.list_files(folder)]
+        if foreign := [name for name in names if not _is_own(name)]:
+            raise FileExistsError(
+                f"{folder} holds other files, as {sorted(foreign)[0]}: give another --out"
+            )
+        return None  # of a run that was cut off
+    summary = read_summary(folder)
+    if summary["video"]["path"] == path and summary["settings"] == _json(config):
+        return summary
+    raise FileExistsError(
+        f"{folder} holds results of {summary['video']['path']}, or of other settings: give "
+        "another --out, or --overwrite"
+    )
+
+
+def read_summary(folder: str) -> dict[str, Any]:
+    """Read what a prediction says of itself.
+
+    Raises:
+        FileNotFoundError: There is no summary.
+        FileExistsError: What is there is not one of ours.
+    """
+    path = storage.join(folder, SUMMARY_FILE)
+    try:
+        summary: dict[str, Any] = json.loads(storage.read_bytes(path))
+        if {"path"} <= set(summary["video"]) and isinstance(summary["settings"], dict):
+            return summary
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise FileExistsError(f"{path} is no summary of a prediction: give another --out")
+
+
+def predict_video(
+    path: str, folder: str, tools: Tools, watch: Watch | None = None, *, overwrite: bool = False
+) -> dict[str, Any]:
+    """Predict a video's people and write everything into a folder.
+
+    Args:
+        path: Of the video, local or in a store.
+        folder: Of the results of this video alone, local or in a store.
+        tools: Loaded once for any number of videos.
+        watch: Is told how far it is.
+        overwrite: Replace results of other settings.
+
+    Returns:
+        The summary, as `summary.json` has it. Results that are there already are not made again.
+
+    Raises:
+        FileNotFoundError: There is no video.
+        FileExistsError: Something else is where the results belong.
+        ValueError: The video cannot be read.
+    """
+    config = tools.config
+    if not overwrite and (done := finished(folder, path, config)) is not None:
+        return done
+    with open_video(path, focal=config.focal, fps=config.fps) as video:
+        made = predict_people(video, tools, watch)
+        files = _write_files(folder, video, made, tools, watch)
+        summary = _summary(video, made, files, tools)
+    storage.write_json(storage.join(folder, SUMMARY_FILE), summary)
+    return summary
+
+
+def _write_files(
+    folder: str, video: Video, made: Prediction, tools: Tools, watch: Watch | None
+) -> list[str]:
+    """Write all but the summary; return the files' names."""
+    config, facts, files = tools.config, video.facts, []
+    body = tools.estimator.predictor.body
+    with made.timed("files"):
+        if "npz" in config.files:
+            size = {"width": facts.width, "height": facts.height, "focal": facts.focal.pixels}
+            save_people(storage.join(folder, PEOPLE_FILE), made.people, size)
+            files.append(PEOPLE_FILE)
+        for export in EXPORTS:
+            if export.name in config.files:
+                for person in made.people:
+                    files.append(f"person_{person.track.person}{export.suffix}")
+                    export.write(
+                        storage.join(folder, files[-1]),
+                        animation(person, body),
+                        body,
+                        camera=view_camera(facts, person),
+                        fps=facts.fps,
+                        names=config.bvh_names,
+                    )
+    if "overlay" in config.files:
+        watched = Watched(video, watch or (lambda stage, done, total: None))
+        watched.stage = "overlay"
+        with made.timed("overlay"), TemporaryDirectory() as scratch:
+            local = Path(scratch) / OVERLAY_FILE
+            predictor = tools.estimator.predictor
+            write_overlay(local, watched, made.people, predictor, config.overlay)
+            storage.move_file(local, storage.join(folder, OVERLAY_FILE))
+        files.append(OVERLAY_FILE)
+    return files
+
+
+def animation(person: Person, body: BodyArrays) -> Animation:
+    """A person's motion for export: in the world where there is one, else before the camera."""
+    rest = _pelvis_at_rest(body, person.betas)
+    if person.world is not None:
+        rotmat, transl = person.world.rotmat, person.world.transl + rest
+    else:
+        rotmat = person.rotmat.copy()
+        rotmat[:, 0] = CAMERA_UP @ rotmat[:, 0]
+        transl = (person.transl + rest) @ CAMERA_UP.T
+    return Animation(
+        name=f"person_{person.track.person}",
+        times_s=person.track.times_s,
+        rotmat=rotmat,
+        transl=transl,
+        betas=person.betas,
+    )
+
+
+def view_camera(facts: VideoFacts, person: Person) -> ViewCamera:
+    """The camera of the video, in the world of `animation`."""
+    world = person.world
+    rotmat, transl = (
+        (CAMERA_UP, np.zeros(3)) if world is None else (world.camera_rotmat, world.camera_transl)
+    )
+    return ViewCamera(
+        rotmat=rotmat,
+        transl=transl,
+        width=facts.width,
+        height=facts.height,
+        focal=facts.focal.pixels,
+    )
+
+
+def _pelvis_at_rest(body: BodyArrays, betas: Array) -> Array:
+    """Where the shape puts the pelvis (3,), around which the root turns."""
+    rest, dirs = body.rest_joints()
+    return rest[0] + dirs[0] @ betas
+
+
+def _summary(video: Video, made: Prediction, files: Sequence[str], tools: Tools) -> dict[str, Any]:
+    facts, reading = video.facts, video.reading
+    total = sum(made.seconds.values())
+    return {
+        "video": {
+            "path": facts.path,
+            "width": facts.width,
+            "height": facts.height,
+            "fps": facts.fps,
+            "num_frames": reading.num_frames,
+            "duration_s": reading.duration_s,
+            "codec": facts.codec,
+        },
+        "assumed": {"focal_px": facts.focal.pixels, "focal": facts.focal.source, **made.assumed},
+        "people": [
+            {
+                "person": person.track.person,
+                "first_frame": int(person.track.frames[0]),
+                "num_frames": person.num_frames,
+                "coverage": person.track.coverage,
+                "betas": person.betas.tolist(),
+                "notes": list(person.notes),
+                **person.quality,
+            }
+            for person in made.people
+        ],
+        "files": list(files),
+        "warnings": made.warnings,
+        "seconds": {name: round(value, 2) for name, value in made.seconds.items()},
+        "frames_per_second": reading.num_frames / total if total else None,
+        "settings": _json(tools.config),
+        "checkpoint": tools.config.checkpoint,
+        "encoder_id": tools.estimator.encoder.id,
+        "vibe_ray": version("vibe_ray"),
+    }
+
+
+def _is_own(name: str) -> bool:
+    suffixes = tuple(export.suffix for export in EXPORTS)
+    return name in (PEOPLE_FILE, OVERLAY_FILE, SUMMARY_FILE) or (
+        name.startswith("person_") and name.endswith(suffixes)
+    )
+
+
+def _json(config: PredictConfig) -> Any:
+    """The settings as they are read back from JSON."""
+    return json.loads(json.dumps(config.to_dict()))

@@ -1,0 +1,60 @@
+"""What a user may choose about a prediction; flags, summaries and jobs speak of it."""
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from vibe_ray.prediction.overlay import OverlayConfig
+from vibe_ray.video.detection import DetectionConfig
+from vibe_ray.video.frames import FocalWish
+from vibe_ray.video.tracking import People, TrackingConfig
+
+FILES = ("npz", "glb", "bvh", "usda", "overlay")
+"""What may be written beside `summary.json`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictConfig:
+    """How a video becomes people."""
+
+    people: People = "all"
+    """Everybody, the largest, or the N largest."""
+    checkpoint: str = "open"
+    """A checkpoint, a run's folder, or `open`, the packaged VIBE."""
+    encoder: str = "open"
+    """The frame encoder whose features the checkpoint was trained on."""
+    keypoints: str = ""
+    """A file or folder of another program's key-points, instead of detecting."""
+    focal: FocalWish = field(default_factory=FocalWish)
+    fps: float | None = None
+    """Of a folder of pictures."""
+    flip: bool = True
+    """Look at the mirrored person, too, and average."""
+    smooth: bool = True
+    """Smooth rotations and places in time."""
+    fit: bool = True
+    """Fit bodies to the key-points, where held-out key-points say that it helps."""
+    feet: Literal["lock", "free"] = "lock"
+    """Whether feet on the floor stay where they are, where the camera stands still."""
+    tilt_deg: float | None = None
+    """How far the camera looks down; estimated from the people where it is not given."""
+    bvh_names: Literal["smpl", "mixamo"] = "smpl"
+    files: tuple[str, ...] = ("npz", "glb", "bvh", "overlay")
+    detection: DetectionConfig = field(default_factory=DetectionConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    overlay: OverlayConfig = field(default_factory=OverlayConfig)
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.files if name not in FILES]:
+            raise ValueError(f"files {unknown} are not known; expected some of {', '.join(FILES)}")
+        if self.fps is not None and not 0 < self.fps < float("inf"):
+            raise ValueError(f"{self.fps} frames per second; expected a positive number")
+        if self.people not in ("all", "largest") and int(self.people) < 1:
+            raise ValueError(f"{self.people} people; expected all, largest or a number")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, for summaries; equal settings give equal dictionaries."""
+        settings = dataclasses.asdict(self)
+        settings["files"] = list(self.files)
+        settings["detection"]["long_sides"] = list(self.detection.long_sides)
+        return settings
