@@ -18,6 +18,20 @@ POSE_DIM = 3 * len(SMPL_JOINTS)
 NUM_BETAS = 10
 SMPL_PARENTS = (-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21)
 """The joint that each of SMPL's joints hangs on; -1 for the root."""
+MIXAMO_NAMES = {
+    **{"pelvis": "Hips", "spine1": "Spine", "spine2": "Spine1", "spine3": "Spine2"},
+    **{"neck": "Neck", "head": "Head"},
+    **{
+        f"{side}_{joint}": side.capitalize() + name
+        for side in ("left", "right")
+        for joint, name in (
+            *(("hip", "UpLeg"), ("knee", "Leg"), ("ankle", "Foot"), ("foot", "ToeBase")),
+            *(("collar", "Shoulder"), ("shoulder", "Arm"), ("elbow", "ForeArm")),
+            *(("wrist", "Hand"), ("hand", "HandMiddle1")),
+        )
+    },
+}
+"""What Mixamo's rig calls SMPL's joints, without its prefix."""
 
 VERTEX_JOINTS = (
     *("nose", "reye", "leye", "rear", "lear"),

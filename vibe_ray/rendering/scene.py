@@ -159,14 +159,19 @@ def paint_over(picture: Image, rgba: Image, opacity: float = 1.0) -> Image:
 
 def shade(verts: Array, faces: Array) -> Array:
     """Brightness (V,) from 0 to 1 of vertices (V, 3), whose normals are their triangles' mean."""
+    smooth = area_normals(verts, faces)
+    lengths = np.linalg.norm(smooth, axis=1).clip(1e-12)
+    diffuse = (smooth @ (LIGHT / np.linalg.norm(LIGHT)) / lengths).clip(0)
+    return (AMBIENT + (BRIGHTEST - AMBIENT) * diffuse).clip(0, 1)
+
+
+def area_normals(verts: Array, faces: Array) -> Array:
+    """Outward normals (V, 3) of vertices (V, 3): sums over their triangles, by twice their area."""
     corners = verts[faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     owners = faces.ravel()
     sums = [np.bincount(owners, np.repeat(n, 3), minlength=len(verts)) for n in normals.T]
-    smooth = np.stack(sums, axis=1)
-    lengths = np.linalg.norm(smooth, axis=1).clip(1e-12)
-    diffuse = (smooth @ (LIGHT / np.linalg.norm(LIGHT)) / lengths).clip(0)
-    return (AMBIENT + (BRIGHTEST - AMBIENT) * diffuse).clip(0, 1)
+    return np.stack(sums, axis=1)
 
 
 def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
