@@ -98,7 +98,7 @@ class VideoWriter:
             self._next_sound = next(self._sound, None)
 
 
-def _shifted(source: AudioStream, target: Any, start_s: float) -> Iterator[Packet[AudioStream]]:
+def _shifted(source: AudioStream, target: Any, start_s: float) -> "Iterator[Packet[AudioStream]]":
     """Yield the sound's packets in step with the first frame; what was heard before is left out."""
     try:
         container: InputContainer = source.container  # type: ignore[assignment]
