@@ -1,0 +1,194 @@
+"""From a camera's axes to the world's: which way is up, where is the floor, how far is the person?
+
+A camera that stands still sees a world that stands still, tilted by an angle nobody wrote down. Up
+is taken from the person: who stands or walks has, on average, the neck above the middle of the
+feet. The world is y up with the floor at y = 0; the person begins at x = z = 0, facing +z.
+
+Camera axes: x right, y down, z forward. Shapes: N frames, J = 24 joints.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from vibe_ray.body.skeletons import SMPL_JOINTS, indices
+from vibe_ray.fitting.motion import Motion, Skeleton
+from vibe_ray.fitting.smoothing import smooth_track
+
+LEVEL = (0.0, -1.0, 0.0)
+"""Up, in the axes of a camera that is held level."""
+_NECK, *_ANKLES = indices(("neck", "left_ankle", "right_ankle"), SMPL_JOINTS)
+_HIPS = indices(("left_hip", "right_hip"), SMPL_JOINTS)
+_BALLS = indices(("left_foot", "right_foot"), SMPL_JOINTS)
+_KNEES = indices(("left_knee", "right_knee"), SMPL_JOINTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorldSettings:
+    """How a world is made of what a camera saw."""
+
+    depth_period_s: float = 1.0
+    """Changes of depth faster than this are taken for jitter; 0 keeps depth as it is."""
+    sideways_period_s: float = 0.0
+    """Likewise for the direction in which the person is seen, which is far less noisy."""
+    floor_percentile: float = 5.0
+    """The lower foot is on the floor in at least this share of the frames."""
+    straight_deg: float = 25.0
+    """Angle between trunk and legs up to which somebody stands."""
+    min_standing: float = 0.2
+    """Share of frames with somebody standing from which up is taken from them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class WorldMotion:
+    """A motion in the world, and the camera that saw it."""
+
+    motion: Motion
+    """y up, floor at y = 0, meters."""
+    camera_rotation: Tensor
+    """World to camera (3, 3)."""
+    camera_transl: Tensor
+    """(3,): a point p of the world is at `camera_rotation @ p + camera_transl` of the camera."""
+    up: Tensor
+    """Unit vector (3,) in camera axes."""
+    up_from: str
+    """Where it is from, in words."""
+    spread_deg: float
+    """Median angle between the person's own up and it, over the frames that spoke; NaN if none."""
+
+    def to_camera(self, motion: Motion, skeleton: Skeleton) -> Motion:
+        """Bring a motion of this world before the camera, where it lies on the picture."""
+        return moved(motion, self.camera_rotation, self.camera_transl, skeleton)
+
+
+def to_world(
+    motion: Motion,
+    skeleton: Skeleton,
+    *,
+    up: Tensor | None = None,
+    settings: WorldSettings | None = None,
+) -> WorldMotion:
+    """Bring a motion seen by a camera that stands still into the world.
+
+    Args:
+        motion: In camera axes.
+        skeleton: Of the body.
+        up: Unit vector (3,) in camera axes if it is known (see `up_of_tilt`); None asks the person.
+        settings: How.
+    """
+    settings = settings or WorldSettings()
+    calm = calm_depth(motion, skeleton, settings)
+    if up is None:
+        up, spread_deg, up_from = find_up(skeleton.joints(calm), settings)
+    else:
+        up, spread_deg, up_from = up.double() / up.double().norm(), float("nan"), "given"
+    first = skeleton.joints(calm)[0]
+    to_up = _axes(up, first[_HIPS[0]] - first[_HIPS[1]])
+    turned = moved(calm, to_up, torch.zeros(3, dtype=torch.float64), skeleton)
+    pelvis = skeleton.joints(turned)[0, 0]
+    floor = _floor(turned, skeleton, settings.floor_percentile)
+    shift = -torch.stack([pelvis[0], torch.tensor(floor, dtype=torch.float64), pelvis[2]])
+    return WorldMotion(
+        motion=replace(turned, transl=(turned.transl.double() + shift).to(motion.transl)),
+        camera_rotation=to_up.T,
+        camera_transl=-to_up.T @ shift,
+        up=up,
+        up_from=up_from,
+        spread_deg=spread_deg,
+    )
+
+
+def up_of_tilt(pitch_deg: float, roll_deg: float = 0.0) -> Tensor:
+    """Return up (3,) in the axes of a camera that looks down by a pitch and is rolled clockwise."""
+    pitch, roll = np.deg2rad(pitch_deg), np.deg2rad(roll_deg)
+    return torch.tensor(
+        [-np.cos(pitch) * np.sin(roll), -np.cos(pitch) * np.cos(roll), -np.sin(pitch)],
+        dtype=torch.float64,
+    )
+
+
+def find_up(joints: Tensor, settings: WorldSettings) -> tuple[Tensor, float, str]:
+    """Find which way is up for joints (N, J, 3) of a person in any axes.
+
+    In every frame with trunk and legs in a line up is from the middle of both feet, between ankles
+    and balls, to the neck; of those the median direction is taken.
+
+    Returns:
+        Up (3,), the median angle to it in degrees, and in words where it is from. Without enough
+        frames of somebody standing it is the camera's own.
+    """
+    hips, ankles = joints[:, _HIPS].mean(dim=1), joints[:, _ANKLES].mean(dim=1)
+    legs, trunk = _unit(hips - ankles), _unit(joints[:, _NECK] - hips)
+    shank, thigh = joints[:, _KNEES] - joints[:, _ANKLES], joints[:, _HIPS] - joints[:, _KNEES]
+    least = np.cos(np.deg2rad(settings.straight_deg))
+    # Of a walker one leg may be bent; of somebody who sits both are.
+    has_straight_leg = ((_unit(shank) * _unit(thigh)).sum(dim=-1) > least).any(dim=-1)
+    stands = ((legs * trunk).sum(dim=-1) > least) & has_straight_leg
+    if stands.double().mean() < settings.min_standing:
+        return joints.new_tensor(LEVEL), float("nan"), "assumed level: nobody stands"
+    feet = (ankles + joints[:, _BALLS].mean(dim=1)) / 2
+    body = _unit(joints[:, _NECK] - feet)[stands]
+    up = _median_direction(body)
+    angles = torch.rad2deg((body @ up).clamp(-1, 1).arccos())
+    share = 100 * float(stands.double().mean())
+    return up, float(angles.median()), f"the person, who stands in {share:.0f} % of the frames"
+
+
+def calm_depth(motion: Motion, skeleton: Skeleton, settings: WorldSettings) -> Motion:
+    """Take the jitter out of how far a person is, along the rays on which the pelvis is seen.
+
+    Depth is read off a person's size, so an error of a hundredth in size is one of 5 cm at 5 m. The
+    logarithm of the depth is smoothed and outliers are left out; where the pelvis appears in the
+    picture does not change, unless that is to be smoothed, too.
+    """
+    rest = skeleton.rest(motion.betas).joints[0]
+    pelvis = (motion.transl.double() + rest).numpy()
+    if (pelvis[:, 2] <= 0).any():
+        raise ValueError("the person is behind the camera in some frame: depth must be positive")
+    times = motion.times_s.numpy()
+    ray, depth = pelvis[:, :2] / pelvis[:, 2:], np.log(pelvis[:, 2:])
+    if settings.depth_period_s > 0:
+        depth = smooth_track(depth, times, settings.depth_period_s, robust=True)
+    if settings.sideways_period_s > 0:
+        ray = smooth_track(ray, times, settings.sideways_period_s, robust=True)
+    calm = np.exp(depth) * np.concatenate([ray, np.ones_like(depth)], axis=1)
+    return replace(motion, transl=(torch.from_numpy(calm) - rest).to(motion.transl))
+
+
+def moved(motion: Motion, rotation: Tensor, shift: Tensor, skeleton: Skeleton) -> Motion:
+    """Return the motion with every point p at `rotation @ p + shift`, (3, 3) and (3,)."""
+    rest = skeleton.rest(motion.betas).joints[0]
+    root = rotation @ motion.rotmat[:, :1].double()
+    pelvis = (motion.transl.double() + rest) @ rotation.T + shift
+    rotmat = torch.cat([root.to(motion.rotmat), motion.rotmat[:, 1:]], dim=1)
+    return replace(motion, rotmat=rotmat, transl=(pelvis - rest).to(motion.transl))
+
+
+def _floor(motion: Motion, skeleton: Skeleton, percentile: float) -> float:
+    """Height of the floor under the soles of a motion that is y up."""
+    soles = skeleton.feet(motion)[..., 1] - skeleton.rest(motion.betas).above_sole
+    return float(np.percentile(soles.flatten(1).amin(dim=1).numpy(), percentile))
+
+
+def _axes(up: Tensor, leftward: Tensor) -> Tensor:
+    """Rotation (3, 3) into axes in which up is y and somebody facing +z has their left at x."""
+    x = leftward - (leftward @ up) * up
+    if x.norm() < 1e-6:  # somebody lies on their side: any way of facing is as good
+        x = torch.linalg.cross(up, up.roll(1))
+    x = x / x.norm()
+    return torch.stack([x, up, torch.linalg.cross(x, up)])
+
+
+def _median_direction(directions: Tensor) -> Tensor:
+    """Unit vector (3,) with the least sum of distances to unit vectors (n, 3): Weiszfeld's."""
+    center = _unit(directions.mean(dim=0))
+    for _ in range(30):
+        weights = 1 / (directions - center).norm(dim=-1, keepdim=True).clamp(min=1e-4)
+        center = _unit((weights * directions).sum(dim=0))
+    return center
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return vectors / vectors.norm(dim=-1, keepdim=True).clamp(min=1e-9)
