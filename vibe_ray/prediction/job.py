@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from vibe_ray.fitting.still_camera import CameraVerdict
+from vibe_ray.prediction.camera import CameraWatch
 from vibe_ray.prediction.estimate import Estimator
 from vibe_ray.prediction.person import Person
+from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.video.detection import Networks, track_people
 from vibe_ray.video.frames import Frame, Reading, Video
@@ -39,6 +42,11 @@ class Tools:
         self.config = config
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.estimator = Estimator.load(config.checkpoint, config.encoder, self.device)
+
+    @cached_property
+    def refiner(self) -> Refiner:
+        """What makes estimates into motions."""
+        return Refiner(self.estimator.predictor.body, self.config)
 
     @cached_property
     def networks(self) -> Networks:
@@ -78,7 +86,8 @@ def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Pr
     Raises:
         ValueError: The video or the key-points cannot be read.
     """
-    watched = Watched(video, watch or (lambda stage, done, total: None))
+    camera = CameraWatch()
+    watched = Watched(video, watch or (lambda stage, done, total: None), camera.see)
     made = Prediction([])
     with made.timed("detection"):
         tracks = _tracks(watched, tools)
@@ -87,17 +96,48 @@ def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Pr
         made.people += [
             tools.estimator.estimate(track, video.facts, flip=tools.config.flip) for track in tracks
         ]
+    with made.timed("refinement"):
+        _refine(made, camera.judge(tracks), tools)
     if not made.people:
         made.warnings.append("no people were found")
     return made
 
 
+def _refine(made: Prediction, camera: CameraVerdict, tools: Tools) -> None:
+    """Smooth all people, and bring them into the world if the camera stands still."""
+    refiner = tools.refiner
+    if tools.config.smooth:
+        made.people = [refiner.calm(person) for person in made.people]
+    made.assumed["camera"] = camera.words
+    if camera.is_still is False:
+        made.warnings.append(f"{camera.words}: no motion in the world, no floor, no locked feet")
+        return
+    up, words = refiner.find_up(made.people)
+    made.assumed["up"] = words
+    if up is not None:
+        made.people = [refiner.in_world(person, up) for person in made.people]
+
+
 class Watched:
     """A video that says how far it has been read."""
 
-    def __init__(self, video: Video, watch: Watch) -> None:
-        self._video, self._watch = video, watch
-        self.facts, self.stage = video.facts, "people"
+    def __init__(
+        self,
+        video: Video,
+        watch: Watch,
+        see: Callable[[Frame], None] = lambda frame: None,
+        stage: str = "people",
+    ) -> None:
+        """Watch a video.
+
+        Args:
+            video: Which.
+            watch: Is told the stage, and how many frames of how many were read.
+            see: Is shown every frame.
+            stage: What the video is read for.
+        """
+        self._video, self._watch, self._see = video, watch, see
+        self.facts, self._stage = video.facts, stage
 
     @property
     def reading(self) -> Reading:
@@ -108,8 +148,13 @@ class Watched:
         """See `frames.Video`."""
         total = self._video.reading.num_frames or self.facts.num_frames
         for frame in self._video.frames():
+            self._see(frame)
             yield frame
-            self._watch(self.stage, frame.number + 1, total)
+            self._watch(self._stage, frame.number + 1, total)
+
+    def sound(self) -> AbstractContextManager[Any]:
+        """See `frames.Video`."""
+        return self._video.sound()
 
 
 def _tracks(video: Video, tools: Tools) -> list[Track]:

@@ -129,8 +129,7 @@ def _write_files(
                         names=config.bvh_names,
                     )
     if "overlay" in config.files:
-        watched = Watched(video, watch or (lambda stage, done, total: None))
-        watched.stage = "overlay"
+        watched = Watched(video, watch or (lambda stage, done, total: None), stage="overlay")
         with made.timed("overlay"), TemporaryDirectory() as scratch:
             local = Path(scratch) / OVERLAY_FILE
             predictor = tools.estimator.predictor

@@ -5,6 +5,7 @@ Shapes: H x W pixels as displayed, turned upright and with square pixels.
 
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -92,6 +93,10 @@ class Video(Protocol):
         Raises:
             ValueError: There is not a single frame, or one is too large or of another size.
         """
+        ...
+
+    def sound(self) -> AbstractContextManager[Any]:
+        """Open the video's sound: PyAV's stream, or nothing, for as long as the block."""
         ...
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,10 @@ class ImageFolder:
             duration_s=(num_frames - 1) / self.facts.fps,
             warnings=list(self._guess),
         )
+
+    def sound(self) -> AbstractContextManager[None]:
+        """See `frames.Video`: pictures have none."""
+        return nullcontext()
 
     def _read(self, file: Path) -> tuple[Array, dict[str, str]]:
         """Return upright RGB (H, W, 3) and what the picture says about its camera."""

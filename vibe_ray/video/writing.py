@@ -17,7 +17,6 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from vibe_ray.video.container import VideoFile
 from vibe_ray.video.frames import Array, Video
 
 TICKS_PER_S = 90_000
@@ -58,7 +57,7 @@ class VideoWriter:
         self._stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
         self._sound: Iterator[Packet[AudioStream]] = iter(())
         self._next_sound: Packet[AudioStream] | None = None
-        if isinstance(sound_of, VideoFile):
+        if sound_of is not None:
             self._take_sound(sound_of)
 
     def __enter__(self) -> Self:
@@ -82,7 +81,7 @@ class VideoWriter:
         self._mux_sound_until(time_s)
         self._output.mux(self._stream.encode(picture))
 
-    def _take_sound(self, video: VideoFile) -> None:
+    def _take_sound(self, video: Video) -> None:
         source = self._stack.enter_context(video.sound())
         if source is None or source.codec_context.name not in SOUND_IN_MP4:
             return
