@@ -27,6 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
     for source in SOURCES:
         _add_source(commands, source)
+    _add_videos(commands)
     _add_features(commands)
     _add_open(commands)
     _add_tools(commands)
@@ -62,6 +63,16 @@ def _add_source(commands: "Commands", source: Source) -> None:
         command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
         _add_hints(command)
     command.set_defaults(of=source)
+
+
+def _add_videos(commands: "Commands") -> None:
+    text = "your own videos: people are found and followed; labels in 2D, to be encoded and learned"
+    command = _add(commands, "videos", text, "videos --raw DIR --out labels/mine/train", _videos)
+    command.add_argument("--raw", required=True, help="a video, or a folder of them; or s3://")
+    command.add_argument("--out", required=True, help="folder or s3:// of the label shards")
+    command.add_argument("--split", default="train", help="name of the split (train)")
+    command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+    command.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
 
 
 def _add_features(commands: "Commands") -> None:
@@ -152,20 +163,33 @@ def _motion(args: argparse.Namespace) -> None:
         source_fps=read_source_fps(args.source_fps) if args.source_fps else {},
     )
     recordings = args.of.reader()(args.raw, config)
-    _write(args, recordings, fps=config.fps, source=f"{args.raw}; settings {config.digest()}")
+    source = f"{args.raw}; settings {config.digest()}"
+    _write(args, recordings, args.of.name, kind="motion", fps=config.fps, source=source)
 
 
 def _labels(args: argparse.Namespace) -> None:
-    recordings = args.of.reader()(args.raw, args.split)
+    _write_labels(args, args.of.name, args.of.reader()(args.raw, args.split))
+
+
+def _videos(args: argparse.Namespace) -> None:
+    from vibe_ray.video.detection import Networks
+    from vibe_ray.video.recordings import video_recordings
+
+    networks = Networks.load(args.device)
+    _write_labels(args, "videos", video_recordings(args.raw, networks, args.fps))
+
+
+def _write_labels(args: argparse.Namespace, name: str, recordings: "Recordings[Any]") -> None:
     known = {"fps": recordings.fps, "names": recordings.names, "raw": recordings.root}
-    _write(args, recordings, source=args.raw, **known)
+    _write(args, recordings, kind="labels", name=name, source=args.raw, **known)
 
 
-def _write(args: argparse.Namespace, recordings: "Recordings[Any]", **header: Any) -> None:
+def _write(
+    args: argparse.Namespace, recordings: "Recordings[Any]", name: str, **header: Any
+) -> None:
     from vibe_ray.data.manifest import Manifest
 
-    name = args.of.name
-    known = {"kind": args.of.kind, "dataset": name, "split": args.split, "converter": name}
+    known = {"dataset": name, "split": args.split, "converter": name}
     manifest = Manifest.model_validate(known | header)
     _tell(args.out, recordings.write_to(args.out, manifest, _watched))
 

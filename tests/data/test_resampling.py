@@ -4,6 +4,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from vibe_ray.data.resampling import (
     frame_times,
+    nearest_frames,
     playback_times,
     resample_motion,
     resample_positions,
@@ -115,3 +116,17 @@ def test_no_frames_are_refused() -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("fps", [10.0, 24.0, 25.0, 30.0, 60.0])
+def test_nearest_frames_are_nearest(fps: float) -> None:
+    times = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.05, 60))
+    rows = nearest_frames(times, fps)
+    wanted = times[0] + np.arange(int((times[-1] - times[0]) * fps) + 1) / fps
+    naive = {int(np.abs(times - time).argmin()) for time in wanted}
+    assert set(rows.tolist()) == naive
+    assert (np.diff(rows) > 0).all()
+
+
+def test_one_frame_is_its_own_nearest() -> None:
+    assert nearest_frames(np.array([3.0]), 25.0).tolist() == [0]

@@ -32,12 +32,14 @@ def test_two_people_who_move_are_followed(tmp_path: Path) -> None:
     with open_video(str(tmp_path), fps=10) as video:
         both = track_people(video, networks, config=config)
         (largest,) = track_people(video, networks, "largest", config)
-    assert [track.frames.tolist() for track in both] == [list(range(7))] * 2  # looked at 0, 3, 6
+    assert [track.frames.tolist() for track in both] == [
+        list(range(8))
+    ] * 2  # at 0, 3, 6 and 7
     for track in both:
         assert track.names == COCO_17
         assert track.coverage == 1
         moved = (track.kp_2d[:, :, 0] - track.kp_2d[:1, :, 0]).mean(axis=1)
-        np.testing.assert_allclose(moved, 3 * np.arange(7), atol=1.5)
+        np.testing.assert_allclose(moved, 3 * np.arange(8), atol=1.5)
     left = min(both, key=lambda t: t.kp_2d[0, 0, 0])
     np.testing.assert_array_equal(largest.kp_2d, left.kp_2d)  # who is nearer
 

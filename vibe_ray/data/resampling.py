@@ -27,6 +27,19 @@ def playback_times(duration: float, fps: float) -> np.ndarray:
     return np.minimum(times, duration)
 
 
+def nearest_frames(source_times: np.ndarray, fps: float) -> np.ndarray:
+    """Number the frames (T,) that come nearest to playing at a rate; none is taken twice.
+
+    Args:
+        source_times: (N,) seconds, increasing, when the frames were taken.
+        fps: The rate.
+    """
+    wanted = source_times[0] + playback_times(float(source_times[-1] - source_times[0]), fps)
+    after = np.searchsorted(source_times, wanted).clip(1, max(len(source_times) - 1, 1))
+    is_before = wanted - source_times[after - 1] <= source_times[after % len(source_times)] - wanted
+    return np.unique(np.where(is_before, after - 1, after).clip(max=len(source_times) - 1))
+
+
 def resample_rotations(
     axis_angle: np.ndarray, source_times: np.ndarray, times: np.ndarray
 ) -> np.ndarray:

@@ -11,13 +11,7 @@ from vibe_ray import storage
 from vibe_ray.prediction.job import Tools, Watch
 from vibe_ray.prediction.outputs import finished, predict_video
 from vibe_ray.prediction.settings import PredictConfig
-from vibe_ray.video.image_folder import SUFFIXES as PICTURES
-
-VIDEOS = (
-    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
-    *(".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".gif"),
-)
-"""Endings by which the videos of a folder are known; a file that is named needs none."""
+from vibe_ray.video.reader import find_videos
 
 
 @dataclass(frozen=True)
@@ -51,7 +45,7 @@ def plan(paths: Sequence[str], out: str) -> list[Job]:
     found = [
         (path, name)
         for given in paths
-        for path, name in _videos(given)
+        for path, name in find_videos(given)
         if not storage.absolute(path).startswith(results)  # overlays are no new videos
     ]
     stems = Counter(_stem(name) for _, name in found)
@@ -108,27 +102,6 @@ def read_finished(job: Job, config: PredictConfig) -> Outcome | None:
     except FileExistsError as error:
         return Outcome(job=job, reason=str(error))
     return None if summary is None else Outcome(job=job, summary=summary)
-
-
-def _videos(path: str) -> Iterable[tuple[str, str]]:
-    """Yield the videos at a path with their names, which keep a folder's own folders apart."""
-    base = path.rstrip("/").rsplit("/", 1)[-1]
-    files = [file for file in storage.list_files(path) if file != path.rstrip("/")]
-    if not files:
-        return [(path, base)]  # a file, or nothing: who opens it will tell
-    below = [(file, file.removeprefix(storage.absolute(path)).lstrip("/")) for file in files]
-    videos = [(file, name) for file, name in below if _suffix(name) in VIDEOS]
-    if videos:
-        return videos
-    if any(_suffix(name) in PICTURES for _, name in below):
-        return [(path, base)]
-    raise FileNotFoundError(
-        f"neither videos nor pictures in {path}: it has {len(files)} files such as {below[0][1]}"
-    )
-
-
-def _suffix(name: str) -> str:
-    return PurePosixPath(name).suffix.lower()
 
 
 def _stem(name: str) -> str:

@@ -3,10 +3,12 @@
 Shapes: N frames of a track, D key-points by name.
 """
 
+from dataclasses import replace
+
 import numpy as np
 
 from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM
-from vibe_ray.data.schema import LabelledSequence, LabelNames
+from vibe_ray.data.schema import LABEL_ARRAYS, Array, LabelledSequence, LabelNames
 from vibe_ray.video.frames import VideoFacts
 from vibe_ray.video.people import Track
 
@@ -56,3 +58,16 @@ def label_track(
         has_camera=np.full(N, not facts.focal.is_assumed),
         valid=~track.filled & (track.boxes[:, 2] > 0),
     )
+
+
+def picked(labels: LabelledSequence, rows: Array, fps: float) -> LabelledSequence:
+    """Keep some of a person's frames, which follow each other at another rate.
+
+    Args:
+        labels: Of N frames.
+        rows: Which, in rising order.
+        fps: At which they follow each other.
+    """
+    per_frame = {name: getattr(labels, name)[rows] for name in LABEL_ARRAYS}
+    images = tuple(labels.images[row] for row in rows) if labels.images else ()
+    return replace(labels, fps=fps, images=images, **per_frame)

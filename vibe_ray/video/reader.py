@@ -10,10 +10,18 @@ local disk first, since a video's index often stands at its end.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import PurePosixPath
 
 from vibe_ray import storage
 from vibe_ray.video.frames import FocalWish, Video
+from vibe_ray.video.image_folder import SUFFIXES as PICTURES
 from vibe_ray.video.image_folder import ImageFolder
+
+VIDEOS = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts"),
+    *(".m2ts", ".wmv", ".flv", ".ogv", ".3gp", ".mxf", ".gif"),
+)
+"""Endings by which the videos of a folder are known; a file that is named needs none."""
 
 
 @contextmanager
@@ -54,3 +62,31 @@ def _video_file_class() -> type:
             f"reading video files needs PyAV ({error}): pip install 'vibe_ray[video]'"
         ) from None
     return VideoFile
+
+
+def find_videos(path: str) -> list[tuple[str, str]]:
+    """Find the videos at a path: itself, if it is a file or a folder of pictures, or those below.
+
+    Returns:
+        Paths, each with a name: of those below a folder, the path within it.
+
+    Raises:
+        FileNotFoundError: There is a folder with neither videos nor pictures.
+    """
+    base = path.rstrip("/").rsplit("/", 1)[-1]
+    files = [file for file in storage.list_files(path) if file != path.rstrip("/")]
+    if not files:
+        return [(path, base)]  # a file, or nothing: who opens it will tell
+    root = storage.absolute(path)
+    below = [(file, file.removeprefix(root).lstrip("/")) for file in files]
+    if videos := [(file, name) for file, name in below if _suffix(name) in VIDEOS]:
+        return videos
+    if any(_suffix(name) in PICTURES for _, name in below):
+        return [(path, base)]
+    raise FileNotFoundError(
+        f"neither videos nor pictures in {path}: it has {len(files)} files such as {below[0][1]}"
+    )
+
+
+def _suffix(name: str) -> str:
+    return PurePosixPath(name).suffix.lower()
