@@ -110,7 +110,7 @@ def test_every_space_names_settings_of_every_recipe(path: Path, recipe: str) -> 
 
 def test_the_commands_are_those_at_the_root() -> None:
     assert {"prepare", "train", "tune", "evaluate", "serve"} <= set(COMMANDS)
-    assert set(COMMANDS) <= {"prepare", "train", "tune", "evaluate", "predict", "serve"}
+    assert set(COMMANDS) <= {"prepare", "train", "tune", "evaluate", "predict", "serve", "doctor"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
