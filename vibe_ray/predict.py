@@ -2,7 +2,6 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import Literal
 
 from vibe_ray import cli, storage
 
@@ -14,48 +13,41 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Find the people of a video and estimate how they move. Into OUT/NAME go people.npz, "
         "person_K.glb and .bvh, overlay.mp4 and summary.json, which says how good it is.",
         "python -m vibe_ray.predict clip.mp4 --out results\n"
-        "  python -m vibe_ray.predict frames/ --fps 25 --people largest --bvh-names mixamo\n"
+        "  python -m vibe_ray.predict frames/ --fps 25 --people largest --set bvh_names=mixamo\n"
         "  python -m vibe_ray.predict s3://bucket/videos --out s3://bucket/results --workers 4",
     )
     parser.add_argument(
-        "videos", nargs="+", metavar="VIDEO",
+        "videos",
+        nargs="+",
+        metavar="VIDEO",
         help="a video, a folder of pictures, or a folder of videos; local or s3://",
-    )  # fmt: skip
+    )
     parser.add_argument("--out", default="results", help="folder of all results (results)")
+    parser.add_argument("--people", metavar="all|largest|N", help="who (all)")
+    parser.add_argument("--checkpoint", metavar="P", help="as of evaluate (open, the packaged one)")
+    parser.add_argument("--encoder", metavar="P", help="its frame encoder (open)")
     parser.add_argument(
-        "--people", default="all", type=_people, metavar="all|largest|N", help="who (all)"
-    )
-    parser.add_argument(
-        "--checkpoint", default="open", metavar="P", help="as of evaluate (open, the packaged one)"
-    )
-    parser.add_argument("--encoder", default="open", metavar="P", help="its frame encoder (open)")
-    parser.add_argument(
-        "--keypoints", default="", metavar="P",
+        "--keypoints",
+        metavar="P",
         help="OpenPose, COCO, AlphaPose or MMPose files, instead of detecting",
-    )  # fmt: skip
+    )
     parser.add_argument("--focal", type=float, metavar="PIXELS", help="focal length")
     parser.add_argument("--fov", type=float, metavar="DEGREES", help="horizontal field of view")
     parser.add_argument("--fps", type=float, help="of a folder of pictures")
     parser.add_argument(
-        "--tilt", type=float, metavar="DEGREES", help="how far the camera looks down"
+        "--files", metavar="A,B", help="of npz, glb, bvh, usda, overlay (all but usda)"
     )
-    parser.add_argument(
-        "--files", default="npz,glb,bvh,overlay",
-        help="which to write, of npz, glb, bvh, usda, overlay (npz,glb,bvh,overlay)",
-    )  # fmt: skip
-    parser.add_argument("--bvh-names", default="smpl", choices=("smpl", "mixamo"))
-    parser.add_argument("--feet", default="lock", choices=("lock", "free"))
-    for name, what in (
-        ("flip", "averaging with the mirrored person"),
-        ("smooth", "smoothing in time"),
-        ("fit", "fitting to the key-points"),
-    ):
-        parser.add_argument(f"--no-{name}", action="store_true", help=f"leave out {what}")
+    cli.add_changes_flag(
+        parser, "a setting of vibe_ray/prediction/settings.py, such as feet=free or flip=false"
+    )
     parser.add_argument("--device", default="", help="cpu, cuda, ... (a GPU if there is one)")
     parser.add_argument(
-        "--workers", type=int, default=0, metavar="N",
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
         help="of a Ray Data job over many videos; 0: one after the other, here (0)",
-    )  # fmt: skip
+    )
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results of other settings"
     )
@@ -63,27 +55,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
+    from vibe_ray.config import override
     from vibe_ray.prediction.console import progress, told, watch_of
     from vibe_ray.prediction.job import Tools
     from vibe_ray.prediction.many import plan, predict_here
+    from vibe_ray.prediction.outputs import chosen_exports
     from vibe_ray.prediction.settings import PredictConfig
-    from vibe_ray.video.frames import FocalWish
 
-    config = PredictConfig(
-        people=args.people,
-        checkpoint=args.checkpoint,
-        encoder=args.encoder,
-        keypoints=args.keypoints,
-        focal=FocalWish(focal_px=args.focal, fov_deg=args.fov),
-        fps=args.fps,
-        flip=not args.no_flip,
-        smooth=not args.no_smooth,
-        fit=not args.no_fit,
-        feet=args.feet,
-        tilt_deg=args.tilt,
-        bvh_names=args.bvh_names,
-        files=tuple(name for name in args.files.split(",") if name),
-    )
+    flags = {
+        "people": args.people,
+        "checkpoint": args.checkpoint,
+        "encoder": args.encoder,
+        "keypoints": args.keypoints,
+        "focal.focal_px": args.focal,
+        "focal.fov_deg": args.fov,
+        "fps": args.fps,
+        "files": args.files,
+    }
+    given = {name: value for name, value in flags.items() if value is not None}
+    config = override(PredictConfig(), given | cli.read_changes(args))
+    for export in chosen_exports(config):
+        export.writer()  # what is not installed is told before the work begins
     jobs = plan(args.videos, args.out)
     storage.check_writable(args.out)
     if args.workers:
@@ -98,11 +90,6 @@ def _predict(args: argparse.Namespace) -> None:
         watches = (watch_of(job, bars) for job in jobs)
         for outcome in predict_here(jobs, tools, watches, overwrite=args.overwrite):
             bars.console.print(told(outcome), markup=False, highlight=False, soft_wrap=True)
-
-
-def _people(text: str) -> Literal["all", "largest"] | int:
-    known: dict[str, Literal["all", "largest"]] = {"all": "all", "largest": "largest"}
-    return known[text] if text in known else int(text)
 
 
 if __name__ == "__main__":

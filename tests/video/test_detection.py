@@ -32,9 +32,7 @@ def test_two_people_who_move_are_followed(tmp_path: Path) -> None:
     with open_video(str(tmp_path), fps=10) as video:
         both = track_people(video, networks, config=config)
         (largest,) = track_people(video, networks, "largest", config)
-    assert [track.frames.tolist() for track in both] == [
-        list(range(8))
-    ] * 2  # at 0, 3, 6 and 7
+    assert [track.frames.tolist() for track in both] == [list(range(8))] * 2  # at 0, 3, 6 and 7
     for track in both:
         assert track.names == COCO_17
         assert track.coverage == 1

@@ -7,6 +7,7 @@ it says. Nothing else is ever written over, unless the user says so.
 import json
 from collections.abc import Sequence
 from importlib.metadata import version
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.data.schema import Array
-from vibe_ray.export import EXPORTS
+from vibe_ray.export import EXPORTS, Export
 from vibe_ray.export.animation import Animation, ViewCamera
 from vibe_ray.prediction.job import Prediction, Tools, Watch, Watched, predict_people
 from vibe_ray.prediction.overlay import write_overlay
@@ -116,18 +117,16 @@ def _write_files(
             size = {"width": facts.width, "height": facts.height, "focal": facts.focal.pixels}
             save_people(storage.join(folder, PEOPLE_FILE), made.people, size)
             files.append(PEOPLE_FILE)
-        for export in EXPORTS:
-            if export.name in config.files:
-                for person in made.people:
-                    files.append(f"person_{person.track.person}{export.suffix}")
-                    export.write(
-                        storage.join(folder, files[-1]),
-                        animation(person, body),
-                        body,
-                        camera=view_camera(facts, person),
-                        fps=facts.fps,
-                        names=config.bvh_names,
-                    )
+        for export, person in product(chosen_exports(config), made.people):
+            files.append(f"person_{person.track.person}{export.suffix}")
+            export.write(
+                storage.join(folder, files[-1]),
+                animation(person, body),
+                body,
+                camera=view_camera(facts, person),
+                fps=facts.fps,
+                names=config.bvh_names,
+            )
     if "overlay" in config.files:
         watched = Watched(video, watch or (lambda stage, done, total: None), stage="overlay")
         with made.timed("overlay"), TemporaryDirectory() as scratch:
@@ -137,6 +136,11 @@ def _write_files(
             storage.move_file(local, storage.join(folder, OVERLAY_FILE))
         files.append(OVERLAY_FILE)
     return files
+
+
+def chosen_exports(config: PredictConfig) -> list[Export]:
+    """The exports among the files that are asked for."""
+    return [export for export in EXPORTS if export.name in config.files]
 
 
 def animation(person: Person, body: BodyArrays) -> Animation:
