@@ -101,7 +101,7 @@ def smooth_track(
     given = np.ones(len(values)) if weights is None else np.asarray(weights, np.float64)
     if len(values) < 3:
         return values.copy()
-    stiffness = _stiffness(times, (period_s / (2 * np.pi)) ** 4)
+    stiffness = stiffness_bands(times, (period_s / (2 * np.pi)) ** 4)
     step = np.gradient(times)
     curve, belief = values, given
     for _ in range(ROBUST_ROUNDS if robust else 1):
@@ -224,7 +224,7 @@ def _product(a: Array, b: Array) -> Array:
     return np.asarray(product)
 
 
-def _stiffness(times: Array, size: float) -> Array:
+def stiffness_bands(times: Array, size: float) -> Array:
     """Upper bands (3, N) of the matrix whose form is `size` times the integral of x''^2."""
     gap = np.diff(times)
     width = (gap[1:] + gap[:-1]) / 2
