@@ -5,7 +5,7 @@ import pytest
 import roma
 import torch
 
-from tests.fitting.walking import before_camera, captured, skeleton, squats, walk
+from tests.fitting.motions import before_camera, captured, jumps, skeleton, squats
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.world import (
@@ -32,7 +32,7 @@ def degrees(a: torch.Tensor, b: torch.Tensor) -> float:
 
 
 def test_a_known_up_brings_back_the_motion_but_for_where_it_began() -> None:
-    true = walk()
+    true = jumps()
     world = to_world(before_camera(true, UP, PLACE), skeleton(), up=UP, settings=AS_IT_IS)
 
     joints, expected = skeleton().joints(world.motion), skeleton().joints(true)
@@ -58,7 +58,7 @@ def test_the_floor_is_where_the_soles_are() -> None:
 
 
 def test_the_world_lies_on_the_picture() -> None:
-    seen = before_camera(walk(), UP, PLACE)
+    seen = before_camera(jumps(), UP, PLACE)
     world = to_world(seen, skeleton(), settings=AS_IT_IS)
     back = world.to_camera(world.motion, skeleton())
     torch.testing.assert_close(
@@ -68,7 +68,7 @@ def test_the_world_lies_on_the_picture() -> None:
     torch.testing.assert_close(points, skeleton().joints(seen), atol=1e-5, rtol=0)
 
 
-def test_up_is_found_in_how_a_walker_stands() -> None:
+def test_up_is_found_in_how_somebody_stands() -> None:
     seen = before_camera(captured("01/01_01", 0, 684), UP, PLACE)
     world = to_world(seen, skeleton(), settings=AS_IT_IS)
     assert degrees(world.up, UP) < 2.5
@@ -109,7 +109,7 @@ def test_tilt_is_the_cameras() -> None:
 
 
 def test_depth_jitter_goes_and_the_picture_stays() -> None:
-    true = before_camera(walk(), UP, PLACE)
+    true = before_camera(jumps(), UP, PLACE)
     rng = np.random.default_rng(0)
     noise = 1 + 0.02 * torch.from_numpy(rng.normal(size=true.num_frames))
     noise[40:43] = 1.4  # a few frames in which half a person was taken for a whole one
@@ -161,7 +161,7 @@ def test_moving_a_motion_moves_every_point() -> None:
 
 def test_a_person_behind_the_camera_is_an_error() -> None:
     with pytest.raises(ValueError, match="behind the camera"):
-        to_world(walk(), skeleton())
+        to_world(jumps(), skeleton())
 
 
 def test_a_motion_with_holes_is_refused() -> None:

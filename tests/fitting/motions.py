@@ -1,4 +1,4 @@
-"""Motions that several tests of this room share: a walk that was captured, and made-up ones."""
+"""Motions that several tests of this room share: a jumps that was captured, and made-up ones."""
 
 from functools import cache
 
@@ -34,8 +34,8 @@ def captured(name: str, start: int, stop: int) -> Motion:
     )
 
 
-def walk() -> Motion:
-    """Four seconds of somebody who walks ahead, jumps from the floor left out."""
+def jumps() -> Motion:
+    """Four seconds of somebody who jumps ahead, with both feet and twice."""
     return captured("01/01_01", 0, 120)
 
 
