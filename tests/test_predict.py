@@ -64,7 +64,7 @@ def test_a_rendered_person_is_found_again(
     assert {file.name for file in seen.iterdir()} == {*summary["files"], "summary.json"}
     told = capsys.readouterr().out
     assert "clip.mp4: 1 person in 24 frames" in told
-    assert "  person 0: frames 0 to 23, 100% seen" in told
+    assert "  person 0: frames 0 to 23, 100% of the video, " in told
     by_detector, by_truth = pa_mpjpe(seen, filmed), pa_mpjpe(given, filmed)
     assert by_detector < 90  # millimeters; a mean pose is at 140
     assert by_truth < 80

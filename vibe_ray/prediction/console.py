@@ -53,7 +53,12 @@ def _person(person: dict[str, Any]) -> str:
     last = person["first_frame"] + person["num_frames"] - 1
     told = [
         f"person {person['person']}: frames {person['first_frame']} to {last}",
-        f"{person['coverage']:.0%} seen",
-        *person["notes"],
+        f"{person['coverage']:.0%} of the video",
     ]
-    return ", ".join(told)
+    for name, unit in (
+        ("reprojection_percent", "% of the box off the key-points"),
+        ("foot_slide_cm_s", "cm/s foot slide"),
+    ):
+        if person[name] is not None:
+            told.append(f"{person[name]:.1f} {unit}")
+    return "; ".join([", ".join(told), *person["notes"], *person["warnings"]])

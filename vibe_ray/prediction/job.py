@@ -96,8 +96,15 @@ def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Pr
         made.people += [
             tools.estimator.estimate(track, video.facts, flip=tools.config.flip) for track in tracks
         ]
+    if tools.config.fit:
+        with made.timed("fit"):
+            made.people = [tools.refiner.fitted(person, video.facts) for person in made.people]
     with made.timed("refinement"):
         _refine(made, camera.judge(tracks), tools)
+        num_frames = video.reading.num_frames
+        made.people = [
+            tools.refiner.judged(person, video.facts, num_frames) for person in made.people
+        ]
     if not made.people:
         made.warnings.append("no people were found")
     return made

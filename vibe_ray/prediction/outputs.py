@@ -201,7 +201,6 @@ def _summary(video: Video, made: Prediction, files: Sequence[str], tools: Tools)
                 "person": person.track.person,
                 "first_frame": int(person.track.frames[0]),
                 "num_frames": person.num_frames,
-                "coverage": person.track.coverage,
                 "betas": person.betas.tolist(),
                 "notes": list(person.notes),
                 **person.quality,

@@ -4,7 +4,8 @@ Shapes: N frames of a person, J = 24 SMPL joints.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,14 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.fitting.contacts import find_contacts
 from vibe_ray.fitting.foot_lock import lock_feet
 from vibe_ray.fitting.motion import Motion, Skeleton
+from vibe_ray.fitting.observation import Observation
+from vibe_ray.fitting.picture import fit_to_picture
+from vibe_ray.fitting.quality import Grounded, report_quality
 from vibe_ray.fitting.smoothing import smooth_rotations
 from vibe_ray.fitting.world import WorldSettings, calm_depth, find_up, to_world, up_of_tilt
 from vibe_ray.prediction.person import Person, WorldMotion
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.video.frames import VideoFacts
 
 MIN_CUTOFF_HZ, BETA = 1.5, 0.5
 """Of the one-euro filter on rotations: of a joint at rest, and how it rises with speed."""
@@ -27,8 +32,14 @@ class Refiner:
     """Refines the people of videos; all have one body model."""
 
     def __init__(self, body: BodyArrays, config: PredictConfig) -> None:
-        self._skeleton, self._config = Skeleton(body), config
+        self._body, self._skeleton, self._config = body, Skeleton(body), config
         self._settings = WorldSettings()
+
+    def fitted(self, person: Person, facts: VideoFacts) -> Person:
+        """Lay the body closer on the key-points, where those that are held out say it helps."""
+        fit = fit_to_picture(motion_of(person), observation(person, facts), self._body)
+        person = replace(person, notes=(*person.notes, fit.verdict.words))
+        return self._with(person, fit.motion) if fit.verdict.is_kept else person
 
     def calm(self, person: Person) -> Person:
         """Smooth rotations and depth; where the pelvis appears in the picture stays as it is."""
@@ -75,11 +86,38 @@ class Refiner:
             ),
         )
 
+    def judged(self, person: Person, facts: VideoFacts, num_frames: int) -> Person:
+        """Add what can be said of a person without the truth.
+
+        Args:
+            person: Refined.
+            facts: The video's.
+            num_frames: Of the whole video.
+        """
+        grounded = None
+        if (world := person.world) is not None:
+            motion = replace(
+                motion_of(person),
+                rotmat=torch.from_numpy(world.rotmat),
+                transl=torch.from_numpy(world.transl),
+            )
+            grounded = Grounded(motion=motion, contacts=world.contacts)
+        quality = report_quality(
+            motion_of(person),
+            self._skeleton,
+            seen=observation(person, facts),
+            num_video_frames=num_frames,
+            grounded=grounded,
+        )
+        told = {name: _number(value) for name, value in asdict(quality).items()}
+        return replace(person, quality=told)
+
     def _with(self, person: Person, motion: Motion) -> Person:
         joints = self._skeleton.joints(motion).float()
         return replace(
             person,
             rotmat=motion.rotmat.numpy(),
+            betas=motion.betas.numpy(),
             transl=motion.transl.numpy(),
             joints=joints.numpy(),
         )
@@ -93,3 +131,23 @@ def motion_of(person: Person) -> Motion:
         betas=torch.from_numpy(person.betas),
         times_s=torch.from_numpy(person.track.times_s.astype(np.float64)),
     )
+
+
+def observation(person: Person, facts: VideoFacts) -> Observation:
+    """What the video shows of a person."""
+    track = person.track
+    return Observation(
+        kp_2d=torch.from_numpy(track.kp_2d),
+        conf=torch.from_numpy(track.kp_2d_conf),
+        names=track.names,
+        box_size=torch.from_numpy(track.boxes[:, 2]),
+        focal=facts.focal.pixels,
+        center=(facts.width / 2, facts.height / 2),
+    )
+
+
+def _number(value: Any) -> Any:
+    """A value as JSON has it: what could not be measured is nothing, sequences are lists."""
+    if isinstance(value, tuple):
+        return list(value)
+    return None if value != value else round(value, 4)
