@@ -29,9 +29,9 @@ CONTACTS = ("left_heel", "left_toes", "right_heel", "right_toes")
 class ContactSettings:
     """When a point of the foot counts as on the floor."""
 
-    max_height: float = 0.04
+    max_height: float = 0.06
     """Meters above where it is when the foot stands flat."""
-    max_speed: float = 0.15
+    max_speed: float = 0.3
     """Meters per second."""
     slack: float = 1.5
     """A contact lasts while height and speed are below so many times the above."""
