@@ -20,7 +20,7 @@ from vibe_ray.geometry.cameras import project_perspective
 
 UP = up_of_tilt(12.0, 5.0)
 PLACE = torch.tensor([0.3, -0.2, 6.0], dtype=torch.float64)
-AS_IT_IS = WorldSettings(depth_period_s=0.0)
+AS_IT_IS = WorldSettings(depth_period_s=0.0, sideways_period_s=0.0)
 
 
 def pelvis(motion: Motion) -> torch.Tensor:
@@ -135,7 +135,7 @@ def test_depth_jitter_goes_and_the_picture_stays() -> None:
     noise[40:43] = 1.4  # a few frames in which half a person was taken for a whole one
     rest = skeleton().rest(true.betas).joints[0]
     shaken = replace(true, transl=((true.transl.double() + rest) * noise[:, None] - rest).float())
-    calm = calm_depth(shaken, skeleton(), WorldSettings())
+    calm = calm_depth(shaken, skeleton(), WorldSettings(sideways_period_s=0.0))
 
     off, was = (pelvis(m)[:, 2] - pelvis(true)[:, 2] for m in (calm, shaken))
     assert off.square().mean() < 0.05 * was.square().mean()
@@ -151,6 +151,18 @@ def test_depth_jitter_goes_and_the_picture_stays() -> None:
         atol=1e-3,
         rtol=0,
     )
+
+
+def test_jitter_across_the_picture_goes_too() -> None:
+    true = before_camera(jumps(), UP, PLACE)
+    noise = 0.01 * torch.randn(true.num_frames, 2, generator=torch.Generator().manual_seed(0))
+    transl = true.transl.clone()
+    transl[:, :2] += noise
+    settings = WorldSettings(depth_period_s=0.0)
+    calm = calm_depth(replace(true, transl=transl), skeleton(), settings)
+    off = (calm.transl - true.transl)[:, :2]
+    assert off.square().mean() < 0.5 * noise.square().mean()
+    assert off.diff(n=2, dim=0).square().mean() < 0.05 * noise.diff(n=2, dim=0).square().mean()
 
 
 def test_steady_motion_in_depth_is_not_touched() -> None:

@@ -32,7 +32,7 @@ class WorldSettings:
 
     depth_period_s: float = 1.0
     """Changes of depth faster than this are taken for jitter; 0 keeps depth as it is."""
-    sideways_period_s: float = 0.0
+    sideways_period_s: float = 0.2
     """Likewise for the direction in which the person is seen, which is far less noisy."""
     floor_percentile: float = 5.0
     """The lower foot is on the floor in at least this share of the frames."""
@@ -86,9 +86,7 @@ def to_world(
     settings = settings or WorldSettings()
     calm = calm_depth(motion, skeleton, settings)
     if up is None:
-        up, spread_deg, up_from = find_up(skeleton.joints(calm), settings)
-        surely_deg = settings.level_deg if np.isnan(spread_deg) else settings.posture_deg
-        up = square_to_floor(up, calm, skeleton, surely_deg)
+        up, spread_deg, up_from = up_of_motion(calm, skeleton, settings)
     else:
         up, spread_deg, up_from = up.double() / up.double().norm(), float("nan"), "given"
     first = skeleton.joints(calm)[0]
@@ -114,6 +112,24 @@ def up_of_tilt(pitch_deg: float, roll_deg: float = 0.0) -> Tensor:
         [-np.cos(pitch) * np.sin(roll), -np.cos(pitch) * np.cos(roll), -np.sin(pitch)],
         dtype=torch.float64,
     )
+
+
+def up_of_motion(
+    motion: Motion, skeleton: Skeleton, settings: WorldSettings
+) -> tuple[Tensor, float, str]:
+    """Find which way is up from how somebody stands and from the floor under their path.
+
+    Args:
+        motion: In camera axes.
+        skeleton: Of the body.
+        settings: How sure each of the two is.
+
+    Returns:
+        As `find_up`, whose answer is the first of the two.
+    """
+    up, spread_deg, up_from = find_up(skeleton.joints(motion), settings)
+    surely_deg = settings.level_deg if np.isnan(spread_deg) else settings.posture_deg
+    return square_to_floor(up, motion, skeleton, surely_deg), spread_deg, up_from
 
 
 def find_up(joints: Tensor, settings: WorldSettings) -> tuple[Tensor, float, str]:
@@ -161,11 +177,14 @@ def square_to_floor(up: Tensor, motion: Motion, skeleton: Skeleton, surely_deg: 
 
 
 def calm_depth(motion: Motion, skeleton: Skeleton, settings: WorldSettings) -> Motion:
-    """Take the jitter out of how far a person is, along the rays on which the pelvis is seen.
+    """Take the jitter out of where a person is, and above all out of how far.
 
     Depth is read off a person's size, so an error of a hundredth in size is one of 5 cm at 5 m. The
-    logarithm of the depth is smoothed and outliers are left out; where the pelvis appears in the
-    picture does not change, unless that is to be smoothed, too.
+    logarithm of the depth is smoothed, along the rays on which the pelvis is seen, and less so the
+    rays themselves; outliers are left out.
+
+    Raises:
+        ValueError: The person is behind the camera.
     """
     rest = skeleton.rest(motion.betas).joints[0]
     pelvis = (motion.transl.double() + rest).numpy()
