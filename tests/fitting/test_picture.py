@@ -1,12 +1,16 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import roma
 import torch
 from torch import Tensor
 
 from tests.fitting.motions import captured, skeleton
+from tests.fitting.real_views import pa_mm as limbs_pa_mm
+from tests.fitting.real_views import views
 from tests.fitting.seen import observed
+from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.motion import Motion
@@ -162,3 +166,16 @@ def test_key_points_of_other_frames_are_refused() -> None:
                 },
             ),
         )
+
+
+@pytest.mark.slow
+def test_real_people_are_fitted_better_in_3d_too() -> None:
+    """Judged by the triangulation of four views, of which a fit sees one."""
+    body = BodyJoints.keypoints(skeleton().arrays)
+    before, after = [], []
+    for motion, seen, points in views():
+        before.append(limbs_pa_mm(motion, points, body))
+        found = fit_to_picture(motion, seen, skeleton().arrays)
+        after.append(limbs_pa_mm(found.motion, points, body))
+    assert np.mean(after) < np.mean(before) - 5.0
+    assert np.max(np.subtract(after, before)) < 1.0
