@@ -75,7 +75,7 @@ def test_a_foot_that_slides_low_over_the_floor_is_not_in_contact() -> None:
 
 def test_between_the_thresholds_a_contact_goes_on_but_does_not_begin() -> None:
     motion = squats()
-    settings = ContactSettings(max_height=0.04, slack=2.0)
+    settings = ContactSettings(max_height=0.04, slack=2.0, max_floor_drift=0.0)
     raised = motion.transl.clone()
     raised[:, 1] += 0.06
     assert not find_contacts(replace(motion, transl=raised), skeleton(), settings).any()
@@ -94,6 +94,19 @@ def test_who_jumps_is_on_the_floor_with_both_feet_or_none() -> None:
     assert on_floor[height < 0.03].mean() > 0.9
     _, num_landings = number_spans(on_floor[:, None])
     assert num_landings == number_spans(height[:, None] < 0.05)[1] > 5
+
+
+def test_a_floor_that_seems_to_rise_is_followed_so_far() -> None:
+    """Depth and tilt are not exact: somebody who walks away climbs a slope that is not there."""
+    motion = squats(120)
+    transl = motion.transl.clone()
+    transl[:, 1] += torch.linspace(0.0, 0.1, 120)
+    climbing = replace(motion, transl=transl)
+    assert find_contacts(climbing, skeleton()).mean() > 0.95
+    rigid = find_contacts(climbing, skeleton(), ContactSettings(max_floor_drift=0.0))
+    assert rigid[-10:].mean() == 0.0
+    transl[:, 1] += 0.5
+    assert not find_contacts(replace(motion, transl=transl), skeleton()).any()
 
 
 def test_spans_are_numbered_column_by_column() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import label, percentile_filter
 from torch import Tensor
 
 from vibe_ray.fitting.motion import Motion, Skeleton
@@ -22,6 +22,7 @@ from vibe_ray.fitting.smoothing import smooth_track
 Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
+FLOOR_PERCENTILE = 10
 CONTACTS = ("left_heel", "left_toes", "right_heel", "right_toes")
 
 
@@ -29,9 +30,9 @@ CONTACTS = ("left_heel", "left_toes", "right_heel", "right_toes")
 class ContactSettings:
     """When a point of the foot counts as on the floor."""
 
-    max_height: float = 0.04
+    max_height: float = 0.06
     """Meters above where it is when the foot stands flat."""
-    max_speed: float = 0.15
+    max_speed: float = 0.3
     """Meters per second."""
     slack: float = 1.5
     """A contact lasts while height and speed are below so many times the above."""
@@ -41,6 +42,10 @@ class ContactSettings:
     """Shorter contacts are none."""
     max_gap_s: float = 0.08
     """Shorter interruptions are none."""
+    floor_window_s: float = 2.0
+    """The lower foot comes down to the floor about this often;"""
+    max_floor_drift: float = 0.12
+    """and by so many meters the floor may seem to rise or sink, as depth and tilt are not exact."""
     calm_period_s: float = 0.2
     """Faster movements of a point are its jitter."""
 
@@ -82,11 +87,21 @@ def find_contacts(
     fast = settings.max_speed + np.minimum(
         room * 2 * np.pi / settings.calm_period_s, settings.max_speed
     )
-    clear = (calm[..., 1] < height) & (speed < fast)
-    possible = (calm[..., 1] < settings.slack * height) & (speed < settings.slack * fast)
+    above = calm[..., 1] - _seeming_floor(calm[..., 1], times, settings)
+    clear = (above < height) & (speed < fast)
+    possible = (above < settings.slack * height) & (speed < settings.slack * fast)
     contacts = _with_a_clear_frame(possible, clear)
     contacts = ~_lasting(~contacts, times, settings.max_gap_s)
     return _lasting(contacts, times, settings.min_contact_s)
+
+
+def _seeming_floor(heights: Array, times: Array, settings: ContactSettings) -> Array:
+    """Height (N, 1) at which the floor seems to be, from heights (N, 4) around each frame."""
+    frames = round(settings.floor_window_s / float(np.median(np.diff(times))))
+    size = max(1, min(frames, len(times)))
+    lowest = percentile_filter(heights.min(axis=1), FLOOR_PERCENTILE, size, mode="nearest")
+    drift = lowest.clip(-settings.max_floor_drift, settings.max_floor_drift)
+    return np.asarray(drift[:, None])
 
 
 def number_spans(mask: Mask) -> tuple[NDArray[np.intp], int]:

@@ -2,7 +2,8 @@
 
 A camera that stands still sees a world that stands still, tilted by an angle nobody wrote down. Up
 is taken from the person: who stands or walks has, on average, the neck above the middle of the
-feet. The world is y up with the floor at y = 0; the person begins at x = z = 0, facing +z.
+feet, and who moves about does so on a level floor. The world is y up with the floor at y = 0; the
+person begins at x = z = 0, facing +z.
 
 Camera axes: x right, y down, z forward. Shapes: N frames, J = 24 joints.
 """
@@ -31,12 +32,16 @@ class WorldSettings:
 
     depth_period_s: float = 1.0
     """Changes of depth faster than this are taken for jitter; 0 keeps depth as it is."""
-    sideways_period_s: float = 0.0
+    sideways_period_s: float = 0.2
     """Likewise for the direction in which the person is seen, which is far less noisy."""
     floor_percentile: float = 5.0
     """The lower foot is on the floor in at least this share of the frames."""
     straight_deg: float = 25.0
     """Angle between trunk and legs up to which somebody stands."""
+    posture_deg: float = 3.0
+    """How wrong up may be if it is from somebody's posture (standard deviation),"""
+    level_deg: float = 5.0
+    """and if it is only assumed that the camera is held level."""
     min_standing: float = 0.2
     """Share of frames with somebody standing from which up is taken from them."""
 
@@ -81,7 +86,7 @@ def to_world(
     settings = settings or WorldSettings()
     calm = calm_depth(motion, skeleton, settings)
     if up is None:
-        up, spread_deg, up_from = find_up(skeleton.joints(calm), settings)
+        up, spread_deg, up_from = up_of_motion(calm, skeleton, settings)
     else:
         up, spread_deg, up_from = up.double() / up.double().norm(), float("nan"), "given"
     first = skeleton.joints(calm)[0]
@@ -107,6 +112,24 @@ def up_of_tilt(pitch_deg: float, roll_deg: float = 0.0) -> Tensor:
         [-np.cos(pitch) * np.sin(roll), -np.cos(pitch) * np.cos(roll), -np.sin(pitch)],
         dtype=torch.float64,
     )
+
+
+def up_of_motion(
+    motion: Motion, skeleton: Skeleton, settings: WorldSettings
+) -> tuple[Tensor, float, str]:
+    """Find which way is up from how somebody stands and from the floor under their path.
+
+    Args:
+        motion: In camera axes.
+        skeleton: Of the body.
+        settings: How sure each of the two is.
+
+    Returns:
+        As `find_up`, whose answer is the first of the two.
+    """
+    up, spread_deg, up_from = find_up(skeleton.joints(motion), settings)
+    surely_deg = settings.level_deg if np.isnan(spread_deg) else settings.posture_deg
+    return square_to_floor(up, motion, skeleton, surely_deg), spread_deg, up_from
 
 
 def find_up(joints: Tensor, settings: WorldSettings) -> tuple[Tensor, float, str]:
@@ -136,12 +159,32 @@ def find_up(joints: Tensor, settings: WorldSettings) -> tuple[Tensor, float, str
     return up, float(angles.median()), f"the person, who stands in {share:.0f} % of the frames"
 
 
+def square_to_floor(up: Tensor, motion: Motion, skeleton: Skeleton, surely_deg: float) -> Tensor:
+    """Correct up (3,) so that the floor under the lower foot is level, as far as the path tells.
+
+    A plane is laid through the lower soles; frames in the air are far from it and count for little.
+    On one spot soles say nothing of its slope, and up stays as it was.
+
+    Args:
+        up: As found so far, in the motion's axes.
+        motion: In camera axes.
+        skeleton: Of the body.
+        surely_deg: How far off `up` may be (standard deviation).
+    """
+    feet = skeleton.feet(motion).mean(dim=2)  # (N, F, 3)
+    points = feet[torch.arange(len(feet)), (feet @ up).argmin(dim=1)]
+    return _plane_normal(points, up, motion.times_s, surely_deg)
+
+
 def calm_depth(motion: Motion, skeleton: Skeleton, settings: WorldSettings) -> Motion:
-    """Take the jitter out of how far a person is, along the rays on which the pelvis is seen.
+    """Take the jitter out of where a person is, and above all out of how far.
 
     Depth is read off a person's size, so an error of a hundredth in size is one of 5 cm at 5 m. The
-    logarithm of the depth is smoothed and outliers are left out; where the pelvis appears in the
-    picture does not change, unless that is to be smoothed, too.
+    logarithm of the depth is smoothed, along the rays on which the pelvis is seen, and less so the
+    rays themselves; outliers are left out.
+
+    Raises:
+        ValueError: The person is behind the camera.
     """
     rest = skeleton.rest(motion.betas).joints[0]
     pelvis = (motion.transl.double() + rest).numpy()
@@ -188,6 +231,35 @@ def _median_direction(directions: Tensor) -> Tensor:
         weights = 1 / (directions - center).norm(dim=-1, keepdim=True).clamp(min=1e-4)
         center = _unit((weights * directions).sum(dim=0))
     return center
+
+
+SOLE_NOISE = 0.1
+"""Meters by which an estimated sole of the lower foot is off the floor (standard deviation),"""
+SOLE_MEMORY_S = 0.5
+"""the same for about as long."""
+
+
+def _plane_normal(points: Tensor, up: Tensor, times_s: Tensor, surely_deg: float) -> Tensor:
+    """Normal (3,) of the plane through points (N, 3), near `up` and the surer the more they span.
+
+    Its slope is the most likely one of a normal prior of slopes and Cauchy's heights above it.
+    """
+    x = torch.linalg.cross(up, up.roll(1))
+    x = x / x.norm()
+    level = torch.stack([x, torch.linalg.cross(x, up)])  # (2, 3)
+    height = points @ up
+    design = torch.cat([points @ level.T, torch.ones(len(points), 1).double()], dim=1)
+    design[:, :2] -= design[:, :2].median(dim=0).values
+    share = torch.from_numpy(np.gradient(times_s.numpy())) / SOLE_MEMORY_S
+    prior = torch.diag(torch.tensor([1.0, 1.0, 0.0]).double()) / np.tan(np.deg2rad(surely_deg)) ** 2
+    plane = torch.stack([height.new_zeros(()), height.new_zeros(()), height.median()])
+    for _ in range(20):
+        off = (height - design @ plane) / SOLE_NOISE
+        weight = (share / SOLE_NOISE**2 / (1 + off.square()))[:, None]
+        plane = torch.linalg.solve(
+            design.T @ (weight * design) + prior, design.T @ (weight[:, 0] * height)
+        )
+    return _unit(up - plane[:2] @ level)
 
 
 def _unit(vectors: Tensor) -> Tensor:

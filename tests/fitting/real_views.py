@@ -1,0 +1,77 @@
+"""Four calibrated views of a real person: the network's answers in each, and the triangulation."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.linalg
+import torch
+from torch import Tensor
+
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
+from vibe_ray.data.boxes import track_boxes
+from vibe_ray.evaluation.metrics import pa_mpjpe_mm
+from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import encoder_inputs
+from vibe_ray.fitting.motion import Motion
+from vibe_ray.fitting.observation import Observation
+from vibe_ray.geometry.cameras import locate
+from vibe_ray.inference import Predictor
+
+LIMBS = [
+    f"{side}{joint}"
+    for joint in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+    for side in "lr"
+]
+
+
+def views() -> Iterator[tuple[Motion, Observation, Tensor]]:
+    """Yield a view's estimate, its key-points and the triangulated joints (N, 17, 3).
+
+    Skips the test where there are no such data.
+    """
+    folder = os.environ.get("VIBE_RAY_TEST_DATA")
+    file = Path(folder or "") / "real_views" / "views.npz"
+    if not folder or not file.is_file():
+        pytest.skip("VIBE_RAY_TEST_DATA does not name a folder with real_views/views.npz")
+    predictor, encoder = Predictor.from_checkpoint("open"), load_encoder("open")
+    body = BodyJoints.keypoints(predictor.body)
+    with np.load(file) as data:
+        size, points = data["image_size"], torch.from_numpy(data["points_3d_m"]).float()
+        times = torch.arange(len(points), dtype=torch.float64) / float(data["fps"])
+        pairs = zip(data["kp_2d_px"], data["projection"], strict=True)
+    for kp, projection in pairs:
+        triangle, _ = scipy.linalg.rq(projection[:, :3])
+        focal, center = (
+            float(abs(triangle[0, 0] / triangle[2, 2])),
+            triangle[:2, 2] / triangle[2, 2],
+        )
+        pixels, conf = torch.from_numpy(kp[..., :2]).float(), torch.from_numpy(kp[..., 2]).float()
+        box = track_boxes(pixels, conf)
+        inputs = encoder_inputs(COCO_17, pixels, conf, box, torch.tensor(size).float())
+        params = predictor.predict(encoder.forward(inputs).detach(), "sequence")
+        betas = params.betas.median(dim=0).values
+        seen = Observation(
+            kp_2d=pixels,
+            conf=conf,
+            names=COCO_17,
+            box_size=box[:, 2],
+            focal=focal,
+            center=(float(center[0]), float(center[1])),
+        )
+        keypoints = body(betas.expand(len(kp), -1), params.rotmat)[:, seen.body_rows]
+        principal = torch.tensor(seen.center, dtype=torch.float64)
+        transl = locate(keypoints, seen.target, seen.weight, focal, principal)
+        motion = Motion(rotmat=params.rotmat, transl=transl, betas=betas, times_s=times)
+        yield motion, seen, points
+
+
+def pa_mm(motion: Motion, points: Tensor, body: BodyJoints) -> float:
+    """PA-MPJPE over the limbs' joints, in frames in which all of them were triangulated."""
+    found = body(motion.betas.expand(motion.num_frames, -1), motion.rotmat)
+    true = points[:, indices(LIMBS, COCO_17)]
+    known = true.isfinite().all(dim=-1).all(dim=-1)
+    return float(pa_mpjpe_mm(found[:, indices(LIMBS, KEYPOINTS)][known], true[known]).mean())

@@ -1,0 +1,181 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import roma
+import torch
+from torch import Tensor
+
+from tests.fitting.motions import captured, skeleton
+from tests.fitting.real_views import pa_mm as limbs_pa_mm
+from tests.fitting.real_views import views
+from tests.fitting.seen import observed
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.skeletons import SMPL_JOINTS
+from vibe_ray.evaluation.metrics import pa_mpjpe_mm
+from vibe_ray.fitting.motion import Motion
+from vibe_ray.fitting.observation import Observation, reprojection
+from vibe_ray.fitting.picture import FitSettings, Fitted, fit_to_picture
+from vibe_ray.models.motion_prior import MotionPrior, MotionPriorConfig
+
+LIMBS = [
+    SMPL_JOINTS.index(f"{side}_{joint}")
+    for side in ("left", "right")
+    for joint in ("hip", "shoulder")
+]
+
+
+def jump() -> Motion:
+    return captured("01/01_01", 0, 60)
+
+
+def mistaken(true: Motion, radians: float = 0.3) -> Motion:
+    """What a network might think: arms and legs turned in a way that drifts, and another shape."""
+    generator = torch.Generator().manual_seed(0)
+    constant, drift = radians * torch.randn(2, 1, len(LIMBS), 3, generator=generator)
+    share = (1.5 * true.times_s).sin().float()[:, None, None]
+    rotmat = true.rotmat.clone()
+    rotmat[:, LIMBS] @= roma.rotvec_to_rotmat(0.7 * constant + 0.7 * share * drift)
+    return replace(true, rotmat=rotmat, betas=true.betas + 0.5)
+
+
+def noisy(seen: Observation, share: float) -> Observation:
+    """Key-points that are off by a share of the box, a bit for the whole clip and a bit each."""
+    generator = torch.Generator().manual_seed(1)
+    N, D, _ = seen.kp_2d.shape
+    off = torch.randn(1, D, 2, generator=generator) + torch.randn(N, D, 2, generator=generator)
+    return replace(seen, kp_2d=seen.kp_2d + share * off * seen.box_size[:, None, None])
+
+
+def pa_mm(motion: Motion, true: Motion) -> float:
+    return float(pa_mpjpe_mm(skeleton().joints(motion), skeleton().joints(true)).mean())
+
+
+def percent(motion: Motion, seen: Observation) -> float:
+    return 100 * float(reprojection(motion, skeleton(), seen).nanmean())
+
+
+def fitted(motion: Motion, seen: Observation, **settings: float) -> Fitted:
+    return fit_to_picture(motion, seen, skeleton().arrays, settings=FitSettings(**settings))
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_fit_brings_the_body_onto_the_picture_and_the_pose_nearer_to_the_truth(
+    noise: float,
+) -> None:
+    true, seen = observed(jump())
+    seen = noisy(seen, noise)
+    start = mistaken(true)
+    found = fitted(start, seen)
+    assert found.verdict.is_kept
+    assert found.verdict.words.startswith("fitted: the error of key-points went from ")
+    assert percent(found.motion, seen) < 0.6 * percent(start, seen)
+    assert pa_mm(found.motion, true) < 0.9 * pa_mm(start, true)
+    assert found.verdict.held_out_after < found.verdict.held_out_before
+
+
+def test_what_is_right_already_stays() -> None:
+    true, seen = observed(jump())
+    found = fitted(true, noisy(seen, 0.005))
+    assert pa_mm(found.motion, true) < 5.0
+
+
+def test_key_points_that_do_not_agree_with_each_other_move_nothing() -> None:
+    true, seen = observed(jump())
+    scattered = noisy(seen, 0.08)
+    found = fitted(true, scattered)
+    assert not found.verdict.is_kept
+    assert found.motion is true
+    assert found.verdict.words.startswith("no fit: ")
+    assert found.verdict.after == found.verdict.before
+
+
+def test_nothing_seen_is_no_fit() -> None:
+    true, seen = observed(jump())
+    found = fitted(true, replace(seen, conf=torch.zeros_like(seen.conf)), num_steps=2)
+    assert found.motion is true
+    assert found.verdict.words == "no fit: no key-point was seen"
+
+
+def test_a_hallucinated_wrist_does_not_pull_the_arm() -> None:
+    true, seen = observed(jump())
+    kp = seen.kp_2d.clone()
+    wrist = list(seen.names).index("lwrist")
+    kp[20:35, wrist] += 0.6 * seen.box_size[20:35, None]
+    found = fitted(mistaken(true), replace(seen, kp_2d=kp))
+    clean = fitted(mistaken(true), seen)
+    assert pa_mm(found.motion, true) < pa_mm(clean.motion, true) + 3.0
+
+
+def test_pieces_that_bound_the_memory_change_no_result() -> None:
+    true, seen = observed(jump())
+    start = mistaken(true)
+    whole, pieces = (fitted(start, seen, chunk=chunk, num_steps=10) for chunk in (512, 17))
+    torch.testing.assert_close(whole.motion.rotmat, pieces.motion.rotmat, atol=2e-4, rtol=0)
+    torch.testing.assert_close(whole.motion.transl, pieces.motion.transl, atol=2e-4, rtol=0)
+
+
+def test_a_verdict_on_part_of_the_track_is_about_that_of_all() -> None:
+    true, seen = observed(jump())
+    start = mistaken(true)
+    all_frames, some = (fitted(start, seen, held_out_frames=n).verdict for n in (1000, 40))
+    assert some.is_kept
+    assert some.held_out_before == pytest.approx(all_frames.held_out_before, rel=0.2)
+    assert some.after == pytest.approx(all_frames.after)
+
+
+def test_the_harder_the_pull_the_smaller_the_correction() -> None:
+    true, seen = observed(jump())
+    start = mistaken(true)
+
+    def turned(pull: float) -> Tensor:
+        turn = start.rotmat.mT @ fitted(start, seen, pull=pull).motion.rotmat
+        return roma.rotmat_to_rotvec(turn).norm(dim=-1).mean()
+
+    sizes = [turned(pull) for pull in (2.0, 5.0, 10.0)]
+    assert sizes[0] > sizes[1] > sizes[2] > 0
+
+
+def test_a_motion_prior_makes_the_fit_likelier() -> None:
+    torch.manual_seed(0)
+    prior = MotionPrior(MotionPriorConfig(hidden_dim=16)).requires_grad_(False)
+    for parameter in prior.parameters():
+        parameter.mul_(3)  # an untrained prior finds everything likely
+    true, seen = observed(jump())
+    start = mistaken(true)
+
+    def length(weight: float) -> Tensor:
+        settings = FitSettings(prior=weight, num_steps=30)
+        motion = fit_to_picture(start, seen, skeleton().arrays, prior, settings).motion
+        return prior.encode(motion.rotmat[None, :, 1:]).mean.square().mean()
+
+    assert length(3.0) < 0.7 * length(0.0)
+
+
+def test_key_points_of_other_frames_are_refused() -> None:
+    true, seen = observed(jump())
+    with pytest.raises(ValueError, match="30 frames, motion of 60"):
+        fitted(
+            true,
+            replace(
+                seen,
+                **{
+                    "kp_2d": seen.kp_2d[:30],
+                    "conf": seen.conf[:30],
+                    "box_size": seen.box_size[:30],
+                },
+            ),
+        )
+
+
+@pytest.mark.slow
+def test_real_people_are_fitted_better_in_3d_too() -> None:
+    """Judged by the triangulation of four views, of which a fit sees one."""
+    body = BodyJoints.keypoints(skeleton().arrays)
+    before, after = [], []
+    for motion, seen, points in views():
+        before.append(limbs_pa_mm(motion, points, body))
+        found = fit_to_picture(motion, seen, skeleton().arrays)
+        after.append(limbs_pa_mm(found.motion, points, body))
+    assert np.mean(after) < np.mean(before) - 5.0
+    assert np.max(np.subtract(after, before)) < 1.0

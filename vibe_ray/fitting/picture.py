@@ -1,0 +1,293 @@
+"""Can the body be laid closer on the person in the picture without making the pose worse?
+
+Rotations, one shape and the place in every frame are moved until the projected key-points lie on
+the detected ones (SMPLify, Bogo et al. 2016; over a whole track as in VIBE's demo). Key-points
+alone make poses worse: so what is moved is a *correction* of the network's answer, small and calm.
+And it has to earn its place: fitted to some key-points it must bring the body closer to the others,
+which it was not shown. A fit that does not is thrown away.
+
+Shapes: N frames, J = 24 joints, K key-points.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import roma
+import torch
+from torch import Tensor
+
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyArrays
+from vibe_ray.fitting.motion import Motion
+from vibe_ray.fitting.observation import Observation
+from vibe_ray.losses.prior import unlikeliness
+from vibe_ray.models.motion_prior import MotionPrior
+
+MIN_GAIN = 0.03
+"""By so much of themselves held-out errors must fall: place, size and shape always find some noise
+to follow."""
+PIECE = 40
+"""Frames in a row of those that decide whether a fit is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSettings:
+    """What a fit minimizes, and for how long.
+
+    Weights are beside the key-points' term, a sum over a frame's key-points of at most one each.
+    """
+
+    num_steps: int = 60
+    learning_rate: float = 0.02
+    robust_scale: float = 0.1
+    """Sides of the box: a key-point farther off than this counts less and less (Geman-McClure)."""
+    pull: float = 5.0
+    """Of squared radians by which joints are corrected."""
+    calm: float = 0.2
+    """Of squared radians per second by which corrections change."""
+    shape: float = 0.05
+    """Of squared betas."""
+    place_calm: float = 1.0
+    """Of squared changes per second of place, in units of the depth."""
+    prior: float = 0.0
+    """Of how unlikely the motion is to a motion prior."""
+    num_folds: int = 4
+    """Parts into which key-points are dealt, each held out once."""
+    held_out_frames: int = 240
+    """So many frames, in pieces all over the track, decide whether the fit is kept."""
+    chunk: int = 512
+    """Frames posed at a time; bounds the memory and changes no result."""
+
+
+@dataclass(frozen=True)
+class FitVerdict:
+    """What a fit is worth.
+
+    Errors e are distances of key-points in sides of the box; of each e / (1 + e / scale) is taken,
+    so that no mistake of a detector rules their mean.
+    """
+
+    is_kept: bool
+    before: float
+    after: float
+    """On key-points that the fit saw."""
+    held_out_before: float
+    held_out_after: float
+    """On key-points that it did not see, each of them held out once."""
+    words: str
+
+
+@dataclass(frozen=True)
+class Fitted:
+    motion: Motion
+    """The fit, or what was given where the verdict is against it."""
+    verdict: FitVerdict
+
+
+def fit_to_picture(
+    motion: Motion,
+    seen: Observation,
+    body: BodyArrays,
+    prior: MotionPrior | None = None,
+    settings: FitSettings | None = None,
+) -> Fitted:
+    """Fit a motion to the key-points of its picture, and keep the fit if it earns it.
+
+    Args:
+        motion: The network's answer, in camera axes and placed before the camera.
+        seen: Key-points and camera.
+        body: Whose key-points they are.
+        prior: Says how likely a motion is; without one `settings.prior` is of no meaning.
+        settings: How.
+
+    Raises:
+        ValueError: Motion and key-points have different numbers of frames.
+    """
+    settings = settings or FitSettings()
+    if len(seen.conf) != motion.num_frames:
+        raise ValueError(f"key-points of {len(seen.conf)} frames, motion of {motion.num_frames}")
+    body_points = BodyJoints.keypoints(body)
+    problem = _Problem(motion, seen, body_points, prior, settings)
+    held_before, held_after = _held_out(problem)
+    before = _mean(problem.errors(problem.start()), settings)
+    if not held_after < (1 - MIN_GAIN) * held_before:  # also where nothing was seen
+        words = (
+            f"no fit: of key-points it was not shown the error would go from "
+            f"{100 * held_before:.2f} to {100 * held_after:.2f} % of the box"
+        )
+        if not (problem.weight > 0).any():
+            words = "no fit: no key-point was seen"
+        verdict = FitVerdict(False, before, before, held_before, held_after, words)
+        return Fitted(motion, verdict)
+    correction = problem.solve(problem.weight)
+    after = _mean(problem.errors(correction), settings)
+    words = (
+        f"fitted: the error of key-points went from {100 * before:.2f} to {100 * after:.2f} % of "
+        f"the box, of held-out ones from {100 * held_before:.2f} to {100 * held_after:.2f} %"
+    )
+    verdict = FitVerdict(True, before, after, held_before, held_after, words)
+    return Fitted(problem.corrected(correction), verdict)
+
+
+@dataclass(frozen=True)
+class _Correction:
+    """What is added to the network's answer."""
+
+    turn: Tensor
+    """Radians (N, J, 3), about the axes of each joint."""
+    betas: Tensor
+    """(10,)."""
+    place: Tensor
+    """(N, 3): along the image's x and y in units of the depth, and of the depth's logarithm."""
+
+    def parts(self) -> tuple[Tensor, Tensor, Tensor]:
+        return self.turn, self.betas, self.place
+
+
+class _Problem:
+    """A motion, what was seen of it, and how far a correction brings the one to the other."""
+
+    def __init__(
+        self,
+        motion: Motion,
+        seen: Observation,
+        body: BodyJoints,
+        prior: MotionPrior | None,
+        settings: FitSettings,
+    ) -> None:
+        self.motion, self.seen, self.settings = motion, seen, settings
+        self._body, self._prior = body, prior
+        self.rotmat, self.betas = motion.rotmat.float(), motion.betas.float()
+        self.transl = motion.transl.float()
+        self.weight = seen.weight.float()
+        self._target = seen.target.float()
+        self._unit = seen.box_size.float().clamp(min=1.0)[:, None]
+        self._gap_s = motion.times_s.diff().float()[:, None]
+
+    def sampled(self, num_frames: int) -> "_Problem":
+        """Return the problem of about so many frames, in pieces from all over the track."""
+        N = len(self.rotmat)
+        if num_frames >= N:
+            return self
+        starts = torch.linspace(0, N - PIECE, max(1, num_frames // PIECE)).long()
+        frames = (starts[:, None] + torch.arange(PIECE)).flatten().unique()
+        motion = replace(
+            self.motion,
+            rotmat=self.motion.rotmat[frames],
+            transl=self.motion.transl[frames],
+            times_s=self.motion.times_s[frames],
+        )
+        seen = replace(
+            self.seen,
+            kp_2d=self.seen.kp_2d[frames],
+            conf=self.seen.conf[frames],
+            box_size=self.seen.box_size[frames],
+        )
+        return _Problem(motion, seen, self._body, self._prior, self.settings)
+
+    def start(self) -> _Correction:
+        """Return the correction that changes nothing."""
+        return _Correction(
+            torch.zeros(*self.rotmat.shape[:2], 3),
+            torch.zeros_like(self.betas),
+            torch.zeros_like(self.transl),
+        )
+
+    def solve(self, weight: Tensor) -> _Correction:
+        """Find the best correction for key-points weighed by (N, K), 0 for what is not shown.
+
+        One gradient is that of the whole track, added up piece by piece.
+        """
+        correction = self.start()
+        parts = [part.requires_grad_() for part in correction.parts()]
+        optimizer = torch.optim.Adam(parts, lr=self.settings.learning_rate, betas=(0.9, 0.99))
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.num_steps)
+        for _ in range(self.settings.num_steps):
+            optimizer.zero_grad()
+            self._closeness(correction).backward()
+            for piece in self._pieces():
+                self._distance(correction, weight, piece).backward()
+            optimizer.step()
+            schedule.step()
+        return _Correction(*(part.detach() for part in parts))
+
+    @torch.no_grad()
+    def errors(self, correction: _Correction) -> Tensor:
+        """Distances of key-points (N, K) in sides of the box, NaN where they were not seen."""
+        found = torch.cat([self._offsets(correction, piece) for piece in self._pieces()])
+        return torch.where(self.weight > 0, found.norm(dim=-1), torch.nan)
+
+    def corrected(self, correction: _Correction) -> Motion:
+        """Return the motion with a correction."""
+        everything = slice(0, len(self.rotmat))
+        rotmat, transl = self._applied(correction, everything)
+        return replace(
+            self.motion,
+            rotmat=rotmat.to(self.motion.rotmat),
+            transl=transl.to(self.motion.transl),
+            betas=(self.betas + correction.betas).to(self.motion.betas),
+        )
+
+    def _pieces(self) -> Iterator[slice]:
+        chunk = self.settings.chunk
+        return (slice(at, at + chunk) for at in range(0, len(self.rotmat), chunk))
+
+    def _applied(self, correction: _Correction, piece: slice) -> tuple[Tensor, Tensor]:
+        rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(correction.turn[piece])
+        transl, place = self.transl[piece], correction.place[piece]
+        depth = transl[:, 2:]
+        moved = torch.cat([transl[:, :2] + depth * place[:, :2], depth], dim=1)
+        return rotmat, moved * place[:, 2:].exp()
+
+    def _offsets(self, correction: _Correction, piece: slice) -> Tensor:
+        """Projected from seen key-points (n, K, 2), in sides of the box."""
+        rotmat, transl = self._applied(correction, piece)
+        betas = (self.betas + correction.betas).expand(len(rotmat), -1)
+        points = self._body(betas, rotmat) + transl[:, None]
+        pixels = self.seen.project(points) - self._target[piece]
+        return pixels / self._unit[piece, :, None]
+
+    def _distance(self, correction: _Correction, weight: Tensor, piece: slice) -> Tensor:
+        squared = self._offsets(correction, piece).square().sum(dim=-1)
+        squared = squared / self.settings.robust_scale**2
+        loss = (weight[piece] * squared / (1 + squared)).sum()
+        if self._prior is not None and self.settings.prior > 0:
+            rotmat, _ = self._applied(correction, piece)
+            latent = self._prior.encode(rotmat[None, :, 1:]).mean
+            loss = loss + self.settings.prior * len(rotmat) * unlikeliness(latent)
+        return loss
+
+    def _closeness(self, correction: _Correction) -> Tensor:
+        settings = self.settings
+        loss = settings.pull * correction.turn.square().sum()
+        loss = loss + settings.shape * len(self.rotmat) * correction.betas.square().sum()
+        for weight, part in (
+            (settings.calm, correction.turn),
+            (settings.place_calm, correction.place),
+        ):
+            change = part.diff(dim=0).flatten(1)
+            loss = loss + weight * (change / self._gap_s).square().sum()
+        return loss
+
+
+def _held_out(problem: _Problem) -> tuple[float, float]:
+    """Return the mean error of key-points before the fit, and after fits that were not shown them.
+
+    Left and right of a joint are in different parts, so that no limb is fitted blind.
+    """
+    settings = problem.settings
+    part = problem.sampled(settings.held_out_frames)
+    before = part.errors(part.start())
+    after = torch.full_like(before, torch.nan)
+    fold_of = torch.arange(before.shape[1]) % settings.num_folds
+    for fold in range(settings.num_folds):
+        is_held_out = fold_of == fold
+        shown = torch.where(is_held_out, 0.0, part.weight)
+        found = part.errors(part.solve(shown))
+        after[:, is_held_out] = found[:, is_held_out]
+    return _mean(before, settings), _mean(after, settings)
+
+
+def _mean(errors: Tensor, settings: FitSettings) -> float:
+    """Mean of e / (1 + e / scale) over what was seen; outliers count for little."""
+    return float((errors / (1 + errors / settings.robust_scale)).nanmean())
