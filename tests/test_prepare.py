@@ -14,8 +14,8 @@ from tests.training.tiny import tiny_prior, tiny_prior_state
 from vibe_ray import evaluate, prepare, storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data import journal
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.recordings import Recording, Recordings
-from vibe_ray.data.schema import LabelledSequence
 from vibe_ray.data.sequences import read_label_sequences, read_motion_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
 from vibe_ray.data.sources import Source

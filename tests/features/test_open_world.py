@@ -14,7 +14,8 @@ from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data import journal
-from vibe_ray.data.schema import LabelledSequence, MotionSequence
+from vibe_ray.data.labels import LabelledSequence
+from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.sources.open_motion import load_open_motion

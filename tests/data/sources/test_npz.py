@@ -81,7 +81,7 @@ def test_flipped_bits_are_noticed() -> None:
     array = claiming("(99,)", num_bytes=792)
     content = bytearray(packed(zipfile.ZIP_STORED, a=array))
     content[bytes(content).index(array) + len(array) - 1] ^= 1  # the array's last byte
-    with pytest.raises(ValueError, match=r"array 'a' (is damaged|has a header that is none)"):
+    with pytest.raises(ValueError, match="array 'a' is damaged"):
         BoundedNpz(bytes(content)).read("a")
 
 
