@@ -10,7 +10,7 @@ import torch
 from tests.data import noise
 from tests.data.perfect import PERFECT
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data import journal
@@ -38,11 +38,6 @@ CONFIG = OpenCapturesConfig(
     max_frames=60,
 )
 STREAMS = ("open_2d/train", "open_3d/train", "open_3d/val", "open_3d/test")
-
-
-@pytest.fixture(scope="module")
-def body() -> BodyArrays:
-    return load_body(BodyConfig())
 
 
 @pytest.fixture(scope="module")

@@ -19,8 +19,8 @@ from vibe_ray.geometry.cameras import pixels_to_crop
 def pose_targets(labels: LabelledSequence) -> dict[str, Array]:
     """Return all arrays of a pose sequence save its features.
 
-    A frame without a box shows nobody: nothing of it is known, and it does not count. What is not
-    known is 0.
+    In a frame without a box the person is not seen: nothing of it is known, and it does not count.
+    What is not known is 0.
 
     Raises:
         ValueError: None of the 2D key-points is one of the 49, or 3D key-points lack one of those
