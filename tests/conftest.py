@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from tests.data import noise
+from tests.evaluation.toy_sequences import MakeSequence, Noise, sequence_maker
 from tests.integration.object_server import ObjectServer
+from tests.tuning.noise import write_noise
+from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.data.shards import ShardWriter
 
 os.environ |= {
@@ -79,6 +82,56 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
             torch.nn.init.normal_(head.weight, std=0.1)
         state.snapshot({}).write(folder / str(number))
     return [str(folder / str(number)) for number in range(3)]
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint to serve: real networks, a few units wide, never trained."""
+    from vibe_ray.config import override
+    from vibe_ray.recipes import smoke
+    from vibe_ray.training.state import TrainState
+
+    config = override(
+        smoke(), {"initial_regressor": "scratch", "generator.regressor.hidden_dim": 16}
+    )
+    directory = tmp_path_factory.mktemp("checkpoint")
+    state = TrainState.create(config, torch.device("cpu"))
+    # An untrained regressor barely moves: larger weights make every frame a pose of its own.
+    with torch.no_grad():
+        state.generator.regressor.decpose.weight.mul_(100)
+    state.snapshot({"step": 0, "metrics": {"val/pa_mpjpe_mm": 99.0}}).write(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def noise_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Root of data sets of noise, small enough that a run over them takes a second."""
+    return write_noise(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def body() -> BodyArrays:
+    return load_body(BodyConfig())
+
+
+@pytest.fixture
+def network() -> Noise:
+    """An evaluation's network that estimates noise."""
+    return Noise()
+
+
+@pytest.fixture(scope="session")
+def make_sequence(body: BodyArrays) -> MakeSequence:
+    return sequence_maker(body)
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of real recordings; skips where there is none."""
+    folder = os.environ.get("VIBE_RAY_TEST_DATA")
+    if not folder:
+        pytest.skip("VIBE_RAY_TEST_DATA does not name a folder of real recordings")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

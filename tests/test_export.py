@@ -48,7 +48,7 @@ def test_a_row_writes_with_the_settings_that_are_its_own(export: Export, tmp_pat
         str(tmp_path / "again"),
         motion,
         body,
-        **{name: SETTINGS[name] for name in export.takes},
+        **{name: SETTINGS[name] for name in export.keywords},
     )
     assert (tmp_path / "again").read_bytes() == path.read_bytes()
 

@@ -14,8 +14,8 @@ from tests.training.tiny import tiny_prior, tiny_prior_state
 from vibe_ray import evaluate, prepare, storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data import journal
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.recordings import Recording, Recordings
-from vibe_ray.data.schema import LabelledSequence
 from vibe_ray.data.sequences import read_label_sequences, read_motion_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
 from vibe_ray.data.sources import Source
@@ -261,3 +261,21 @@ def test_a_labels_source_is_a_module_and_a_row(
 def test_features_of_what_are_no_labels(shards: str, capsys: pytest.CaptureFixture[str]) -> None:
     flags = ["--labels", f"{shards}/motion/train", "--out", "out"]
     assert "holds motion shards, expected labels shards" in refusal(capsys, "features", *flags)
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("bvh", {"--names", "--source-fps"}),
+        ("amc", {"--names", "--source-fps"}),
+        ("amass", {"--source-fps"}),
+        ("deepmimic", set()),
+    ],
+)
+def test_a_source_is_asked_only_what_it_has_a_use_for(
+    source: str, expected: set[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        prepare.main([source, "--help"])
+    text = capsys.readouterr().out
+    assert {flag for flag in ("--names", "--source-fps") if flag in text} == expected

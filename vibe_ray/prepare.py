@@ -2,7 +2,7 @@
 
 import argparse
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vibe_ray import cli
@@ -61,7 +61,7 @@ def _add_source(commands: "Commands", source: Source) -> None:
     command.add_argument("--split", default="train", help="name of the split (train)")
     if source.kind == "motion":
         command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
-        _add_hints(command)
+        _add_hints(command, source.hints)
     command.set_defaults(of=source)
 
 
@@ -85,21 +85,23 @@ def _add_features(commands: "Commands") -> None:
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
 
-def _add_hints(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--names",
-        metavar="FILE",
-        help="which joint is which, where names and structure do not tell: lines such as "
-        "`left_hip = thigh.L`, SMPL's joint first; what is not listed is recognized by itself "
-        "(bvh, amc)",
-    )
-    command.add_argument(
-        "--source-fps",
-        metavar="FPS|FILE",
-        help="frames per second of the recordings, where their files tell none or a wrong one: a "
-        "number for all, or a file of lines such as `salsa/* = 60`, of which the first that fits "
-        "a recording's path below --raw counts",
-    )
+def _add_hints(command: argparse.ArgumentParser, hints: Collection[str]) -> None:
+    command.set_defaults(names="", source_fps="")
+    if "names" in hints:
+        command.add_argument(
+            "--names",
+            metavar="FILE",
+            help="which joint is which, where names and structure do not tell: lines such as "
+            "`left_hip = thigh.L`, SMPL's joint first; what is not listed is recognized by itself",
+        )
+    if "source_fps" in hints:
+        command.add_argument(
+            "--source-fps",
+            metavar="FPS|FILE",
+            help="frames per second of the recordings, where their files tell none or a wrong one: "
+            "a number for all, or a file of lines such as `salsa/* = 60`, of which the first that "
+            "fits a recording's path below --raw counts",
+        )
 
 
 def _add_open(commands: "Commands") -> None:

@@ -28,7 +28,7 @@ from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.inference import Predictor
 from vibe_ray.models.gru import GRU
 
-METRES = 1e-5
+METERS = 1e-5
 """Largest distance between our joints or vertices and the plain ones."""
 N = 512
 
@@ -49,7 +49,7 @@ def joints(folder: Path, options: Options) -> Report:
         return list(torch.autograd.grad(kp_3d, inputs, upstream))
 
     report.require(
-        "joints, largest distance (m)", largest(ours(*inputs), plain(*inputs)[1]), METRES
+        "joints, largest distance (m)", largest(ours(*inputs), plain(*inputs)[1]), METERS
     )
     pairs = zip(gradients(ours(*inputs)), gradients(plain(*inputs)[1]), strict=True)
     report.require("gradients, relative error", worst(relative(*pair) for pair in pairs), 1e-5)
@@ -146,8 +146,8 @@ class _Case:
         plain = self.plain()
         kp_3d, verts = self.mesh()
         kp_2d = self.joints()[2]
-        report.require(f"{name}: joints (m)", largest(kp_3d, plain.kp_3d), METRES)
-        report.require(f"{name}: vertices (m)", largest(verts, plain.verts), METRES)
+        report.require(f"{name}: joints (m)", largest(kp_3d, plain.kp_3d), METERS)
+        report.require(f"{name}: vertices (m)", largest(verts, plain.verts), METERS)
         report.require(f"{name}: projections (crops)", largest(kp_2d, plain.kp_2d), 1e-5)
 
 

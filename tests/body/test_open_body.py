@@ -87,7 +87,7 @@ def test_skin_is_watertight_and_oriented(skin: np.ndarray) -> None:
 def test_no_triangle_is_degenerate(open_body: BodyArrays) -> None:
     corners = open_body.v_template[open_body.faces]
     cross = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-    assert np.linalg.norm(cross, axis=1).min() / 2 > 1e-9  # square metres
+    assert np.linalg.norm(cross, axis=1).min() / 2 > 1e-9  # square meters
 
 
 def test_weights_are_shares_of_at_most_four_joints(open_body: BodyArrays) -> None:
@@ -138,7 +138,7 @@ def test_betas_keep_the_pelvis_and_make_taller_and_wider(
     _, dirs = open_body.rest_joints()
     np.testing.assert_allclose(dirs[0], 0, atol=1e-3)
     template = open_body.v_template.astype(np.float64)
-    assert 0.05 < volume(template, skin) < 0.07  # cubic metres
+    assert 0.05 < volume(template, skin) < 0.07  # cubic meters
     for beta in range(10):
         shaped = template + 2 * open_body.shapedirs[..., beta]
         assert volume(shaped, skin) > volume(template, skin)

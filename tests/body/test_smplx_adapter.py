@@ -9,7 +9,7 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import KEYPOINTS_FROM_54
 from vibe_ray.body.smplx_adapter import to_smplx
 
-TOLERANCE = 1e-5  # metres
+TOLERANCE = 1e-5  # meters
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

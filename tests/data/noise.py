@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from vibe_ray.body.skeletons import COCO_17, H36M_17, PENN_ACTION_13
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.schema import Kind, LabelledSequence, LabelNames, MotionSequence, PoseSequence
+from vibe_ray.data.schema import Kind, MotionSequence, PoseSequence
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.storage import join
 

@@ -1,4 +1,3 @@
-import dataclasses
 import subprocess
 import sys
 from typing import Any
@@ -9,7 +8,6 @@ import pytest
 from tests.data import noise
 from vibe_ray.body import params
 from vibe_ray.data import schema
-from vibe_ray.data.schema import LabelNames
 
 
 def test_the_numbers_of_the_format_are_those_of_the_body() -> None:
@@ -57,29 +55,3 @@ def test_resampling_keeps_the_duration() -> None:
     assert (slower.fps, len(slower.pose), len(slower.trans)) == (25.0, 26, 26)
     np.testing.assert_allclose(slower.trans[::5], motion.trans[::20], atol=1e-6)
     assert motion.resampled(100.0).pose is motion.pose
-
-
-def test_a_labelled_sequence_knows_its_place_in_the_video() -> None:
-    labels = noise.labelled_sequence("walk", 5, 3, person="left")
-    assert (labels.num_frames, labels.start_frame, labels.key) == (5, 300, ("walk", "left"))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"kp_2d": np.zeros((5, 17, 2))}, r"kp_2d has shape \(5, 17, 2\), expected \(5, 13, 2\)"),
-        ({"detected_conf": np.zeros((5, 13))}, r"detected_conf has .*expected \(5, 17\)"),
-        ({"names": LabelNames()}, r"kp_2d has shape \(5, 13, 2\), expected \(5, 0, 2\)"),
-        ({"box": np.zeros((5, 4))}, r"box has shape \(5, 4\), expected \(5, 3\)"),
-        ({"images": ("a.jpg",) * 5}, "frames are of a video or images, not of"),
-        ({"video": "", "images": ("a.jpg",) * 4}, "4 images, 5 frames"),
-        ({"width": 0}, "frames of 0 x 480 pixels"),
-        ({"timestamps": np.array([0, 1, 2, 2, 3.0])}, "timestamps do not rise"),
-    ],
-)
-def test_labels_that_contradict_themselves_are_refused(
-    changes: dict[str, Any], message: str
-) -> None:
-    known = noise.labelled_sequence("walk", 5)
-    with pytest.raises(ValueError, match=f"walk: {message}"):
-        dataclasses.replace(known, **changes)

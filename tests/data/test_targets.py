@@ -5,7 +5,7 @@ import pytest
 
 from tests.data import noise
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS
-from vibe_ray.data.schema import LabelledSequence, LabelNames
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.targets import pose_targets
 
 

@@ -14,15 +14,10 @@ from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, KEYPOINTS_MIRROR
 from vibe_ray.data.checks import Finding
+from vibe_ray.data.labels import AnySequence, LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig
-from vibe_ray.data.schema import (
-    AnySequence,
-    LabelledSequence,
-    LabelNames,
-    MotionSequence,
-    PoseSequence,
-)
+from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.data.validate import check_usable, validate
 

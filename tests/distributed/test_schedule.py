@@ -7,7 +7,7 @@ from vibe_ray.distributed.schedule import Asha
 from vibe_ray.runs.log import SCORE
 
 CONTINUE, STOP = Asha.CONTINUE, Asha.STOP
-NOBODY: Any = None
+NO_CONTROLLER: Any = None
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ def row(epoch: int, score: float) -> dict[str, float]:
 
 
 def judge(asha: Asha, name: str, *scores: float) -> list[str]:
-    asha.on_trial_add(NOBODY, FakeTrial(name))
+    asha.on_trial_add(NO_CONTROLLER, FakeTrial(name))
     results = enumerate(scores, start=1)
-    return [asha.on_trial_result(NOBODY, FakeTrial(name), row(*item)) for item in results]
+    return [asha.on_trial_result(NO_CONTROLLER, FakeTrial(name), row(*item)) for item in results]
 
 
 def test_what_is_behind_is_stopped_at_a_rung_and_nowhere_else() -> None:
@@ -53,6 +53,6 @@ def test_earlier_sessions_stand_on_the_rungs() -> None:
     earlier = {"a": [row(1, 50.0), row(2, 40.0)], "b": [row(1, 40.0)], "empty": []}
     asha = Asha(SCORE, 9, set(), earlier)
     assert judge(asha, "behind", 60.0) == [STOP]
-    asha.on_trial_add(NOBODY, FakeTrial("a"))
-    assert asha.on_trial_result(NOBODY, FakeTrial("a"), row(3, 30.0)) == CONTINUE
-    asha.on_trial_complete(NOBODY, FakeTrial("a"), row(3, 30.0))
+    asha.on_trial_add(NO_CONTROLLER, FakeTrial("a"))
+    assert asha.on_trial_result(NO_CONTROLLER, FakeTrial("a"), row(3, 30.0)) == CONTINUE
+    asha.on_trial_complete(NO_CONTROLLER, FakeTrial("a"), row(3, 30.0))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vibe_ray.distributed.trial import num_concurrent, takes
+from vibe_ray.distributed.trial import num_concurrent, trial_resources
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,6 @@ def test_running_trials_leave_room_for_their_readers(cpus: int, workers: int) ->
 
 
 def test_a_trial_claims_what_it_computes_on_itself() -> None:
-    assert takes(workers=0, gpus=0) == {"CPU": 1}
-    assert takes(workers=0, gpus=4) == {"CPU": 1, "GPU": 1}
-    assert takes(workers=2, gpus=4)["CPU"] == 0
+    assert trial_resources(workers=0, gpus=0) == {"CPU": 1}
+    assert trial_resources(workers=0, gpus=4) == {"CPU": 1, "GPU": 1}
+    assert trial_resources(workers=2, gpus=4)["CPU"] == 0

@@ -8,8 +8,8 @@ from torch import Tensor
 
 from tests.data import noise
 from vibe_ray.data import journal
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import Recordings
-from vibe_ray.data.schema import LabelledSequence, LabelNames
 from vibe_ray.data.sequences import read_label_sequences, read_pose_sequences, stored_labels
 from vibe_ray.data.shards import ShardWriter, read_manifest
 from vibe_ray.data.targets import pose_targets

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from torch import Tensor, nn
 
 from tests.data import noise
-from vibe_ray.data.schema import LabelledSequence, LabelNames
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.features import frame_encoder
 from vibe_ray.features.frame_encoder import FrameEncoder, kinds, load_encoder
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig

@@ -10,11 +10,12 @@ import torch
 from tests.data import noise
 from tests.data.perfect import PERFECT
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.data import journal
-from vibe_ray.data.schema import LabelledSequence, MotionSequence
+from vibe_ray.data.labels import LabelledSequence
+from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.sources.open_motion import load_open_motion
@@ -37,11 +38,6 @@ CONFIG = OpenCapturesConfig(
     max_frames=60,
 )
 STREAMS = ("open_2d/train", "open_3d/train", "open_3d/val", "open_3d/test")
-
-
-@pytest.fixture(scope="module")
-def body() -> BodyArrays:
-    return load_body(BodyConfig())
 
 
 @pytest.fixture(scope="module")

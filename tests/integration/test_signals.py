@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -40,6 +42,21 @@ def trial(shards: str, tmp_path: Path) -> Trial:
     return Trial(data=Path(shards), storage=tmp_path, workers=2, epochs=10_000)
 
 
+@contextmanager
+def in_training(
+    trial: Trial, run_dir: Path, output: Path
+) -> Iterator[tuple[subprocess.Popen[bytes], list[Process]]]:
+    """Start a run and wait for its first checkpoint: its process, and all below it."""
+    with (
+        output.open("wb") as stderr,
+        started(trial.command(run_dir.name, resume=False), stdout=stderr, stderr=stderr) as process,
+    ):
+        while not last_step(str(run_dir)):
+            assert process.poll() is None, output.read_text()
+            time.sleep(0.5)
+        yield process, descendants(process.pid)
+
+
 @pytest.mark.parametrize(
     ("number", "said"), [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "ended by SIGTERM")]
 )
@@ -47,14 +64,7 @@ def test_a_training_on_ray_ends_cleanly(
     number: signal.Signals, said: str, trial: Trial, tmp_path: Path
 ) -> None:
     run_dir, output = tmp_path / "run", tmp_path / "output.txt"
-    with (
-        output.open("wb") as stderr,
-        started(trial.command("run", resume=False), stdout=stderr, stderr=stderr) as process,
-    ):
-        while not last_step(str(run_dir)):
-            assert process.poll() is None, output.read_text()
-            time.sleep(0.5)
-        below = descendants(process.pid)
+    with in_training(trial, run_dir, output) as (process, below):
         assert {found.role for found in below} >= {"worker", "raylet", "gcs"}
         process.send_signal(number)
         assert process.wait(120) == 128 + number, output.read_text()
@@ -70,14 +80,7 @@ def test_a_training_on_ray_ends_cleanly(
 
 def test_a_dead_gcs_leaves_no_process_behind(trial: Trial, tmp_path: Path) -> None:
     run_dir, output = tmp_path / "run", tmp_path / "output.txt"
-    with (
-        output.open("wb") as stderr,
-        started(trial.command("run", resume=False), stdout=stderr, stderr=stderr) as process,
-    ):
-        while not last_step(str(run_dir)):
-            assert process.poll() is None, output.read_text()
-            time.sleep(0.5)
-        below = descendants(process.pid)
+    with in_training(trial, run_dir, output) as (process, below):
         (gcs,) = (found for found in below if found.role == "gcs")
         gcs.end()
         assert process.wait(300) != 0  # what Ray makes of it at the exit

@@ -29,7 +29,9 @@ from tests.training.tiny import (
 )
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import local_step_batches
+from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.meter import accumulate, reduce_means
+from vibe_ray.training.prior import PriorState
 from vibe_ray.training.step import adversarial_step
 from vibe_ray.training.tasks import make_step_plan
 
@@ -127,14 +129,7 @@ def run_prior(config: TrainConfig, num_steps: int, rank: int, num_ranks: int) ->
         batch = random_batch(0, 0, config.data.motion_batch_size, seed=step)
         batch = in_precision(share_of(batch, rank, num_ranks), torch.float64)
         history.append(state.update(batch))
-    weights = weights_of(state)
-    to_precision(state, torch.float32)
-    return {
-        "weights": weights,
-        "history": history,
-        "noise": noise,
-        "validation": state.validate(),
-    }
+    return ended(state, history=history, noise=noise)
 
 
 def run_frames(motion: str, rank: int, num_ranks: int) -> dict[str, Any]:
@@ -148,14 +143,14 @@ def run_frames(motion: str, rank: int, num_ranks: int) -> dict[str, Any]:
     for batch in local_step_batches(make_step_plan(config), 0, FRAME_STEPS, rank, num_ranks):
         history.append(state.update(in_precision(batch.to(state.device), torch.float64)))
         gradients.append(gradients_of(state))
+    return ended(state, history=history, gradients=gradients)
+
+
+def ended(state: PriorState | FrameEncoderState, **seen: Any) -> dict[str, Any]:
+    """Add to what was seen of a training the weights it ends with, and validate in float32."""
     weights = weights_of(state)
     to_precision(state, torch.float32)
-    return {
-        "weights": weights,
-        "gradients": gradients,
-        "history": history,
-        "validation": state.validate(),
-    }
+    return {"weights": weights, **seen, "validation": state.validate()}
 
 
 def nan_on_the_last_rank(rank: int) -> str:

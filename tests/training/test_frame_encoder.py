@@ -20,6 +20,8 @@ from tests.training.ranks import (
 from tests.training.tiny import (
     in_precision,
     largest_difference,
+    launch,
+    rows,
     tiny_frames,
     tiny_frames_state,
     to_precision,
@@ -37,7 +39,7 @@ from vibe_ray.features.keypoint_encoder import encoder_inputs
 from vibe_ray.models.generator import Generator
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training.frame_encoder import FrameEncoderState, joint_errors, set_mean_pose
-from vibe_ray.training.launch import Launch, RunResult
+from vibe_ray.training.launch import RunResult
 from vibe_ray.training.recorder import Cadence
 from vibe_ray.training.tasks import make_step_plan
 
@@ -229,17 +231,6 @@ def test_settings_that_do_not_fit_are_refused(
     with pytest.raises(ValueError, match=message):
         train(tiny_frames(data__root=motion, **changes), launch(tmp_path))
     assert not (tmp_path / "run").exists()
-
-
-def launch(folder: Path, **changes: Any) -> Launch:
-    return Launch(**{"name": "run", "storage": str(folder), "workers": 0, **changes})
-
-
-def rows(result: RunResult) -> list[dict[str, float]]:
-    return [
-        {name: value for name, value in row.items() if not name.startswith("system/")}
-        for row in result.metrics
-    ]
 
 
 @pytest.fixture(scope="module")

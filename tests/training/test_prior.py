@@ -17,7 +17,9 @@ from tests.training.ranks import PARITY_STEPS, PRIORS, Outcome, run_prior
 from tests.training.tiny import (
     T,
     largest_difference,
+    launch,
     random_batch,
+    rows,
     tiny_prior,
     tiny_prior_state,
     weights_of,
@@ -30,7 +32,7 @@ from vibe_ray.data.shards import ShardWriter
 from vibe_ray.distributed.launch import train
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training import loop
-from vibe_ray.training.launch import Launch, RunResult
+from vibe_ray.training.launch import RunResult
 from vibe_ray.training.prior import PriorState, load_prior
 
 
@@ -199,17 +201,6 @@ def test_weights_and_terms_that_are_not_finite_are_found() -> None:
         state.networks["frame"].decoder[0].bias.fill_(torch.inf)
     with pytest.raises(FloatingPointError, match="weights of frame are not finite after step 0"):
         state.check_finite()
-
-
-def launch(folder: Path, **changes: Any) -> Launch:
-    return Launch(**{"name": "run", "storage": str(folder), "workers": 0, **changes})
-
-
-def rows(result: RunResult) -> list[dict[str, float]]:
-    return [
-        {name: value for name, value in row.items() if not name.startswith("system/")}
-        for row in result.metrics
-    ]
 
 
 @pytest.fixture(scope="module")

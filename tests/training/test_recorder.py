@@ -62,8 +62,8 @@ def test_what_has_diverged_is_not_saved(tmp_path: Path) -> None:
 def test_a_checkpoint_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     state = tiny_state(tiny())
-    with pytest.raises((FileExistsError, NotADirectoryError)):
-        train_steps(state, Checkpointer(str(tmp_path / "file"), Cadence(steps=1), ABOUT), 1)
+    with pytest.raises(NotADirectoryError):
+        train_steps(state, Checkpointer(str(tmp_path / "file/run"), Cadence(steps=1), ABOUT), 1)
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"minutes": -0.5}])

@@ -1,5 +1,6 @@
 """Runs that take a second: small networks, random batches, data sets of noise."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import Detections, MotionBatch, PoseBatch, StepBatch
 from vibe_ray.recipes import frame_encoder, motion_prior, smoke
 from vibe_ray.training.frame_encoder import FrameEncoderState
+from vibe_ray.training.launch import Launch, RunResult
 from vibe_ray.training.prior import PriorState
 from vibe_ray.training.state import TrainState
 
@@ -19,6 +21,19 @@ State = TrainState | PriorState | FrameEncoderState
 T = 5
 NO_DROPOUT = {"generator.regressor.dropout": 0.0, "discriminator.attention_dropout": 0.0}
 DROPOUT = {"generator.regressor.dropout": 0.5, "discriminator.attention_dropout": 0.2}
+
+
+def launch(folder: Path, **changes: Any) -> Launch:
+    """A run named `run` below a folder, in this process."""
+    return Launch(**{"name": "run", "storage": str(folder), "workers": 0, **changes})
+
+
+def rows(result: RunResult) -> list[dict[str, float]]:
+    """A run's metrics, but those of the machine."""
+    return [
+        {name: value for name, value in row.items() if not name.startswith("system/")}
+        for row in result.metrics
+    ]
 
 
 def tiny(**changes: Any) -> TrainConfig:

@@ -1,4 +1,4 @@
-"""Where are the joints of a body, when nobody asks for its skin?
+"""Where are the joints of a body, when its skin is not needed?
 
 Every joint that a regressor R reads off the mesh is a weighted sum of skinned vertices,
 joint_j = sum_i R_ji sum_k W_ik (G_k (vertex_i - rest_k) + p_k), with vertex_i linear in shape and
@@ -100,7 +100,7 @@ class BodyJoints(nn.Module):
             rotmat: Rotations relative to the parent (..., J, 3, 3).
 
         Returns:
-            Joints (..., R, 3) in metres, as the mesh at the origin has them.
+            Joints (..., R, 3) in meters, as the mesh at the origin has them.
         """
         leading = rotmat.shape[:-3]
         betas, rotmat = betas.reshape(-1, NUM_BETAS), rotmat.reshape(-1, NUM_JOINTS, 3, 3)

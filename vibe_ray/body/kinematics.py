@@ -48,7 +48,7 @@ class KinematicChain(nn.Module):
         """Keep the bones of a body as constants.
 
         Args:
-            joints: The template's joints (J, 3), float64, metres.
+            joints: The template's joints (J, 3), float64, meters.
             joint_dirs: How each beta moves them (J, 3, 10), float64.
             dtype: Of the buffers.
         """
@@ -73,7 +73,7 @@ class KinematicChain(nn.Module):
         """Pose the skeletons of betas (N, 10) by rotmat (N, J, 3, 3).
 
         Returns:
-            Global rotations (N, J, 3, 3) and joint positions (N, J, 3) in metres.
+            Global rotations (N, J, 3, 3) and joint positions (N, J, 3) in meters.
         """
         rotations = self._global_rotations(rotmat)
         offset = torch.addmm(self.offset.flatten(), betas, self.offset_dirs)

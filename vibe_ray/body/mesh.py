@@ -25,9 +25,9 @@ class BodyMesh:
     """Skinned bodies at the origin: the root joint is where the shape puts it."""
 
     verts: Tensor
-    """Vertices (N, V, 3), metres."""
+    """Vertices (N, V, 3), meters."""
     joints: Tensor
-    """SMPL's joints (N, J, 3), metres."""
+    """SMPL's joints (N, J, 3), meters."""
 
 
 class BodyModel(nn.Module):

@@ -52,7 +52,7 @@ class BodyArrays:
     """A body's constants, float32, in SMPL's names and layout."""
 
     v_template: np.ndarray
-    """Vertices of the mean body in the zero pose (V, 3), metres."""
+    """Vertices of the mean body in the zero pose (V, 3), meters."""
     shapedirs: np.ndarray
     """How one standard deviation of each beta moves the vertices (V, 3, 10)."""
     posedirs: np.ndarray | None

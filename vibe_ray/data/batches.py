@@ -65,7 +65,7 @@ class Detections:
     detected_conf: Tensor
     """(B, T, D), zero where missed."""
     box: Tensor
-    """(B, T, 3) = (cx, cy, size) pixels; size 0 where nobody was seen."""
+    """(B, T, 3) = (cx, cy, size) pixels; size 0 where the person was not seen."""
     image_size: Tensor
     """Width and height (B, T, 2), or (B, 1, 2) where no window changes its image's."""
 

@@ -14,13 +14,8 @@ import torch
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import KEYPOINTS, indices
-from vibe_ray.data.schema import (
-    AnySequence,
-    Array,
-    LabelledSequence,
-    MotionSequence,
-    PoseSequence,
-)
+from vibe_ray.data.labels import AnySequence, LabelledSequence
+from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
 from vibe_ray.data.targets import pose_targets
 from vibe_ray.data.upright import find_posture
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat

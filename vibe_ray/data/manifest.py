@@ -5,7 +5,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from vibe_ray.data.schema import SCHEMA_VERSION, Kind, LabelNames
+from vibe_ray.data.labels import LabelNames
+from vibe_ray.data.schema import SCHEMA_VERSION, Kind
 
 MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.json"

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from vibe_ray.data.labels import AnySequence, LabelNames
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.schema import AnySequence, LabelNames
 from vibe_ray.data.shards import ShardWriter
 
 logger = logging.getLogger(__name__)

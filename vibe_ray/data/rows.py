@@ -11,15 +11,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from vibe_ray import storage
+from vibe_ray.data.labels import AnySequence, LabelledSequence
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.schema import (
     ARRAYS,
     SCHEMA_VERSION,
     SCHEMAS,
-    AnySequence,
     Array,
     Kind,
-    LabelledSequence,
     MotionSequence,
     PoseSequence,
 )

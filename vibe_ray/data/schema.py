@@ -1,4 +1,4 @@
-"""The shard format, and the three kinds of sequences it holds. This file is its documentation.
+"""The shard format, and what pose and motion shards hold. This file is its documentation.
 
 A **data set** is a folder with `manifest.json` and Parquet files. A row is one clip: at most
 `MAX_CLIP_FRAMES` consecutive frames of one person (label and pose shards) or one recording (motion
@@ -7,10 +7,10 @@ reads several times faster than Parquet's lists; shapes follow from `num_frames`
 the constants here. Features are float16, which moves joints by less than 0.1 mm; frame numbers are
 int64, timestamps float64, masks uint8, and all else is float32.
 
-**Labels** are what is known of a person's frames before any encoder has seen them, in pixels of
-the whole image and by the joints' own names. **Pose** shards are made of them by a frame encoder:
-features, and targets in the units of the networks. So raw data is converted once, and encoded with
-any encoder. **Motion** is captured motion without a picture.
+**Labels** (`labels.py`) are what is known of a person's frames before any encoder has seen them, in
+pixels of the whole image and by the joints' own names. **Pose** shards are made of them by a frame
+encoder: features, and targets in the units of the networks. So raw data is converted once, and
+encoded with any encoder. **Motion** is captured motion without a picture.
 
 Windows are not stored: their length is a setting of a training run, and they are cut while reading.
 
@@ -21,7 +21,6 @@ M in 3D, as many as the manifest has names.
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
@@ -136,7 +135,7 @@ class PoseSequence:
     def __post_init__(self) -> None:
         shapes = known_shapes("pose", {"features": self.features.shape[-1]})
         for name, shape in shapes.items():
-            _check_shape(self.sequence, name, getattr(self, name), (self.num_frames, *shape))
+            check_shape(self.sequence, name, getattr(self, name), (self.num_frames, *shape))
 
     @property
     def num_frames(self) -> int:
@@ -166,9 +165,9 @@ class MotionSequence:
 
     def __post_init__(self) -> None:
         num_frames = len(self.pose)
-        _check_shape(self.name, "pose", self.pose, (num_frames, POSE_DIM))
-        _check_shape(self.name, "trans", self.trans, (num_frames, 3))
-        _check_shape(self.name, "betas", self.betas, (NUM_BETAS,))
+        check_shape(self.name, "pose", self.pose, (num_frames, POSE_DIM))
+        check_shape(self.name, "trans", self.trans, (num_frames, 3))
+        check_shape(self.name, "betas", self.betas, (NUM_BETAS,))
         if not self.fps > 0:
             raise ValueError(f"{self.name} plays at {self.fps} frames per second")
 
@@ -195,119 +194,6 @@ class MotionSequence:
         return replace(self, fps=fps, pose=pose, trans=trans)
 
 
-@dataclass(frozen=True, kw_only=True)
-class LabelNames:
-    """What the key-points of labels are called, in their order; equal names mean the same joint.
-
-    Any joint set will do: `body/skeletons.py` has those of the known data sets and detectors.
-    """
-
-    kp_2d: tuple[str, ...] = ()
-    detected: tuple[str, ...] = ()
-    kp_3d: tuple[str, ...] = ()
-
-    def widths(self) -> dict[str, int]:
-        """What -1 stands for in `LABEL_ARRAYS`."""
-        num_2d, num_detected = len(self.kp_2d), len(self.detected)
-        return {
-            "kp_2d": num_2d,
-            "kp_2d_conf": num_2d,
-            "detected": num_detected,
-            "detected_conf": num_detected,
-            "kp_3d": len(self.kp_3d),
-        }
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LabelledSequence:
-    """One person's frames before encoding: where the pixels are, and what is known in them.
-
-    The frames follow each other at `fps`. Where the person is not in a frame of the track, its box
-    has size 0 and nothing of the frame counts; where a track is cut, another sequence begins.
-    """
-
-    kind: ClassVar[Kind] = "labels"
-    dataset: str
-    sequence: str
-    person: str
-    """Which one of the recording's people; the same name means the same person."""
-    fps: float
-    video: str = ""
-    """Path or address of the video that the frames are of, if it is one."""
-    images: tuple[str, ...] = ()
-    """Paths or addresses of the (N) frames' images, if they are images. Neither: no pixels."""
-    width: int
-    height: int
-    """Of a frame, in pixels, as it is shown (a video's rotation applied)."""
-    frame_index: Array
-    """(N,) int64: the frame's number in its video, or among its recording's images, from 0."""
-    timestamps: Array
-    """(N,) float64: seconds from the recording's start, strictly rising."""
-    box: Array
-    """(N, 3) = (cx, cy, size): the square that an encoder is shown, margin included, in pixels
-    (`data/boxes.py`); size 0 where the person is not seen."""
-    names: LabelNames
-    """Of the L, D and M key-points."""
-    kp_2d: Array
-    """Key-points (N, L, 2) in pixels that supervise: annotated, exact, or a detector's."""
-    kp_2d_conf: Array
-    """Their weights (N, L) in [0, 1]; 0 where a key-point is unknown."""
-    detected: Array
-    """Key-points (N, D, 2) in pixels as a detector found them, which is what an encoder of
-    key-points is shown; D = 0 where no detector was run. The same as `kp_2d` where a detector's
-    key-points supervise, never an annotation: it would be an encoder's input and its answer."""
-    detected_conf: Array
-    """The detector's confidences (N, D) in [0, 1]; 0 where a key-point was missed."""
-    kp_3d: Array
-    """Key-points (N, M, 3) in meters, camera axes (x right, y down, z forward), any origin."""
-    has_kp_3d: Array
-    """(N,) bool: whether all of `kp_3d` are known."""
-    pose: Array
-    """Axis-angle (N, 72), radians, the root in camera axes."""
-    betas: Array
-    """(N, 10)."""
-    has_smpl: Array
-    """(N,) bool: whether `pose` and `betas` are known."""
-    camera: Array
-    """Pinhole (N, 4) = (fx, fy, cx, cy): focal lengths and principal point in pixels."""
-    has_camera: Array
-    """(N,) bool: whether `camera` is known."""
-    valid: Array
-    """(N,) bool: whether the frame counts in an evaluation."""
-
-    def __post_init__(self) -> None:
-        for name, shape in known_shapes("labels", self.names.widths()).items():
-            _check_shape(self.sequence, name, getattr(self, name), (self.num_frames, *shape))
-        if self.video and self.images:
-            raise ValueError(f"{self.sequence}: frames are of a video or images, not of both")
-        if len(self.images) not in (0, self.num_frames):
-            raise ValueError(
-                f"{self.sequence}: {len(self.images)} images, {self.num_frames} frames"
-            )
-        if self.width < 1 or self.height < 1:
-            raise ValueError(f"{self.sequence}: frames of {self.width} x {self.height} pixels")
-        if not (np.diff(self.timestamps) > 0).all():
-            raise ValueError(f"{self.sequence}: timestamps do not rise: sort the frames by time")
-
-    @property
-    def num_frames(self) -> int:
-        """N."""
-        return len(self.timestamps)
-
-    @property
-    def start_frame(self) -> int:
-        """The first frame's number in its video."""
-        return int(self.frame_index[0]) if self.num_frames else 0
-
-    @property
-    def key(self) -> tuple[str, str]:
-        """What tells it from the others of its data set: the recording and who is in it."""
-        return self.sequence, self.person
-
-
-AnySequence = PoseSequence | MotionSequence | LabelledSequence
-
-
 def known_shapes(kind: Kind, widths: dict[str, int]) -> dict[str, tuple[int, ...]]:
     """Return what each array of a kind has per frame, -1 replaced by that array's width."""
     return {
@@ -316,6 +202,7 @@ def known_shapes(kind: Kind, widths: dict[str, int]) -> dict[str, tuple[int, ...
     }
 
 
-def _check_shape(sequence: str, name: str, array: Array, expected: tuple[int, ...]) -> None:
+def check_shape(sequence: str, name: str, array: Array, expected: tuple[int, ...]) -> None:
+    """Raise ValueError where an array of a sequence has another shape than expected."""
     if array.shape != expected:
         raise ValueError(f"{sequence}: {name} has shape {array.shape}, expected {expected}")

@@ -10,16 +10,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.rows import binary, decode_clip, full_path, value
-from vibe_ray.data.schema import (
-    Array,
-    LabelledSequence,
-    LabelNames,
-    MotionSequence,
-    PoseSequence,
-)
+from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
 from vibe_ray.data.shards import read_clip, read_columns, read_manifest
 from vibe_ray.storage import join
 

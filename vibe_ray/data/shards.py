@@ -18,9 +18,10 @@ from pydantic import ValidationError
 
 from vibe_ray import storage
 from vibe_ray.data.journal import Journal
+from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import MANIFEST_FILE, SKIPPED_FILE, Manifest, ShardFile
 from vibe_ray.data.rows import encode_clip, pack_rows
-from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, AnySequence, Kind
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, Kind
 
 FILE_BYTES = 64 * 2**20
 """Size of a file, about. A sequence is split over files only if it is larger than one."""

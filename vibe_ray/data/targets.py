@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, conversion
-from vibe_ray.data.schema import Array, LabelledSequence
+from vibe_ray.data.labels import LabelledSequence
+from vibe_ray.data.schema import Array
 from vibe_ray.geometry.cameras import pixels_to_crop
 
 
 def pose_targets(labels: LabelledSequence) -> dict[str, Array]:
     """Return all arrays of a pose sequence save its features.
 
-    A frame without a box shows nobody: nothing of it is known, and it does not count. What is not
-    known is 0.
+    In a frame without a box the person is not seen: nothing of it is known, and it does not count.
+    What is not known is 0.
 
     Raises:
         ValueError: None of the 2D key-points is one of the 49, or 3D key-points lack one of those

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from vibe_ray import storage
 from vibe_ray.data.agreement import row_problems
 from vibe_ray.data.checks import Finding, check_sequence
+from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
 from vibe_ray.data.mixing import DataConfig, Source, StepPlan, make_plan
-from vibe_ray.data.schema import AnySequence
 from vibe_ray.data.sequences import (
     read_label_sequences,
     read_motion_sequences,

@@ -27,14 +27,18 @@ class Asha(AsyncHyperBandScheduler):
     """
 
     def __init__(
-        self, metric: str, num_epochs: int, spared: Collection[str], earlier: Mapping[str, Rows]
+        self,
+        metric: str,
+        num_epochs: int,
+        unstoppable: Collection[str],
+        earlier: Mapping[str, Rows],
     ) -> None:
         """Set up.
 
         Args:
             metric: By which trials are judged, lower being better.
             num_epochs: Of a run.
-            spared: Names of trials that are never stopped.
+            unstoppable: Names of trials that are never stopped.
             earlier: By trial's name, the epochs that earlier sessions measured.
         """
         super().__init__(
@@ -46,19 +50,19 @@ class Asha(AsyncHyperBandScheduler):
             reduction_factor=REDUCTION,
         )
         self._num_epochs = num_epochs
-        self._spared = spared
+        self._unstoppable = unstoppable
         self._rungs_of(earlier)
 
     def _rungs_of(self, earlier: Mapping[str, Rows]) -> None:
         """Put earlier trials on the rungs; a trial taken up again replaces itself there."""
         for name, rows in earlier.items():
-            trial, nobody = _named(name), cast("Any", None)
-            super().on_trial_add(nobody, trial)
+            trial, no_controller = _named(name), cast("Any", None)
+            super().on_trial_add(no_controller, trial)
             for row in rows:
-                super().on_trial_result(nobody, trial, dict(row))
+                super().on_trial_result(no_controller, trial, dict(row))
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """Meet a trial, under its name: Tune's own numbers are others in every session."""
+        """Add a trial under its name: Tune's own numbers are others in every session."""
         super().on_trial_add(tune_controller, _named(_name(trial)))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
@@ -66,7 +70,7 @@ class Asha(AsyncHyperBandScheduler):
         name = _name(trial)
         verdict: str = super().on_trial_result(tune_controller, _named(name), result)
         is_over = result.get("epoch", 0) >= self._num_epochs
-        return self.CONTINUE if is_over or name in self._spared else verdict
+        return self.CONTINUE if is_over or name in self._unstoppable else verdict
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """Take note of a trial's last epoch."""

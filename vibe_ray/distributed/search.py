@@ -27,7 +27,7 @@ from vibe_ray.distributed.cluster import check_room, connect
 from vibe_ray.distributed.progress import Progress, shown
 from vibe_ray.distributed.proposals import Proposals
 from vibe_ray.distributed.schedule import Asha
-from vibe_ray.distributed.trial import num_concurrent, run_trial, takes
+from vibe_ray.distributed.trial import num_concurrent, run_trial, trial_resources
 from vibe_ray.runs.claims import pinned
 from vibe_ray.runs.log import read_metrics, score, score_name
 from vibe_ray.training.launch import Launch, check
@@ -148,7 +148,7 @@ class Runner:
         wanted = (self._search.num_trials or DEFAULT_DRAWS) - len(self.candidates)
         sampler = Sampler(self.subject.base, self.subject.space, len(self.candidates))
         known = plan_trials(self.subject.base, self.candidates, 1)
-        self._meet(known)
+        self._register(known)
         for outcome in self._outcomes(known):
             if outcome.state != "unfinished":
                 sampler.tell(outcome.trial.candidate, outcome.score)
@@ -160,7 +160,7 @@ class Runner:
             self.candidates.append(candidate)
             self.claim()
             trial = Trial(candidate=candidate, seed=self.subject.base.seed)
-            self._meet([trial])
+            self._register([trial])
             return trial
 
         def tell(name: str) -> None:
@@ -175,7 +175,7 @@ class Runner:
 
     def _finish(self, trials: Sequence[Trial], is_screening: bool = False) -> list[Outcome]:
         """Run what has not ended yet, some rounds if processes are lost."""
-        self._meet(trials)
+        self._register(trials)
         for _ in range(ROUNDS):
             left = self._unfinished(trials)
             if not left:
@@ -183,7 +183,8 @@ class Runner:
             self._fit(Proposals(left, self._params), is_screening)
         return [_given_up(outcome) for outcome in self._outcomes(trials)]
 
-    def _meet(self, trials: Sequence[Trial]) -> None:
+    def _register(self, trials: Sequence[Trial]) -> None:
+        """Show trials on the board, those that earlier sessions ended with their outcome."""
         self._trials |= {trial.name: trial for trial in trials}
         self.board.add(trials)
         for outcome in self._outcomes(trials):
@@ -210,7 +211,7 @@ class Runner:
         there = dataclasses.replace(search, storage=storage.absolute(search.storage))
         tune.Tuner(
             tune.with_resources(
-                functools.partial(run_trial, there), takes(search.workers_per_trial, gpus)
+                functools.partial(run_trial, there), trial_resources(search.workers_per_trial, gpus)
             ),
             tune_config=tune.TuneConfig(
                 search_alg=proposals,
@@ -237,9 +238,9 @@ class Runner:
             return None
         base = self.subject.base
         trials = plan_trials(base, self.candidates, 1)
-        spared = Trial(candidate=baseline(base, self.candidates), seed=base.seed)
+        unstoppable = Trial(candidate=baseline(base, self.candidates), seed=base.seed)
         rows = {t.name: read_metrics(records.run_dir(self._search.directory, t)) for t in trials}
-        return Asha(score_name(base), base.epochs, {spared.name}, rows)
+        return Asha(score_name(base), base.epochs, {unstoppable.name}, rows)
 
     def _settle(self, name: str, epochs: int, error: str | None) -> Outcome:
         """Note how a trial ended, where its own folder does not say so."""

@@ -39,8 +39,8 @@ def num_concurrent(cpus: float, gpus: float, workers: int) -> int:
     return max(int(trials), 1)
 
 
-def takes(workers: int, gpus: float) -> dict[str, float]:
-    """Return what a trial's own process claims.
+def trial_resources(workers: int, gpus: float) -> dict[str, float]:
+    """Return the resources that a trial's own process asks Ray for.
 
     Beside workers that is one byte, since Tune refuses nothing: the CPUs are all for workers and
     readers.

@@ -2,7 +2,7 @@
 
 Numbers marked as withdrawn were retracted by VIBE's own authors (README of their repository,
 "Correction": a preprocessing mistake in all experiments that trained on 3DPW). They stay here so
-that nobody chases them by accident. What to reach with the licensed data is `ANCHOR`.
+that they are not chased by accident. What to reach with the licensed data is `ANCHOR`.
 
 All were measured on 3DPW's test split with SMPL, so none is comparable with a number on open data.
 """
@@ -89,7 +89,7 @@ PAPER_TABLES = {
     ),
 }
 """VIBE's ablations (the rows with SPIN's features), then what its authors have since put in their
-place. Nobody has published a corrected Table 3: the anchor is all that stands of it."""
+place. No corrected Table 3 has been published: the anchor is all that stands of it."""
 
 PUBLISHED = (
     ANCHOR,

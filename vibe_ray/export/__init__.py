@@ -21,8 +21,8 @@ class Export:
     """Of the module, and of its function after `write_`."""
     suffix: str
     """Ending of its files."""
-    takes: tuple[str, ...]
-    """Keywords that its function takes."""
+    keywords: tuple[str, ...]
+    """Settings that its function has."""
     help: str
 
     def writer(self) -> Callable[..., None]:
@@ -42,7 +42,7 @@ class Export:
             ImportError: It needs a package that is not installed; says which.
             ValueError: The motion cannot be told in this format; says why.
         """
-        chosen = {name: value for name, value in settings.items() if name in self.takes}
+        chosen = {name: value for name, value in settings.items() if name in self.keywords}
         self.writer()(path, animation, body, **chosen)
 
 

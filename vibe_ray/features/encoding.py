@@ -3,9 +3,10 @@
 Shapes: N frames, F features.
 """
 
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings, Watch, Written
-from vibe_ray.data.schema import LabelledSequence, LabelNames, PoseSequence
+from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import stored_labels
 from vibe_ray.data.shards import read_finished, read_manifest
 from vibe_ray.data.targets import pose_targets

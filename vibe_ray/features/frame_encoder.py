@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from vibe_ray import storage
-from vibe_ray.data.schema import LabelledSequence, LabelNames
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.pretrained import packaged
 
 CONFIG_FILE = "config.json"

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from vibe_ray.body.skeletons import COCO_17
-from vibe_ray.data.schema import LabelledSequence
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.frame_encoder import FrameEncoder
 
 FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")

@@ -10,9 +10,10 @@ import numpy as np
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings, refuse_skip
-from vibe_ray.data.schema import LabelledSequence, MotionSequence
+from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.shards import ShardWriter, read_finished
 from vibe_ray.data.synthetic.dataset import (
     NamedClip,

@@ -1,6 +1,6 @@
 """Where does a point of the body appear in the image?
 
-Camera space: x right, y down, z forward, metres. A person's `cam` is the weak-perspective camera
+Camera space: x right, y down, z forward, meters. A person's `cam` is the weak-perspective camera
 (s, tx, ty) of the square crop around them; crop coordinates run from -1 to 1 over that square.
 A `box` is the square that was really cut out, margin included: center x, center y, side, in pixels
 of the full image. (VIBE's demo leaves the margin out here, so its meshes come out 9 % too small.)
@@ -18,14 +18,14 @@ CROP_SIZE = 224
 
 
 def weak_perspective_translation(cam: Tensor) -> Tensor:
-    """Turn cam (..., 3) into the body's translation (..., 3) in metres before the crop's camera."""
+    """Turn cam (..., 3) into the body's translation (..., 3) in meters before the crop's camera."""
     scale, x, y = cam.unbind(-1)
     depth = 2 * FOCAL_LENGTH / (CROP_SIZE * scale + 1e-9)
     return torch.stack([x, y, depth], dim=-1)
 
 
 def project_weak_perspective(points: Tensor, cam: Tensor) -> Tensor:
-    """Project points (..., K, 3), metres in camera axes, into the crop: (..., K, 2) in [-1, 1].
+    """Project points (..., K, 3), meters in camera axes, into the crop: (..., K, 2) in [-1, 1].
 
     VIBE Sec. 3.1 calls this orthographic; its code, and this, is a perspective of long focal
     length whose depth is read off the scale. A negative scale mirrors the points.
@@ -38,7 +38,7 @@ def project_perspective(points: Tensor, focal: Tensor | float, principal: Tensor
     """Project points (..., K, 3) in camera space through a pinhole: (..., K, 2) in pixels.
 
     Args:
-        points: Metres; z is the depth and must not be zero.
+        points: Meters; z is the depth and must not be zero.
         focal: Focal length in pixels, one number or (...).
         principal: The principal point (..., 2) in pixels.
     """

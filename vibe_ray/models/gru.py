@@ -213,7 +213,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
-    if grad is None:  # nobody made use of the states
+    if grad is None:  # the states were not used
         return (None,) * 6
     needs_x = ctx.needs_input_grad[0]
     gradients = gru_layer_backward(grad, ctx.saved_tensors, ctx.reverse, needs_x)

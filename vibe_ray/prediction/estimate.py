@@ -14,7 +14,7 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS, conversion, mirror_table
-from vibe_ray.data.schema import LabelledSequence
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.encoding import encode
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
 from vibe_ray.geometry.cameras import crop_camera_to_translation, locate

@@ -2,7 +2,7 @@
 
 A page is a template, in `templates/` beside the code that fills it, and a function that gives it
 text, numbers and pictures. No HTML is written here: Jinja2 escapes whatever is filled in, and a
-name that a template uses and nobody gave is an error. `base.html` has the layout and the colors,
+name that a template uses and was not given is an error. `base.html` has the layout and the colors,
 which are set for every element: the page is dark text on white in a browser set to dark, too.
 """
 

@@ -113,7 +113,7 @@ def _frozen_score(state: "TrainState", fake: Tensor) -> Tensor:
 
 def _parts(batch: StepBatch, num_parts: int) -> list[StepBatch]:
     """Cut a rank's share into micro-batches, none of them empty; fewer where the share is small."""
-    sizes = len(batch.pose.features), len(batch.motion.pose)  # no motion: nobody looks at it
+    sizes = len(batch.pose.features), len(batch.motion.pose)  # without motion it is not used
     num_parts = max(1, min([num_parts, *(size for size in sizes if size)]))
     captured = batch.motion.pose.tensor_split(num_parts)
     columns = {name: x.tensor_split(num_parts) for name, x in vars(batch.pose).items()}

@@ -7,9 +7,9 @@ Shapes: N frames of a person.
 """
 
 from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.resampling import nearest_frames
-from vibe_ray.data.schema import LabelledSequence, LabelNames
 from vibe_ray.video.detection import Networks, track_people
 from vibe_ray.video.labels import label_track, picked
 from vibe_ray.video.reader import find_videos, open_video

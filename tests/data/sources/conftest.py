@@ -1,7 +1,6 @@
 """A skeleton of our own, so that no test needs a data set."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,17 +83,6 @@ def make_bvh() -> Callable[..., str]:
 @pytest.fixture(scope="session")
 def conversion() -> Conversion:
     return Conversion(ConversionConfig())
-
-
-@pytest.fixture(scope="session")
-def test_data() -> Path:
-    """The folder of real recordings; skips where there is none."""
-    import os
-
-    folder = os.environ.get("VIBE_RAY_TEST_DATA")
-    if not folder:
-        pytest.skip("VIBE_RAY_TEST_DATA does not name a folder of real recordings")
-    return Path(folder)
 
 
 def naive_forward(

@@ -6,7 +6,7 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS
 from vibe_ray.data.boxes import track_boxes
-from vibe_ray.data.schema import LabelledSequence
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
 from vibe_ray.data.synthetic.detector import DETECTED
 from vibe_ray.data.synthetic.labels import Truth, label_capture

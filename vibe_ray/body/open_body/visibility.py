@@ -8,8 +8,8 @@ import numpy as np
 NUM_DIRECTIONS = 96
 # A direction counts for a vertex if it is at least this much on the outer side of the skin.
 _MIN_COSINE = 0.15
-_LIFT = 1e-3  # metres off the skin, so that a ray does not hit where it starts
-_CELL = 0.012  # metres; about an edge's length, so that a cell holds few triangles
+_LIFT = 1e-3  # meters off the skin, so that a ray does not hit where it starts
+_CELL = 0.012  # meters; about an edge's length, so that a cell holds few triangles
 
 
 def visibility(verts: np.ndarray, triangles: np.ndarray) -> np.ndarray:

@@ -29,6 +29,8 @@ class Source:
     help: str
     suffix: str = ""
     """Motion: the ending that tells its files in a folder of mixed formats; none if none does."""
+    hints: tuple[Literal["names", "source_fps"], ...] = ()
+    """Motion: what a user may say of the recordings: joints' names, true frame rates."""
 
     def reader(self) -> "Callable[..., Recordings[Any]]":
         """Import the source's `read_sequences`."""
@@ -38,14 +40,21 @@ class Source:
 
 
 SOURCES = (
-    Source("amass", "motion", "AMASS recordings, SMPL-H or SMPL-X .npz", ".npz"),
+    Source("amass", "motion", "AMASS recordings, SMPL-H or SMPL-X .npz", ".npz", ("source_fps",)),
     Source(
         "bvh",
         "motion",
         "BVH recordings of any rig of a person, any zero pose, any axis up",
         ".bvh",
+        ("names", "source_fps"),
     ),
-    Source("amc", "motion", "ASF/AMC recordings, as CMU and HDM05 have them", ".amc"),
+    Source(
+        "amc",
+        "motion",
+        "ASF/AMC recordings, as CMU and HDM05 have them",
+        ".amc",
+        ("names", "source_fps"),
+    ),
     Source("deepmimic", "motion", "DeepMimic's motions, as pybullet has them"),
 )
 

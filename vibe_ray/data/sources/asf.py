@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 ROOT = "root"
 TURNS = ("rx", "ry", "rz")
 _CHANNELS = ("tx", "ty", "tz", *TURNS, "l")
-"""Places, turns, and the length of a bone, which nobody uses."""
+"""Places, turns, and the length of a bone, which are not used."""
 
 
 @dataclass(frozen=True, kw_only=True)

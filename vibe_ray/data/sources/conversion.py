@@ -83,7 +83,7 @@ class Conversion:
         """Frame rate of a recording: as stated, else as its file says.
 
         Raises:
-            ValueError: The file says what nobody records at.
+            ValueError: The file states a rate that no recording has.
         """
         stated = self.stated_rate(name)
         return checked_fps(recorded_fps, "its frame rate") if stated is None else stated

@@ -149,7 +149,7 @@ def parse_deepmimic(text: str) -> tuple[SkeletonMotion, np.ndarray]:
     if not (durations <= _MAX_DURATION).all():
         raise ValueError(f"a frame lasts {durations.max():.3g} s: expected up to {_MAX_DURATION} s")
     if not (np.abs(frames) <= MAX_NUMBER).all():
-        raise ValueError("some of its numbers are not finite, or nobody's")
+        raise ValueError("some of its numbers are not finite, or too large for a person")
     names = tuple(_JOINTS)
     rotmat = np.tile(np.eye(3), (len(frames), len(names), 1, 1))
     rotmat[:, names.index("root")] = _ball(frames[:, len(_HEADING) - _BALL : len(_HEADING)])

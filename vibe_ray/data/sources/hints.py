@@ -50,7 +50,7 @@ def read_source_fps(text: str) -> dict[str, float]:
 
     Raises:
         FileNotFoundError: Neither a number nor a file.
-        ValueError: A rate nobody records at, or a line that is no such pair.
+        ValueError: A rate that no recording has, or a line that is no such pair.
     """
     try:
         return {"*": checked_fps(float(text), f"--source-fps {text}")}
@@ -74,7 +74,7 @@ def checked_fps(fps: float, where: str) -> float:
     """Return a frame rate at which motion may have been recorded.
 
     Raises:
-        ValueError: Nobody records at that rate.
+        ValueError: No recording has that rate.
     """
     low, high = FPS_RANGE
     if not low <= fps <= high:

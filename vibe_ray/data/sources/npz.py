@@ -110,7 +110,9 @@ def _read_header(file: IO[bytes], name: str) -> ArrayHeader:
         version = np.lib.format.read_magic(file)
         shape, fortran, dtype = readers[version](file)
         header = ArrayHeader(tuple(shape), dtype, fortran, file.tell())
-    except (ValueError, KeyError, TypeError, *_BROKEN) as error:
+    except _BROKEN as error:
+        raise ValueError(f"array {name!r} is damaged: {error}") from error
+    except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"array {name!r} has a header that is none of NumPy's") from error
     if dtype.hasobject:
         raise ValueError(

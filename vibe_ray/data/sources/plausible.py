@@ -18,7 +18,7 @@ MAX_TWIST = np.deg2rad(110.0)
 """About the bone of a thigh, a forearm or a hand, away from the T-pose. Dancers reach 70 degrees;
 a limb that is turned further has been flipped over."""
 MAX_DISTANCE_M = 1e4
-"""From the origin. Nobody is recorded over more than a few kilometers."""
+"""From the origin. No recording goes over more than a few kilometers."""
 MARGIN = 0.1
 """Seconds left out before and after a glitch: its neighbors are smeared by the same fault."""
 

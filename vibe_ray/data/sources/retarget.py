@@ -52,7 +52,7 @@ def retarget(
         (N, 3) in meters, scaled by the length of the legs. float32.
 
     Raises:
-        ValueError: Bones of no length, or a path that is nobody's.
+        ValueError: Bones of no length, or a path longer than a person can go.
     """
     target = {name: rest_joints[index] for index, name in enumerate(SMPL_JOINTS)}
     motion = stand(motion, joints, target)
@@ -75,7 +75,8 @@ def retarget(
     middle = hips.mean(axis=1) * (_leg_length(target) / source_leg)
     if (distance := np.abs(middle).max(initial=0.0)) > MAX_DISTANCE_M:
         raise ValueError(
-            f"it goes {distance:.3g} m from the origin, on the scale of its legs: nobody does"
+            f"it goes {distance:.3g} m from the origin, on the scale of its legs: farther than "
+            "a person goes"
         )
     # Rigs put their root at various places of the pelvis, but hip joints are hip joints.
     offset = (target["left_hip"] + target["right_hip"]) / 2 - target["pelvis"]

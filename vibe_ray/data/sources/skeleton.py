@@ -128,7 +128,9 @@ class SkeletonMotion:
             if not np.isfinite(largest):
                 raise ValueError(f"some of its numbers are not finite, among its {name}")
             if largest > MAX_NUMBER:
-                raise ValueError(f"its {name} reach {largest:.3g}: nobody's recording does")
+                raise ValueError(
+                    f"its {name} reach {largest:.3g}: more than a recording of a person can have"
+                )
 
 
 def standing_axes(rest: np.ndarray, joints: Mapping[str, int]) -> np.ndarray | None:

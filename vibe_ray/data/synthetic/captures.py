@@ -50,7 +50,7 @@ class CapturedClips:
     kp_px: Tensor
     """True key-points (C, N, K, 2) in pixels."""
     kp_3d: Tensor
-    """Body model's key-points in camera axes (C, N, K, 3), metres, without translation."""
+    """Body model's key-points in camera axes (C, N, K, 3), meters, without translation."""
     rotmat: Tensor
     """Pose in camera axes (C, N, J, 3, 3)."""
     betas: Tensor
@@ -110,7 +110,7 @@ def capture(
 
     Args:
         rotmat: World pose (C, N, J, 3, 3), y up.
-        trans: Root translation (C, N, 3), metres.
+        trans: Root translation (C, N, 3), meters.
         fps: Frames per second.
         body: The 49 key-points' joints (`BodyJoints.keypoints`).
         config: Cameras and detector.

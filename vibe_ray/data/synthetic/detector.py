@@ -91,7 +91,7 @@ class Projected:
     kp: Tensor
     """Pixels (C, N, D, 2)."""
     depth: Tensor
-    """Metres along the optical axis (C, N, D)."""
+    """Meters along the optical axis (C, N, D)."""
     height_px: Tensor
     """Height of the standing body in pixels (C, N)."""
     image_size: Tensor
@@ -170,7 +170,7 @@ def _whole_frames(true: Projected, config: DetectorConfig, generator: torch.Gene
 
 
 def _distance_behind(true: Projected) -> Tensor:
-    """How far each facial point lies behind the middle of the ears, metres (C, N, D); others -1."""
+    """How far each facial point lies behind the middle of the ears, meters (C, N, D); others -1."""
     ears = true.depth[..., indices(("lear", "rear"), DETECTED)].mean(dim=-1, keepdim=True)
     face = torch.tensor([name in FACE for name in DETECTED])
     return torch.where(face, true.depth - ears, -1.0)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vibe_ray.body.skeletons import KEYPOINTS
-from vibe_ray.data.schema import Array, LabelledSequence, LabelNames
+from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.schema import Array
 from vibe_ray.data.synthetic.captures import CapturedClips
 from vibe_ray.data.synthetic.detector import DETECTED
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from vibe_ray.data.synthetic.draws import log_uniform, slow_wave, uniform
 
 BODY_HEIGHT = 1.7
-"""Metres; how large a person is in the image follows from this, the focal length and the depth."""
+"""Meters; how large a person is in the image follows from this, the focal length and the depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +31,7 @@ class CameraConfig:
     fill: tuple[float, float] = (0.2, 0.9)
     """Share of the image height that a standing person takes."""
     min_depth: float = 1.3
-    """Metres."""
+    """Meters."""
     pan_deg: float = 12.0
     """Largest amplitude of the camera's slow turning around the person."""
     zoom: float = 0.1
@@ -43,7 +43,7 @@ class CameraConfig:
 
 @dataclass(frozen=True)
 class Cameras:
-    """Cameras of a batch of clips, in pixels and metres."""
+    """Cameras of a batch of clips, in pixels and meters."""
 
     rotation: Tensor
     """World to camera axes (C, N, 3, 3)."""
@@ -93,7 +93,7 @@ def draw_cameras(
     rotation = _rotation(C, seconds, config, generator)
     root = _place(size, mean_focal, depth, fill, generator)[:, None]
     wander = (rotation @ (trans - trans.mean(dim=1, keepdim=True))[..., None])[..., 0]
-    view = depth * size.amin(dim=1, keepdim=True) / (2 * mean_focal)  # half width in metres
+    view = depth * size.amin(dim=1, keepdim=True) / (2 * mean_focal)  # half width in meters
     reach = wander.norm(dim=-1).amax(dim=1, keepdim=True)
     limit = (config.max_excursion * view / reach.clamp(min=1e-6)).clamp(max=1.0)
     followed = uniform((C, 1), 0, 1, generator) * limit

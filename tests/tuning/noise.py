@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.schema import Kind, MotionSequence, PoseSequence
@@ -12,10 +11,8 @@ from vibe_ray.data.shards import ShardWriter
 F, N = 32, 24
 
 
-@pytest.fixture(scope="session")
-def noise_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Root of data sets under the names that the open recipes expect; features are 32 wide."""
-    root = tmp_path_factory.mktemp("data")
+def write_noise(root: Path) -> Path:
+    """Write data sets under the names that the open recipes expect; features are 32 wide."""
     rng = np.random.default_rng(0)
     for name in ("open_2d/train", "open_3d/train", "open_3d/val"):
         with ShardWriter(str(root / name), header(name, "pose")) as writer:
