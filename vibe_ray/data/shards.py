@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from vibe_ray import storage
-from vibe_ray.data.journal import Journal
+from vibe_ray.data.journal import Journal, own_files
 from vibe_ray.data.manifest import MANIFEST_FILE, SKIPPED_FILE, Manifest, ShardFile
 from vibe_ray.data.rows import encode_clip, pack_rows
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, AnySequence, Kind
@@ -47,9 +47,13 @@ class ShardWriter:
         Args:
             out: Folder, local or remote.
             header: The manifest without files.
+
+        Raises:
+            FileExistsError: The folder holds something else than this data set, which would be
+                lost, or mixed with it.
         """
         self.out = out
-        self._present = {path.rsplit("/", 1)[-1] for path in storage.list_files(out, ".parquet")}
+        self._present = own_files(out, header)
         self._journal = Journal(out, header, self._present)
         self._names: set[str] = set()
         self._rows = self._journal.read_pending()
@@ -132,6 +136,7 @@ class ShardWriter:
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"part-{len(self.manifest.files):05d}-{sha256[:12]}.parquet"
         if name not in self._present:
+            self._journal.begin()
             storage.write_bytes_atomic(storage.join(self.out, name), content)
         self.manifest.files.append(
             ShardFile(

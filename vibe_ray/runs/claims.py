@@ -66,12 +66,18 @@ def check_name(run_dir: str, resume: bool, config: TrainConfig, plan: StepPlan) 
 
     Raises:
         FileNotFoundError: There is nothing to resume.
+        FileExistsError: The folder holds something else than a run.
         ValueError: The name is taken, or the run was begun with another config or with other data.
     """
     path = storage.join(run_dir, RUN_FILE)
     if not storage.exists(path):
         if resume:
             raise FileNotFoundError(f"nothing to resume: no {RUN_FILE} in {run_dir}")
+        if found := storage.visible_files(run_dir):
+            raise FileExistsError(
+                f"{run_dir} is not empty, and no run: it holds {', '.join(found[:3])}"
+                f"{', ...' if len(found) > 3 else ''}; --name NAME starts a run elsewhere"
+            )
         return
     if not resume:
         raise ValueError(

@@ -116,6 +116,26 @@ def make_folder(folder: Path) -> None:
         _flush_folder(folder.parent)
 
 
+def delete(target: Path) -> None:
+    """Delete a file, such that a power cut does not bring it back.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    target.unlink()
+    _flush_folder(target.parent)
+
+
+def delete_folder(target: Path) -> None:
+    """Delete a folder and all in it.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    shutil.rmtree(target)
+    _flush_folder(target.parent)
+
+
 @contextmanager
 def _written_beside(target: Path, content: bytes) -> Iterator[Path]:
     """Give a file of this content in the target's folder; if it is left there, it goes."""

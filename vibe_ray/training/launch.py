@@ -49,6 +49,7 @@ class Launch:
     """Called with each epoch's metrics by a run in this process."""
 
     def __post_init__(self) -> None:
+        storage.check_plain_name(self.name, "--name")
         if not self.hang_minutes > 0:
             raise ValueError(f"--hang-minutes is {self.hang_minutes}, expected more than 0")
 
