@@ -9,6 +9,7 @@ from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.features.keypoint_encoder import KeypointEncoder
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.packages import replaceable
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -50,7 +51,7 @@ def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str,
         FileNotFoundError: Neither a checkpoint nor a run with one.
         FileExistsError: Something else is in `out`, or what may not be replaced.
     """
-    with storage.local_copy(find_checkpoint(path)) as source, TemporaryDirectory() as directory:
+    with opened(find_checkpoint(path)) as source, TemporaryDirectory() as directory:
         config, of_run = load_config(source), load_manifest(source)
         networks = {
             name: _half(load_weights(source, name))

@@ -6,6 +6,7 @@ a process runs: they are never pickled, logged or put into a config. `AWS_ENDPOI
 another S3 store than Amazon's. The other files here are this one's private half.
 """
 
+import hashlib
 import json
 import os
 import uuid
@@ -121,6 +122,21 @@ def read_bytes(path: str, start: int | None = None, end: int | None = None) -> b
         first, last, _ = slice(start, end).indices(size)
         file.seek(first)
         return file.read(max(0, last - first))
+
+
+def sha256(path: str) -> str:
+    """Hash a file; memory holds a piece of it, however large it is.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if is_remote(path):
+        digest = hashlib.sha256()
+        for piece in remote.pieces(path):
+            digest.update(piece)
+        return digest.hexdigest()
+    with to_local(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def open_ranges(path: str, starts: Sequence[int], ends: Sequence[int]) -> pa.NativeFile:
