@@ -47,6 +47,7 @@ class ShardWriter:
         """
         self.out = out
         self._present = own_files(out, header)
+        storage.sweep(out)
         self._journal = Journal(out, header, self._present)
         self._names: set[str] = set()
         self._rows = self._journal.read_pending()

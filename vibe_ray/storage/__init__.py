@@ -1,7 +1,13 @@
 """Files on a disk and in object stores, by path: `paths.py`, and of whole folders `folders.py`."""
 
 from vibe_ray.storage.disk import TEMPORARY
-from vibe_ray.storage.folders import local_copy, put_files, upload_directory, visible_files
+from vibe_ray.storage.folders import (
+    local_copy,
+    put_files,
+    sweep,
+    upload_directory,
+    visible_files,
+)
 from vibe_ray.storage.names import check_plain_name, is_plain_name
 from vibe_ray.storage.paths import (
     MANIFEST,
@@ -52,6 +58,7 @@ __all__ = [
     "resolve",
     "sha256",
     "shared_environment",
+    "sweep",
     "upload_directory",
     "visible_files",
     "write_bytes_atomic",

@@ -31,6 +31,21 @@ def visible_files(path: str) -> list[str]:
     return [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
 
 
+def sweep(path: str, sparing: str = "") -> None:
+    """Delete what killed processes left half-written in a folder; in a store nothing is.
+
+    Args:
+        path: Folder in which nobody else writes now.
+        sparing: Start of names that stay, since others may write them now.
+    """
+    if is_remote(path) or not to_local(path).is_dir():
+        return
+    for file in to_local(path).iterdir():
+        is_spared = bool(sparing) and file.name.startswith(sparing)
+        if file.is_file() and disk.LEFT_BEHIND.fullmatch(file.name) and not is_spared:
+            delete_file(str(file))
+
+
 @contextmanager
 def local_copy(path: str) -> Iterator[Path]:
     """Give a file or folder as a local one: itself, or a copy that lives as long as the block.
