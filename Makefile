@@ -94,6 +94,6 @@ encoder: $(STAMP)
 	$(PY) -m vibe_ray.train --recipe frame_encoder --workers 0 --data $(ENCODER_DATA) \
 	  --storage $(dir $(ENCODER)) --name $(notdir $(ENCODER)) \
 	  $(if $(wildcard $(ENCODER)/run.json),--resume)
-	$(PY) -m vibe_ray.prepare export --checkpoint $(ENCODER) --out $(ENCODER)/packages
+	$(PY) -m vibe_ray.prepare export --checkpoint $(ENCODER) --out $(ENCODER)/packages --overwrite
 	@echo "to ship $(ENCODER)/packages/keypoint_encoder and frame_baseline, copy them to"
 	@echo "vibe_ray/pretrained/ and prepare the data again"

@@ -10,7 +10,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays, load_body
@@ -19,6 +18,7 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.evaluation.evaluator import predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.snapshots import load_generator, load_manifest
 
 
@@ -44,9 +44,10 @@ class Predictor:
 
         Raises:
             FileNotFoundError: No checkpoint there, or its body file is missing.
-            ValueError: The checkpoint's config has settings this version does not know.
+            ValueError: The checkpoint's config has settings this version does not know, or a file
+                of it is damaged.
         """
-        with storage.local_copy(find_checkpoint(path)) as directory:
+        with opened(find_checkpoint(path)) as directory:
             config, generator = load_generator(directory)
             encoder_id = load_manifest(directory).get("encoder_id", "")
         folded = generator.folded().to(device)

@@ -147,12 +147,23 @@ def _add_tools(commands: "Commands") -> None:
         choices=("vibe", "spin"),
         help="spin: take the regressor of a SPIN checkpoint, for initial_regressor (vibe)",
     )
-    command.add_argument("--out", required=True, help="checkpoint directory to write")
+    _add_package_flags(command)
     text = "a run's best networks in half precision, without what only training needs"
     example = "export --checkpoint runs/motion_prior --out exported/motion_prior"
     command = _add(commands, "export", text, example, _export)
     command.add_argument("--checkpoint", required=True, help="checkpoint directory or run's folder")
-    command.add_argument("--out", required=True, help="checkpoint directory to write")
+    _add_package_flags(command)
+
+
+def _add_package_flags(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--out", required=True, help="checkpoint directory to write: a new or empty one"
+    )
+    command.add_argument(
+        "--overwrite",
+        action="store_true",
+        help="replace a checkpoint that was exported or imported there before",
+    )
 
 
 def _motion(args: argparse.Namespace) -> None:
@@ -270,13 +281,15 @@ def _validate(args: argparse.Namespace) -> None:
 def _import_checkpoint(args: argparse.Namespace) -> None:
     from vibe_ray.runs.imports import import_checkpoint
 
-    print(f"{args.out}: {import_checkpoint(args.raw, args.out, args.architecture)}")
+    manifest = import_checkpoint(args.raw, args.out, args.architecture, args.overwrite)
+    print(f"{args.out}: {manifest}")
 
 
 def _export(args: argparse.Namespace) -> None:
     from vibe_ray.runs.exports import export_checkpoint
 
-    print(f"{args.out}: {export_checkpoint(args.checkpoint, args.out)}")
+    manifest = export_checkpoint(args.checkpoint, args.out, args.overwrite)
+    print(f"{args.out}: {manifest}")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from tests.benchmarks.setting import config_with, write_shards
 from tests.integration.object_server import ObjectServer
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
-from vibe_ray.data import reading, shards
+from vibe_ray.data import clips, reading
 from vibe_ray.data.mixing import make_plan
 from vibe_ray.data.reading import ClipCache
 
@@ -50,7 +50,7 @@ def _streamed(config: TrainConfig, options: Options) -> list[Row]:
 
     def read() -> int:
         reading.CACHE = ClipCache(reading.CACHE_BYTES)
-        shards._read_footer.cache_clear()
+        clips._read_footer.cache_clear()
         return read_plan(plan)
 
     num_windows = read()

@@ -11,10 +11,11 @@ import pytest
 from tests.data import noise
 from vibe_ray import storage
 from vibe_ray.data import journal, shards
+from vibe_ray.data.clips import read_clip
 from vibe_ray.data.labels import AnySequence, LabelNames
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, PoseSequence
 from vibe_ray.data.sequences import read_label_sequences, read_motion_sequences, read_pose_sequences
-from vibe_ray.data.shards import ShardWriter, read_clip, read_manifest
+from vibe_ray.data.shards import ShardWriter, read_manifest
 
 
 def assert_same(found: AnySequence, expected: AnySequence) -> None:

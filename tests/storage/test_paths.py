@@ -13,7 +13,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from vibe_ray import storage
-from vibe_ray.storage import paths, remote
+from vibe_ray.storage import folders, remote
 
 Place = Callable[[str], str]
 
@@ -256,7 +256,7 @@ def test_large_objects_arrive_whole(s3: str) -> None:
 
 def test_a_key_cannot_lead_out_of_a_copied_folder(s3: str, monkeypatch: pytest.MonkeyPatch) -> None:
     storage.write_bytes_atomic(f"{s3}/folder/file", b"")
-    monkeypatch.setattr(paths, "list_files", lambda path: [f"{path}/../../outside"])
+    monkeypatch.setattr(folders, "list_files", lambda path: [f"{path}/../../outside"])
     with (
         pytest.raises(ValueError, match=r"outside would be copied out of its folder"),
         storage.local_copy(f"{s3}/folder"),

@@ -6,6 +6,8 @@ recordings cost nothing; when they are written changes nothing of the data set i
 """
 
 import hashlib
+import json
+import re
 import time
 from contextlib import suppress
 from typing import Any
@@ -13,11 +15,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vibe_ray import storage
-from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.manifest import MANIFEST_FILE, FileName, Manifest
 from vibe_ray.data.rows import pack_rows, unpack_rows
 
 PROGRESS_FILE = "progress.json"
 PENDING = "pending-"
+PENDING_FILE = re.compile(rf"{PENDING}[0-9a-f]{{12}}\.parquet")
 SAVE_S = 30.0
 """Seconds of finished recordings that a killed run may lose."""
 
@@ -31,8 +34,58 @@ class Progress(BaseModel):
     """The recordings that need not be read again: all of each is in the files or in `pending`."""
     skipped: dict[str, str] = {}
     """Those of them that were left out, and why."""
-    pending: list[str] = []
+    pending: list[FileName] = []
     """Files with the rows that wait."""
+
+
+def own_files(out: str, header: Manifest) -> set[str]:
+    """Return the names of a data set's files in a folder, such as may be replaced and deleted.
+
+    They are what a manifest or journal there names, be it of other settings. Whatever else lies in
+    the folder is the user's, and stays.
+
+    Args:
+        out: Folder to be written to.
+        header: Of the data set to be written.
+
+    Raises:
+        FileExistsError: The folder is not empty and holds no data set, or another one.
+    """
+    found = set(storage.visible_files(out))
+    named = {name for name in found if PENDING_FILE.fullmatch(name)}
+    described = []
+    for name in {MANIFEST_FILE, PROGRESS_FILE} & found:
+        values = _json_object(storage.join(out, name))
+        named.update(map(str, values.get("pending", ())))
+        described.append(values.get("manifest", values))
+    if found and not any("schema_version" in values for values in described):
+        raise FileExistsError(
+            f"{out} is not empty, and no data set: it holds {', '.join(sorted(found)[:3])}"
+            f"{', ...' if len(found) > 3 else ''}; expected a new or empty folder, or the same "
+            "data set: give another --out"
+        )
+    for values in described:
+        whose = {key: values.get(key) for key in ("kind", "dataset", "split", "converter")}
+        if whose != {key: getattr(header, key) for key in whose}:
+            raise FileExistsError(
+                f"{out} holds another data set: {_said(whose)}, expected "
+                f"{_said({key: getattr(header, key) for key in whose})}; give another --out"
+            )
+        named.update(str(file["name"]) for file in values.get("files", ()))
+    return named & found
+
+
+def _json_object(path: str) -> dict[str, Any]:
+    """Read a JSON object; what is damaged says nothing."""
+    try:
+        values = json.loads(storage.read_bytes(path))
+    except ValueError:
+        return {}
+    return values if isinstance(values, dict) else {}
+
+
+def _said(whose: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in whose.items())
 
 
 class Journal:
@@ -44,10 +97,11 @@ class Journal:
         Args:
             out: Folder of the data set.
             header: The manifest without files.
-            present: Names of the Parquet files in that folder.
+            present: Names of the data set's files in that folder.
         """
         self._out = out
         self._stale = {name for name in present if name.startswith(PENDING)}
+        self._is_begun = bool(present)
         self.progress = self._left(header, present)
         self.finished = frozenset(self.progress.recordings)
         """The recordings that were done before."""
@@ -66,6 +120,17 @@ class Journal:
         self.progress.recordings.append(recording)
         if reason:
             self.progress.skipped[recording] = reason
+
+    def begin(self) -> None:
+        """Say whose the folder is, before the first file is in it."""
+        if not self._is_begun:
+            nothing = Progress(manifest=self.progress.manifest.model_copy(update={"files": []}))
+            self._write(nothing)
+
+    def _write(self, progress: Progress) -> None:
+        text = progress.model_dump_json(exclude_none=True)
+        storage.write_bytes_atomic(storage.join(self._out, PROGRESS_FILE), text.encode())
+        self._is_begun = True
 
     @property
     def is_due(self) -> bool:
@@ -86,11 +151,11 @@ class Journal:
         """
         if len(rows) > self._num_saved:
             content = pack_rows(self.progress.manifest.kind, rows[self._num_saved :])
+            self.begin()
             name = f"{PENDING}{hashlib.sha256(content).hexdigest()[:12]}.parquet"
             storage.write_bytes_atomic(storage.join(self._out, name), content)
             self.progress.pending.append(name)
-        text = self.progress.model_dump_json(exclude_none=True)
-        storage.write_bytes_atomic(storage.join(self._out, PROGRESS_FILE), text.encode())
+        self._write(self.progress)
         self._num_saved, self._saved_at = len(rows), time.monotonic()
         self._delete_stale()
 

@@ -1,10 +1,11 @@
 """What does a data set say of itself?"""
 
 import hashlib
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict
 
+from vibe_ray import storage
 from vibe_ray.data.labels import LabelNames
 from vibe_ray.data.schema import SCHEMA_VERSION, Kind
 
@@ -13,10 +14,14 @@ SKIPPED_FILE = "skipped.json"
 """Beside a manifest, where recordings were left out: which, and why."""
 
 
+FileName = Annotated[str, AfterValidator(lambda name: storage.check_plain_name(name, "a file"))]
+"""Of a file beside the one that names it: what leads elsewhere is never read, nor deleted."""
+
+
 class ShardFile(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    name: str
+    name: FileName
     num_bytes: int
     sha256: str
     clip_frames: list[int]

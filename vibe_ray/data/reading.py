@@ -14,10 +14,10 @@ import pyarrow as pa
 
 from vibe_ray import storage
 from vibe_ray.body.skeletons import WHOLEBODY_23
+from vibe_ray.data.clips import check_content, read_clip
 from vibe_ray.data.mixing import Share, Source, StepPlan
 from vibe_ray.data.rows import decode_clip, value
 from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
-from vibe_ray.data.shards import read_clip
 from vibe_ray.data.windows import Window
 
 CACHE_BYTES = 256 * 2**20
@@ -174,6 +174,7 @@ def _motion_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[C
 def _clip(source: Source, window: Window) -> Clip:
     path, manifest = source.paths[window.dataset], source.manifests[window.dataset]
     file = manifest.files[window.file]
+    check_content(path, file.name, file.sha256)
     clip = CACHE.get(path, file.name, window.row)
     found = len(clip["pose"]), clip["features"].shape[1] if "features" in clip else 0
     expected = file.clip_frames[window.row], manifest.feature_dim

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from vibe_ray.data.clips import check_content, read_clip, read_columns
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.rows import binary, decode_clip, full_path, value
 from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
-from vibe_ray.data.shards import read_clip, read_columns, read_manifest
+from vibe_ray.data.shards import read_manifest
 from vibe_ray.storage import join
 
 ALL = slice(None)
@@ -117,6 +118,7 @@ def _sequences(
     clips: list[tuple[str, int]] = []
     before: dict[str, Any] = {}
     for file in manifest.files:
+        check_content(path, file.name, file.sha256)
         found = read_columns(path, file.name, (*WHOSE, "start_frame", "num_frames"))
         if len(found) != len(file.clip_frames):
             raise ValueError(

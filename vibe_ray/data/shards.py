@@ -1,23 +1,20 @@
-"""Writing sequences as shards, and reading a shard's clips and what a manifest says of them.
+"""Writing sequences as shards, and reading what a manifest says of them; `clips.py` reads clips.
 
 Memory holds one file's rows while writing, whatever the size of the data set.
 """
 
-import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from vibe_ray import storage
-from vibe_ray.data.journal import Journal
+from vibe_ray.data.journal import Journal, own_files
 from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import MANIFEST_FILE, SKIPPED_FILE, Manifest, ShardFile
 from vibe_ray.data.rows import encode_clip, pack_rows
@@ -25,10 +22,6 @@ from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, Kind
 
 FILE_BYTES = 64 * 2**20
 """Size of a file, about. A sequence is split over files only if it is larger than one."""
-NUM_FOOTERS = 64
-"""Parquet footers that a process keeps: more files than one group of clips lies in."""
-FOOTER_BYTES = 2**18
-"""Read at first of a file's end, where its footer lies."""
 
 
 class ShardWriter:
@@ -48,9 +41,14 @@ class ShardWriter:
         Args:
             out: Folder, local or remote.
             header: The manifest without files.
+
+        Raises:
+            FileExistsError: The folder holds something else than this data set, which would be
+                lost, or mixed with it.
         """
         self.out = out
-        self._present = {path.rsplit("/", 1)[-1] for path in storage.list_files(out, ".parquet")}
+        self._present = own_files(out, header)
+        storage.sweep(out)
         self._journal = Journal(out, header, self._present)
         self._names: set[str] = set()
         self._rows = self._journal.read_pending()
@@ -133,6 +131,7 @@ class ShardWriter:
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"part-{len(self.manifest.files):05d}-{sha256[:12]}.parquet"
         if name not in self._present:
+            self._journal.begin()
             storage.write_bytes_atomic(storage.join(self.out, name), content)
         self.manifest.files.append(
             ShardFile(
@@ -216,57 +215,6 @@ def _check_version(file: str, content: bytes) -> None:
             f"{file} is of schema version {found}, this vibe_ray reads {SCHEMA_VERSION}: prepare "
             "the data anew, or install the vibe_ray that wrote it"
         )
-
-
-def read_clip(path: str, name: str, row: int) -> pa.Table:
-    """Read one clip, a table of one row, from a file of a data set, by one read of it.
-
-    Raises:
-        ValueError: The file has no such row, or is no Parquet file.
-    """
-    footer = _read_footer(path, name)
-    if row >= footer.num_row_groups:
-        raise ValueError(f"the file has {footer.num_row_groups} rows")
-    with _open_part(path, name, [footer.row_group(row)]) as file:
-        return file.read_row_group(row, use_threads=False)
-
-
-def read_columns(path: str, name: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Read these columns of all clips in a file; one that its kind lacks is left out."""
-    footer = _read_footer(path, name)
-    groups = [footer.row_group(row) for row in range(footer.num_row_groups)]
-    with _open_part(path, name, groups, columns) as file:
-        table = file.read(list(columns), use_threads=False)
-    rows: list[dict[str, Any]] = table.to_pylist()
-    return rows
-
-
-@contextmanager
-def _open_part(
-    path: str, name: str, groups: Sequence[pq.RowGroupMetaData], columns: Sequence[str] = ()
-) -> Iterator[pq.ParquetFile]:
-    """Open a file to read some of its row groups, and of these some columns or all."""
-    chunks = [group.column(index) for group in groups for index in range(group.num_columns)]
-    wanted = [chunk for chunk in chunks if not columns or chunk.path_in_schema in columns]
-    starts = [chunk.dictionary_page_offset or chunk.data_page_offset for chunk in wanted]
-    sizes = [chunk.total_compressed_size for chunk in wanted]
-    ends = [start + size for start, size in zip(starts, sizes, strict=True)]
-    with (
-        storage.open_ranges(storage.join(path, name), starts, ends) as source,
-        pq.ParquetFile(source, metadata=_read_footer(path, name), pre_buffer=True) as file,
-    ):
-        yield file
-
-
-@functools.lru_cache(maxsize=NUM_FOOTERS)
-def _read_footer(path: str, name: str) -> pq.FileMetaData:
-    """Read where a file's rows lie. A name holds the content's hash, so this never grows stale."""
-    file = storage.join(path, name)
-    tail = storage.read_bytes(file, -FOOTER_BYTES)
-    num_bytes = int.from_bytes(tail[-8:-4], "little") + 8  # with its length, and the format's name
-    if num_bytes > len(tail):
-        tail = storage.read_bytes(file, -num_bytes)
-    return pq.read_metadata(pa.BufferReader(tail))
 
 
 def _nothing_usable(out: str, skipped: Mapping[str, str]) -> str:

@@ -43,6 +43,7 @@ from vibe_ray.training.launch import (
     RunResult,
     begin_run,
     device_of,
+    owning,
     prepare_run,
     result_of,
     train_here,
@@ -79,10 +80,11 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
     config, plan = prepare_run(config, launch)
     if last_step(launch.run_dir) >= config.num_steps:  # a log that lags is mended without a cluster
         return train_here(config, dataclasses.replace(launch, workers=0, max_workers=None))
-    is_own = connect(launch.workers, config.device)
-    begin_run(config, launch, plan)
-    _train_on_ray(config, launch, plan, is_own)
-    return result_of(launch)
+    with owning(config, launch, plan):
+        is_own = connect(launch.workers, config.device)
+        begin_run(config, launch, plan)
+        _train_on_ray(config, launch, plan, is_own)
+        return result_of(launch)
 
 
 def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: bool) -> None:

@@ -30,6 +30,7 @@ from vibe_ray.distributed.schedule import Asha
 from vibe_ray.distributed.trial import num_concurrent, run_trial, trial_resources
 from vibe_ray.runs.claims import pinned
 from vibe_ray.runs.log import read_metrics, score, score_name
+from vibe_ray.runs.owners import owned
 from vibe_ray.training.launch import Launch, check
 from vibe_ray.tuning import records
 from vibe_ray.tuning.board import Board
@@ -66,10 +67,12 @@ def run_search(base: TrainConfig, space: Space, search: Search) -> SearchResult:
     runner = prepare_search(base, space, search)
     os.environ |= TUNE_ENVIRONMENT
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
-    connect(search.workers_per_trial, base.device, WORKERS_FLAG)
-    runner.claim()
-    with shown(runner.board, Console(stderr=True)) as is_live:
-        outcomes = runner.run(is_live)
+    with owned(search.directory, "search"):
+        records.check_directory(search.directory, runner.subject, search.resume)
+        connect(search.workers_per_trial, base.device, WORKERS_FLAG)
+        runner.claim()
+        with shown(runner.board, Console(stderr=True)) as is_live:
+            outcomes = runner.run(is_live)
     return SearchResult(rank(outcomes, baseline(base, runner.candidates)), runner.subject)
 
 

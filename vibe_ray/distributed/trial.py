@@ -59,6 +59,7 @@ def run_trial(search: Search, params: dict[str, str]) -> None:
         name=params["trial"],
         storage=storage.join(search.directory, "trials"),
         workers=search.workers_per_trial,
+        is_trial=True,
         callbacks=(TuneReportCallback(),) if search.workers_per_trial else (),
         observers=() if search.workers_per_trial else (tune.report,),
     )

@@ -14,7 +14,14 @@ from typing import Literal
 from vibe_ray import storage
 from vibe_ray.pretrained import Packaged, packaged
 from vibe_ray.runs.log import read_metrics, score
-from vibe_ray.runs.step_folders import MANIFEST_FILE, PREFIX, checkpoint_name, complete_steps
+from vibe_ray.runs.owners import OWNER_TEMPORARY
+from vibe_ray.runs.step_folders import (
+    MANIFEST_FILE,
+    PREFIX,
+    checkpoint_name,
+    complete_steps,
+    folders_set_aside,
+)
 
 LEFT_BEHIND = re.compile(rf"{PREFIX}\d+|\.{PREFIX}\d+\.\w+\.(tmp|old)")
 
@@ -73,10 +80,11 @@ def prune(run_dir: str, rows: Sequence[dict[str, float]], kept: int) -> None:
 
 
 def sweep(run_dir: str) -> None:
-    """Delete what killed processes left of checkpoints that they were writing or deleting."""
+    """Delete what killed processes left of files that they were writing or deleting."""
+    storage.sweep(run_dir, sparing=OWNER_TEMPORARY)
     whole = {checkpoint_name(step) for step in complete_steps(run_dir)}
     root = storage.absolute(run_dir).rstrip("/") + "/"
     folders = {path.removeprefix(root).partition("/")[0] for path in storage.list_files(run_dir)}
-    for name in folders - whole:
+    for name in folders - whole - folders_set_aside(run_dir):
         if LEFT_BEHIND.fullmatch(name):
             storage.delete_directory(root + name)

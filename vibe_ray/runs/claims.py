@@ -8,6 +8,7 @@ from vibe_ray.config import TrainConfig, differences, from_saved, json_object, o
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.owners import is_owner_file
 
 RUN_FILE = "run.json"
 
@@ -66,12 +67,19 @@ def check_name(run_dir: str, resume: bool, config: TrainConfig, plan: StepPlan) 
 
     Raises:
         FileNotFoundError: There is nothing to resume.
+        FileExistsError: The folder holds something else than a run.
         ValueError: The name is taken, or the run was begun with another config or with other data.
     """
     path = storage.join(run_dir, RUN_FILE)
     if not storage.exists(path):
         if resume:
             raise FileNotFoundError(f"nothing to resume: no {RUN_FILE} in {run_dir}")
+        found = [name for name in storage.visible_files(run_dir) if not is_owner_file(name)]
+        if found:
+            raise FileExistsError(
+                f"{run_dir} is not empty, and no run: it holds {', '.join(found[:3])}"
+                f"{', ...' if len(found) > 3 else ''}; --name NAME starts a run elsewhere"
+            )
         return
     if not resume:
         raise ValueError(

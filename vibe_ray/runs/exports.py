@@ -9,6 +9,8 @@ from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.features.keypoint_encoder import KeypointEncoder
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.integrity import opened
+from vibe_ray.runs.packages import replaceable
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
     ENCODER_FILE,
@@ -29,7 +31,7 @@ BASELINE_DIR = "frame_baseline"
 """What becomes of a frame encoder's checkpoint: packages of the encoder and of its baseline."""
 
 
-def export_checkpoint(path: str, out: str) -> dict[str, Any]:
+def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str, Any]:
     """Write a checkpoint's networks in half precision; every command takes it, none resumes it.
 
     The data are named by their hash, not by where they lay. Of a frame encoder in training two
@@ -38,15 +40,18 @@ def export_checkpoint(path: str, out: str) -> dict[str, Any]:
 
     Args:
         path: A checkpoint directory, or the folder of a run or search, of which the best is taken.
-        out: Directory to write, local or remote.
+        out: Directory to write, local or remote: a new or empty one, or with `overwrite` one that
+            holds what was exported before.
+        overwrite: Replace that.
 
     Returns:
         The manifest.
 
     Raises:
         FileNotFoundError: Neither a checkpoint nor a run with one.
+        FileExistsError: Something else is in `out`, or what may not be replaced.
     """
-    with storage.local_copy(find_checkpoint(path)) as source, TemporaryDirectory() as directory:
+    with opened(find_checkpoint(path)) as source, TemporaryDirectory() as directory:
         config, of_run = load_config(source), load_manifest(source)
         networks = {
             name: _half(load_weights(source, name))
@@ -65,16 +70,20 @@ def export_checkpoint(path: str, out: str) -> dict[str, Any]:
         config = override(config, {"data.root": DataConfig().root})
         target = Path(directory)
         if config.task == "frame_encoder":
+            of_encoder = storage.join(out, ENCODER_DIR)
+            config, out = _of_baseline(config), storage.join(out, BASELINE_DIR)
+            replaced = {path: replaceable(path, overwrite) for path in (of_encoder, out)}
             encoder = KeypointEncoder(config.frame_encoder)
             encoder.load_state_dict(load_weights(source, ENCODER_FILE))
             encoder.save(target / ENCODER_DIR, manifest)  # rounds the weights in use as well
-            storage.upload_directory(target / ENCODER_DIR, storage.join(out, ENCODER_DIR))
+            storage.put_files(target / ENCODER_DIR, of_encoder, replaced[of_encoder])
             manifest = {"encoder_id": encoder.id, **manifest}
-            config, out = _of_baseline(config), storage.join(out, BASELINE_DIR)
             target /= BASELINE_DIR
             target.mkdir()
+        else:
+            replaced = {out: replaceable(out, overwrite)}
         save_networks(target, config, networks, manifest)
-        storage.upload_directory(target, out)
+        storage.put_files(target, out, replaced[out])
     return manifest
 
 

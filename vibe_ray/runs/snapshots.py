@@ -8,7 +8,8 @@ This module alone knows the names of what every checkpoint has, and of VIBE's ne
     trainer.pt                  step, optimizers, schedulers, epochs so far, every rank's meter,
                                 beside an average the generator itself (tensors and plain values
                                 only)
-    manifest.json               code version, data hashes, metrics at the time of writing
+    manifest.json               code version, data hashes, metrics at the time of writing, and the
+                                hash of every other file (`integrity.py`)
 
 A motion prior's has networks of its own (`training/prior.py`), a frame encoder's its own beside the
 frame baseline's generator:
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,6 +32,7 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig, from_json, json_object, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
+from vibe_ray.runs.integrity import FILES, file_hashes, opened
 from vibe_ray.runs.step_folders import MANIFEST_FILE
 
 CONFIG_FILE = "config.json"
@@ -82,8 +85,12 @@ def save_networks(
     storage.write_json(directory / CONFIG_FILE, to_dict(config))
     for name, weights in networks.items():
         save_file(contiguous(weights), directory / name)
-    written_by = {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__}
-    storage.write_json(directory / MANIFEST_FILE, {"written_by": written_by, **manifest})
+    about = {
+        "written_by": {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__},
+        **manifest,
+        FILES: file_hashes(directory),
+    }
+    storage.write_json(directory / MANIFEST_FILE, about)
 
 
 def load_config(directory: Path) -> TrainConfig:
@@ -115,7 +122,10 @@ def load_weights(directory: Path, name: str) -> Weights:
         raise FileNotFoundError(
             f"no {name} in {directory}: the checkpoint is incomplete or foreign"
         )
-    weights: Weights = load_file(path)
+    try:
+        weights: Weights = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is damaged ({error}): restore it, or take another") from None
     return {key: value.float() for key, value in weights.items()}
 
 
@@ -149,7 +159,7 @@ def load_regressor(generator: Generator, source: str) -> None:
         source: `open` for the packaged frame baseline, or the path of a checkpoint directory.
     """
     path = str(packaged("frame_baseline")) if source == "open" else source
-    with storage.local_copy(path) as directory:
+    with opened(path) as directory:
         weights = load_weights(directory, GENERATOR_FILE)
     prefix = "regressor."
     found = {k.removeprefix(prefix): v for k, v in weights.items() if k.startswith(prefix)}

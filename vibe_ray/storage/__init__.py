@@ -1,6 +1,14 @@
-"""Files on a disk and in object stores, by path; `paths.py` holds what vibe_ray calls."""
+"""Files on a disk and in object stores, by path: `paths.py`, and of whole folders `folders.py`."""
 
 from vibe_ray.storage.disk import TEMPORARY
+from vibe_ray.storage.folders import (
+    local_copy,
+    put_files,
+    sweep,
+    upload_directory,
+    visible_files,
+)
+from vibe_ray.storage.names import check_plain_name, is_plain_name
 from vibe_ray.storage.paths import (
     MANIFEST,
     absolute,
@@ -15,13 +23,12 @@ from vibe_ray.storage.paths import (
     is_remote,
     join,
     list_files,
-    local_copy,
     move_file,
     open_ranges,
     read_bytes,
     resolve,
+    sha256,
     shared_environment,
-    upload_directory,
     write_bytes_atomic,
     write_json,
 )
@@ -31,6 +38,7 @@ __all__ = [
     "TEMPORARY",
     "absolute",
     "beside",
+    "check_plain_name",
     "check_reachable",
     "check_writable",
     "create_exclusive",
@@ -38,16 +46,21 @@ __all__ = [
     "delete_file",
     "exists",
     "is_empty_or_missing",
+    "is_plain_name",
     "is_remote",
     "join",
     "list_files",
     "local_copy",
     "move_file",
     "open_ranges",
+    "put_files",
     "read_bytes",
     "resolve",
+    "sha256",
     "shared_environment",
+    "sweep",
     "upload_directory",
+    "visible_files",
     "write_bytes_atomic",
     "write_json",
 ]

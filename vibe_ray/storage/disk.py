@@ -6,6 +6,7 @@ before the caller is told, so that a power cut loses no more than a kill does.
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import BinaryIO
 
 TEMPORARY = (".tmp", ".old")
 """Endings of files and folders on their way in and out; their names begin with a dot."""
+LEFT_BEHIND = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|old)")
+"""Names of those that stay when a process is killed."""
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}
 """What a filesystem answers that cannot link files, or flush folders, at all."""
 
@@ -109,11 +112,31 @@ def make_folder(folder: Path) -> None:
         NotADirectoryError: A file is in the way.
     """
     if not folder.is_dir():
-        if folder.exists():
+        if folder.exists() and not folder.is_dir():  # asked again: others make folders, too
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
         make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
         _flush_folder(folder.parent)
+
+
+def delete(target: Path) -> None:
+    """Delete a file, such that a power cut does not bring it back.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    target.unlink()
+    _flush_folder(target.parent)
+
+
+def delete_folder(target: Path) -> None:
+    """Delete a folder and all in it.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    shutil.rmtree(target)
+    _flush_folder(target.parent)
 
 
 @contextmanager

@@ -6,14 +6,13 @@ a process runs: they are never pickled, logged or put into a config. `AWS_ENDPOI
 another S3 store than Amazon's. The other files here are this one's private half.
 """
 
+import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
@@ -23,7 +22,6 @@ from vibe_ray.storage import buckets, disk, remote
 
 MANIFEST = "manifest.json"
 """The file of a folder without which nobody takes the folder for whole."""
-NUM_COPIERS = 8
 
 
 def is_remote(path: str) -> bool:
@@ -50,17 +48,18 @@ def resolve(path: str) -> tuple[pafs.FileSystem, str]:
     if is_remote(path):
         filesystem, inner = remote.connect(path)
         return pafs.PyFileSystem(remote.Handler(filesystem)), inner
-    return pafs.LocalFileSystem(), str(_local(path))
+    return pafs.LocalFileSystem(), str(to_local(path))
 
 
 def absolute(path: str) -> str:
     """Return a path that means the same in a process with another current folder."""
     if is_remote(path):
         return remote.outer_path(path, remote.connect(path)[1])
-    return str(_local(path))
+    return str(to_local(path))
 
 
-def _local(path: str) -> Path:
+def to_local(path: str) -> Path:
+    """Return where a path that is not remote lies."""
     return Path(path.removeprefix("file://")).expanduser().absolute()
 
 
@@ -73,7 +72,7 @@ def shared_environment() -> dict[str, str]:
 def exists(path: str) -> bool:
     """Whether a file or folder is there."""
     if not is_remote(path):
-        return _local(path).exists()
+        return to_local(path).exists()
     filesystem, inner = remote.connect(path)
     try:
         filesystem.info(inner)
@@ -118,18 +117,33 @@ def read_bytes(path: str, start: int | None = None, end: int | None = None) -> b
     if is_remote(path):
         filesystem, inner = remote.connect(path)
         return bytes(filesystem.cat_file(inner, start=start, end=end))
-    with _local(path).open("rb") as file:
+    with to_local(path).open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         first, last, _ = slice(start, end).indices(size)
         file.seek(first)
         return file.read(max(0, last - first))
 
 
+def sha256(path: str) -> str:
+    """Hash a file; memory holds a piece of it, however large it is.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if is_remote(path):
+        digest = hashlib.sha256()
+        for piece in remote.pieces(path):
+            digest.update(piece)
+        return digest.hexdigest()
+    with to_local(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def open_ranges(path: str, starts: Sequence[int], ends: Sequence[int]) -> pa.NativeFile:
     """Open a file to read some ranges of bytes: of a remote one they are fetched, all at once."""
     if is_remote(path):
         return remote.open_ranges(path, starts, ends)
-    return pafs.LocalFileSystem().open_input_file(str(_local(path)))
+    return pafs.LocalFileSystem().open_input_file(str(to_local(path)))
 
 
 def write_bytes_atomic(path: str, content: bytes) -> None:
@@ -141,7 +155,7 @@ def write_bytes_atomic(path: str, content: bytes) -> None:
         filesystem, inner = remote.connect(path)
         filesystem.pipe_file(inner, content)
     else:
-        disk.write(_local(path), content)
+        disk.write(to_local(path), content)
 
 
 def create_exclusive(path: str, content: bytes) -> bool:
@@ -154,7 +168,7 @@ def create_exclusive(path: str, content: bytes) -> bool:
         OSError: The store refused, for another reason than that the file is there.
     """
     if not is_remote(path):
-        return disk.create(_local(path), content)
+        return disk.create(to_local(path), content)
     filesystem, inner = remote.connect(path)
     if remote.scheme_of(path) in remote.S3_SCHEMES:
         return bool(filesystem.create(inner, content))
@@ -171,7 +185,7 @@ def move_file(source: Path, path: str) -> None:
         write_bytes_atomic(path, source.read_bytes())
         source.unlink()
     else:
-        disk.move(source, _local(path))
+        disk.move(source, to_local(path))
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -187,7 +201,7 @@ def delete_file(path: str) -> None:
             filesystem, inner = remote.connect(path)
             filesystem.rm_file(inner)
         else:
-            _local(path).unlink()
+            disk.delete(to_local(path))
 
 
 def delete_directory(path: str) -> None:
@@ -197,70 +211,7 @@ def delete_directory(path: str) -> None:
             filesystem, inner = remote.connect(path)
             filesystem.rm(inner, recursive=True)
         else:
-            pafs.LocalFileSystem().delete_dir(str(_local(path)))
-
-
-@contextmanager
-def local_copy(path: str) -> Iterator[Path]:
-    """Give a file or folder as a local one: itself, or a copy that lives as long as the block.
-
-    Raises:
-        FileNotFoundError: Nothing is at a remote path; of a local one, who reads it will tell.
-    """
-    if not is_remote(path):
-        yield Path(path.removeprefix("file://")).expanduser()
-        return
-    with TemporaryDirectory() as directory:
-        yield _download(absolute(path), Path(directory))
-
-
-def _download(path: str, directory: Path) -> Path:
-    """Copy a remote file, or a folder's files, several at a time; return where it is."""
-    target = directory / path.rsplit("/", 1)[-1]
-
-    def fetch(file: str) -> None:
-        below = target / file.removeprefix(path).lstrip("/")
-        if not below.resolve().is_relative_to(target.resolve()):
-            raise ValueError(f"{file} would be copied out of its folder: rename it")
-        below.parent.mkdir(parents=True, exist_ok=True)
-        remote.copy_down(file, below)
-
-    files = list_files(path)
-    if not files:
-        raise FileNotFoundError(f"nothing at {path}")
-    with ThreadPoolExecutor(NUM_COPIERS) as pool:
-        list(pool.map(fetch, files))
-    return target
-
-
-def upload_directory(source: Path, path: str) -> None:
-    """Put a local folder's files in the place of what is at a path.
-
-    Nothing half-written is ever taken for the whole. In a store there is no renaming of folders:
-    `manifest.json`, which readers ask for first, is deleted first and written last.
-    """
-    if is_remote(path):
-        _upload(source, absolute(path))
-    else:
-        disk.copy_folder(source, _local(path))
-
-
-def _upload(source: Path, path: str) -> None:
-    files = {
-        join(path, file.relative_to(source).as_posix()): file
-        for file in source.rglob("*")
-        if file.is_file()
-    }
-    manifest = join(path, MANIFEST)
-    before = set(list_files(path))
-    with ThreadPoolExecutor(NUM_COPIERS) as pool:
-        if manifest in before:
-            delete_file(manifest)
-        list(pool.map(delete_file, before - files.keys() - {manifest}))
-        others = [name for name in files if name != manifest]
-        list(pool.map(lambda name: write_bytes_atomic(name, files[name].read_bytes()), others))
-    if manifest in files:
-        write_bytes_atomic(manifest, files[manifest].read_bytes())
+            disk.delete_folder(to_local(path))
 
 
 def check_reachable(path: str) -> None:

@@ -1,7 +1,7 @@
 """Stores by fsspec, whatever their scheme, and the same as filesystems of pyarrow's for Ray."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,16 +56,27 @@ def copy_down(path: str, target: Path) -> None:
         FileNotFoundError: There is no such file.
         OSError: It was replaced while it was copied.
     """
+    with target.open("wb") as file:
+        for piece in pieces(path):
+            file.write(piece)
+
+
+def pieces(path: str) -> Iterator[bytes]:
+    """Read a file piece by piece.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: It was replaced while it was read.
+    """
     filesystem, inner = connect(path)
     size = filesystem.size(inner)
     if size is None or size <= PIECE_BYTES:  # by one request: as it was at one moment
-        target.write_bytes(filesystem.cat_file(inner))
+        yield filesystem.cat_file(inner)
         return
     version = filesystem.ukey(inner)
-    with target.open("wb") as file:
-        for start in range(0, size, PIECE_BYTES):
-            end = min(start + PIECE_BYTES, size)
-            file.write(_whole(filesystem.cat_file(inner, start=start, end=end), path, start, end))
+    for start in range(0, size, PIECE_BYTES):
+        end = min(start + PIECE_BYTES, size)
+        yield _whole(filesystem.cat_file(inner, start=start, end=end), path, start, end)
     if filesystem.ukey(inner) != version:
         raise OSError(f"{path} was replaced while it was copied: copy it again")
 

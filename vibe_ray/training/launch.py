@@ -5,7 +5,8 @@ run goes through, wherever its steps are computed: `distributed/launch.py` lets 
 do that. A run whose name is taken is refused unless the user says `resume`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +19,9 @@ from vibe_ray.data.mixing import StepPlan
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.claims import check_name, claim_name, pinned
+from vibe_ray.runs.integrity import fall_back
 from vibe_ray.runs.log import clear_failure, read_metrics
+from vibe_ray.runs.owners import owned
 from vibe_ray.runs.step_folders import last_step
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import Cadence, RunRecorder
@@ -45,10 +48,13 @@ class Launch:
     than an object store may be away."""
     callbacks: tuple[Any, ...] = ()
     """Ray Train's `UserCallback`s, called by its controller after each epoch."""
+    is_trial: bool = False
+    """Whether it is a search's, which owns the folders of all its trials."""
     observers: tuple[Callable[[dict[str, float]], None], ...] = ()
     """Called with each epoch's metrics by a run in this process."""
 
     def __post_init__(self) -> None:
+        storage.check_plain_name(self.name, "--name")
         if not self.hang_minutes > 0:
             raise ValueError(f"--hang-minutes is {self.hang_minutes}, expected more than 0")
 
@@ -74,11 +80,12 @@ def train_here(config: TrainConfig, launch: Launch) -> RunResult:
         FloatingPointError: The run diverged; names the step and the term.
     """
     config, plan = prepare_run(config, launch)
-    is_left = last_step(launch.run_dir) < config.num_steps
-    device = device_of(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
-    begin_run(config, launch, plan)
-    _train_in_process(config, launch, plan, device)
-    return result_of(launch)
+    with owning(config, launch, plan):
+        is_left = last_step(launch.run_dir) < config.num_steps
+        device = device_of(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
+        begin_run(config, launch, plan)
+        _train_in_process(config, launch, plan, device)
+        return result_of(launch)
 
 
 def prepare_run(config: TrainConfig, launch: Launch) -> tuple[TrainConfig, StepPlan]:
@@ -91,6 +98,21 @@ def prepare_run(config: TrainConfig, launch: Launch) -> tuple[TrainConfig, StepP
     plan = check(config, launch)
     check_name(launch.run_dir, launch.resume, config, plan)
     return config, plan
+
+
+@contextmanager
+def owning(config: TrainConfig, launch: Launch, plan: StepPlan) -> Iterator[None]:
+    """Have the run's name for this process alone, and its last good checkpoint to go on from.
+
+    Raises:
+        ValueError: Another process is at this run, or was in the meantime; or no checkpoint of
+            those that there are is whole.
+    """
+    ownership = nullcontext() if launch.is_trial else owned(launch.run_dir, "run")
+    with ownership:
+        check_name(launch.run_dir, launch.resume, config, plan)
+        fall_back(launch.run_dir)
+        yield
 
 
 def begin_run(config: TrainConfig, launch: Launch, plan: StepPlan) -> None:

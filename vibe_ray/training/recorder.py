@@ -17,6 +17,7 @@ import torch.distributed as dist
 from vibe_ray import storage
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.runs.checkpoints import prune, sweep
+from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.log import RunLog
 from vibe_ray.runs.snapshots import Snapshot
 from vibe_ray.runs.step_folders import checkpoint_name, last_checkpoint
@@ -72,7 +73,7 @@ class RunRecorder:
         """Bring a new state to the run's last checkpoint, and the log back to the same moment."""
         last = last_checkpoint(self._run_dir)
         if last is not None:
-            with storage.local_copy(last) as directory:
+            with opened(last) as directory:
                 state.load(directory)
         if state.rank == 0:
             sweep(self._run_dir)

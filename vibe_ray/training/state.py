@@ -26,6 +26,7 @@ from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -275,7 +276,7 @@ def _trained_prior(config: TrainConfig) -> MotionPrior | None:
         )
     try:
         path = find_checkpoint(config.motion_prior, packaged_name="motion_prior")
-        with storage.local_copy(path) as directory:
+        with opened(path) as directory:
             return load_prior(directory)
     except FileNotFoundError as error:
         raise FileNotFoundError(

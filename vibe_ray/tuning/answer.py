@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from rich.console import Console
 
 from vibe_ray import storage
+from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.log import score_name
 from vibe_ray.tuning.page import render
 from vibe_ray.tuning.ranking import Outcome, Ranked, failures, rich_table, score_title, to_dict
@@ -44,6 +45,6 @@ def copy_best(directory: str, best: Outcome) -> str:
     target = storage.join(directory, BEST)
     if best.checkpoint is None:
         raise FileNotFoundError(f"{best.trial.name} has no checkpoint")
-    with storage.local_copy(best.checkpoint) as source:
+    with opened(best.checkpoint) as source:
         storage.upload_directory(source, target)
     return target

@@ -31,6 +31,7 @@ class Search:
     resume: bool = False
 
     def __post_init__(self) -> None:
+        storage.check_plain_name(self.name, "--name")
         for flag, value, least in (
             ("--seeds", self.num_seeds, 1),
             ("--trials", self.num_trials, 0),

@@ -23,6 +23,7 @@ from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.log import read_failure, read_metrics, score
+from vibe_ray.runs.owners import is_owner_file
 from vibe_ray.runs.step_folders import last_step
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.plan import SchedulerKind, SearchKind
@@ -98,7 +99,7 @@ def check_directory(
     if not storage.exists(path):
         if resume:
             raise FileNotFoundError(f"nothing to resume: no {SEARCH_FILE} in {directory}")
-        if storage.exists(directory):
+        if not all(map(is_owner_file, storage.visible_files(directory))):
             raise ValueError(
                 f"{directory} exists already and is no search: --name NAME starts one elsewhere"
             )
