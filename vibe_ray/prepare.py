@@ -11,6 +11,7 @@ from vibe_ray.data.sources import SOURCES, Source
 if TYPE_CHECKING:
     from vibe_ray.data.recordings import Recordings, Written
     from vibe_ray.data.schema import MotionSequence
+    from vibe_ray.features.frame_encoder import FrameEncoder
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -80,7 +81,12 @@ def _add_features(commands: "Commands") -> None:
     example = "features --labels labels/penn_action/train --out data/penn_action/train"
     command = _add(commands, "features", text, example, _features)
     command.add_argument("--labels", required=True, help="folder or s3:// of the label shards")
-    command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
+    command.add_argument(
+        "--encoder",
+        default="open",
+        help="frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)",
+    )
+    command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
@@ -135,15 +141,16 @@ def _add_tools(commands: "Commands") -> None:
     )
     command = _add(commands, "validate", text, "validate data/open", _validate)
     command.add_argument("path", help="a data set, or a folder of several; local or s3://")
-    text = "a released VIBE checkpoint (.pth.tar) as a checkpoint directory"
+    text = "a released checkpoint (.pth.tar) of VIBE or SPIN as a directory of ours"
     example = "import-checkpoint --raw vibe_model_wo_3dpw.pth.tar --out runs/vibe_released"
     command = _add(commands, "import-checkpoint", text, example, _import_checkpoint)
     command.add_argument("--raw", required=True, help="the authors' file")
     command.add_argument(
         "--architecture",
         default="vibe",
-        choices=("vibe", "spin"),
-        help="spin: take the regressor of a SPIN checkpoint, for initial_regressor (vibe)",
+        choices=("vibe", "spin", "resnet50"),
+        help="of a SPIN checkpoint take the regressor, for initial_regressor (spin), or the image "
+        "network, for --encoder (resnet50) (vibe)",
     )
     command.add_argument("--out", required=True, help="checkpoint directory to write")
     text = "a run's best networks in half precision, without what only training needs"
@@ -196,10 +203,33 @@ def _write(
 
 def _features(args: argparse.Namespace) -> None:
     from vibe_ray.features.encoding import encode_labels
-    from vibe_ray.features.frame_encoder import load_encoder
 
-    encoder = load_encoder(args.encoder)
+    encoder = _encoder(args.encoder, args.weights)
     _tell(args.out, encode_labels(args.labels, args.out, encoder, raw=args.raw, watch=_watched))
+
+
+def _encoder(source: str, weights: str | None) -> "FrameEncoder":
+    """Load a frame encoder, from its folder or from the authors' file; of crops onto a GPU."""
+    import torch
+
+    from vibe_ray import storage
+    from vibe_ray.features.frame_encoder import load_encoder
+    from vibe_ray.models.official import read_spin_encoder
+
+    if source != "resnet50":
+        if weights:
+            raise ValueError(f"--weights are for --encoder resnet50; {source} has its own")
+        encoder = load_encoder(source)
+    elif weights:
+        with storage.local_copy(weights) as file:
+            encoder = read_spin_encoder(file)
+    else:
+        raise ValueError(
+            "--encoder resnet50 needs --weights FILE: spin_model_checkpoint.pth.tar of VIBE's "
+            "vibe_data, see https://github.com/mkocabas/VIBE"
+        )
+    has_use_of_gpu = encoder.needs == "crops" and torch.cuda.is_available()
+    return encoder.to("cuda" if has_use_of_gpu else "cpu")
 
 
 def _tell(out: str, written: "Written") -> None:

@@ -11,10 +11,10 @@ from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
 from vibe_ray.data.schema import Array
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.encoding import encode
+from vibe_ray.features.keypoint_encoder import mirrored_labels
 from vibe_ray.prediction.estimate import (
     Estimator,
     average,
-    mirrored_labels,
     mirrored_params,
     place,
 )
@@ -76,18 +76,6 @@ def test_a_track_in_one_pass_is_what_the_predictor_says(estimator: Estimator) ->
     params = estimator.predictor.predict(torch.from_numpy(sequence.features), "sequence")
     np.testing.assert_array_equal(person.rotmat, params.rotmat.numpy())
     assert (np.sort(params.betas.numpy(), axis=0)[11] == person.betas).all()  # of 24 frames
-
-
-def test_mirroring_twice_changes_nothing() -> None:
-    filmed = walk()
-    labels = label_track(filmed.track, filmed.facts, dataset="d", sequence="s")
-    twice = mirrored_labels(mirrored_labels(labels))
-    for name in ("detected", "detected_conf", "kp_2d", "box"):
-        np.testing.assert_allclose(getattr(twice, name), getattr(labels, name), rtol=1e-5)
-    left, right = COCO_17.index("lwrist"), COCO_17.index("rwrist")
-    once = mirrored_labels(labels)
-    np.testing.assert_allclose(once.detected[:, left, 0], WIDTH - labels.detected[:, right, 0])
-    np.testing.assert_allclose(once.box[:, 0], WIDTH - labels.box[:, 0])
 
 
 def test_the_average_turns_half_way() -> None:

@@ -3,6 +3,8 @@
 Shapes: N frames, F features.
 """
 
+from torch import Tensor
+
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings, Watch, Written
 from vibe_ray.data.schema import LabelledSequence, LabelNames, PoseSequence
@@ -14,6 +16,24 @@ from vibe_ray.features.frame_encoder import FrameEncoder
 CONVERTER = "features"
 
 
+def features_of(
+    labels: LabelledSequence, encoder: FrameEncoder, *, mirrored: bool = False
+) -> Tensor:
+    """Encode a person's frames: features (N, F) float16, as shards have them.
+
+    Args:
+        labels: Of the frames.
+        encoder: Frozen.
+        mirrored: Look at the frames in a mirror.
+
+    Raises:
+        ValueError: The frames have not what the encoder needs, or it cannot be read.
+    """
+    has_pixels = bool(labels.video or labels.images)
+    encoder.check_has(labels.sequence, labels.names, has_pixels=has_pixels)
+    return encoder.encode(labels, mirrored=mirrored).half()
+
+
 def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
     """Encode a person's frames: features for what is seen, targets for what is known.
 
@@ -21,8 +41,7 @@ def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
         ValueError: The frames have not what the encoder needs, or their key-points are called as
             nothing that is known (`pose_targets`).
     """
-    has_pixels = bool(labels.video or labels.images)
-    encoder.check_has(labels.sequence, labels.names, has_pixels=has_pixels)
+    features = features_of(labels, encoder)
     return PoseSequence(
         dataset=labels.dataset,
         sequence=labels.sequence,
@@ -30,7 +49,7 @@ def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
         fps=labels.fps,
         start_frame=labels.start_frame,
         encoder_id=encoder.id,
-        features=encoder.encode(labels).half().numpy(),
+        features=features.numpy(),
         **pose_targets(labels),
     )
 

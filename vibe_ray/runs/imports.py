@@ -7,26 +7,29 @@ from typing import Any, Literal
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
-from vibe_ray.models.official import read_spin_regressor, read_vibe
+from vibe_ray.models.official import read_spin_encoder, read_spin_regressor, read_vibe
 from vibe_ray.recipes import released
 from vibe_ray.runs.snapshots import DISCRIMINATOR_FILE, GENERATOR_FILE, save_networks
 
-Source = Literal["vibe", "spin"]
+Source = Literal["vibe", "spin", "resnet50"]
 
 
 def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
     """Write a file of the authors as a checkpoint directory and return its manifest.
 
     Args:
-        raw: A VIBE checkpoint, local or remote, or SPIN's, of which the regressor becomes a frame
-            baseline that `initial_regressor` can name.
+        raw: A VIBE checkpoint, local or remote, or SPIN's.
         out: Directory to write, local or remote.
-        source: Which of the two it is.
+        source: What becomes of it: of VIBE's the generator (and discriminator) as a checkpoint, of
+            SPIN's the regressor as a frame baseline that `initial_regressor` can name (`spin`), or
+            the image network as a frame encoder (`resnet50`).
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It is unsafe, unreadable, or of another architecture.
     """
+    if source == "resnet50":
+        return _import_encoder(raw, out)
     config = released()
     manifest: dict[str, Any] = {"imported_from": Path(raw).name, "architecture": source}
     with storage.local_copy(raw) as file:
@@ -46,6 +49,15 @@ def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
         save_networks(Path(directory), config, networks, manifest)
         storage.upload_directory(Path(directory), out)
     return manifest
+
+
+def _import_encoder(raw: str, out: str) -> dict[str, Any]:
+    manifest = {"imported_from": Path(raw).name, "architecture": "resnet50"}
+    with storage.local_copy(raw) as file, TemporaryDirectory() as directory:
+        encoder = read_spin_encoder(file)
+        encoder.save(Path(directory), manifest)
+        storage.upload_directory(Path(directory), out)
+    return {**manifest, "encoder_id": encoder.id}
 
 
 def frame_baseline(config: TrainConfig) -> TrainConfig:
