@@ -8,9 +8,10 @@ from scipy.spatial.transform import Rotation
 from tests.prediction.filmed import FOCAL, HEIGHT, WIDTH, walk
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
-from vibe_ray.data.schema import Array
+from vibe_ray.data.schema import Array, LabelledSequence
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.encoding import encode
+from vibe_ray.features.frame_encoder import FrameEncoder
 from vibe_ray.features.keypoint_encoder import mirrored_labels
 from vibe_ray.prediction.estimate import (
     Estimator,
@@ -89,6 +90,44 @@ def test_the_average_turns_half_way() -> None:
     np.testing.assert_allclose(middle.rotmat[:, 5], half, atol=1e-6)
     assert (middle.betas == 0.5).all()
     assert (middle.cam == 0.5).all()
+
+
+class Looked(FrameEncoder):
+    """An encoder of crops that says how often it has looked, and how."""
+
+    kind = "looked"
+    needs = "crops"
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.looks: list[bool] = []
+
+    @property
+    def feature_dim(self) -> int:
+        return 2048
+
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> torch.Tensor:
+        self.looks.append(mirrored)
+        made = torch.Generator().manual_seed(int(mirrored))
+        return torch.rand(labels.num_frames, 2048, generator=made)
+
+
+def test_an_encoder_of_crops_looks_into_the_mirror_itself(estimator: Estimator) -> None:
+    filmed, looked = walk(), Looked()
+    by_crops = Estimator(estimator.predictor, looked)
+    person = by_crops.estimate(filmed.track, filmed.facts)
+    assert looked.looks == [False, True]
+    labels = label_track(filmed.track, filmed.facts, dataset="d", sequence="s")
+    straight, mirrored = (
+        estimator.predictor.predict(looked.encode(labels, mirrored=m).half(), "sequence")
+        for m in (False, True)
+    )
+    expected = average(straight, mirrored_params(mirrored))
+    np.testing.assert_allclose(person.rotmat, expected.rotmat, atol=1e-6)
+    looked.looks.clear()
+    person = by_crops.estimate(filmed.track, filmed.facts, flip=False)
+    assert looked.looks == [False]
+    np.testing.assert_allclose(person.rotmat, straight.rotmat, atol=1e-6)
 
 
 def true_points(names: tuple[str, ...]) -> torch.Tensor:
