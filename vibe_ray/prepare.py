@@ -11,7 +11,6 @@ from vibe_ray.data.sources import SOURCES, Source
 if TYPE_CHECKING:
     from vibe_ray.data.recordings import Recordings, Written
     from vibe_ray.data.schema import MotionSequence
-    from vibe_ray.features.frame_encoder import FrameEncoder
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -87,6 +86,13 @@ def _add_features(commands: "Commands") -> None:
         help="frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)",
     )
     command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
+    command.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a Ray Data job over the recordings; 0: one after the other, here (0)",
+    )
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
@@ -203,33 +209,16 @@ def _write(
 
 def _features(args: argparse.Namespace) -> None:
     from vibe_ray.features.encoding import encode_labels
+    from vibe_ray.runs.imports import load_frame_encoder
 
-    encoder = _encoder(args.encoder, args.weights)
-    _tell(args.out, encode_labels(args.labels, args.out, encoder, raw=args.raw, watch=_watched))
+    encoder = load_frame_encoder(args.encoder, args.weights)
+    known: dict[str, Any] = {"raw": args.raw, "watch": _watched}
+    if args.workers:
+        from vibe_ray.distributed.extraction import Extraction
 
-
-def _encoder(source: str, weights: str | None) -> "FrameEncoder":
-    """Load a frame encoder, from its folder or from the authors' file; of crops onto a GPU."""
-    import torch
-
-    from vibe_ray import storage
-    from vibe_ray.features.frame_encoder import load_encoder
-    from vibe_ray.models.official import read_spin_encoder
-
-    if source != "resnet50":
-        if weights:
-            raise ValueError(f"--weights are for --encoder resnet50; {source} has its own")
-        encoder = load_encoder(source)
-    elif weights:
-        with storage.local_copy(weights) as file:
-            encoder = read_spin_encoder(file)
-    else:
-        raise ValueError(
-            "--encoder resnet50 needs --weights FILE: spin_model_checkpoint.pth.tar of VIBE's "
-            "vibe_data, see https://github.com/mkocabas/VIBE"
-        )
-    has_use_of_gpu = encoder.needs == "crops" and torch.cuda.is_available()
-    return encoder.to("cuda" if has_use_of_gpu else "cpu")
+        what = args.labels, args.raw, args.encoder, args.weights
+        known["read"] = Extraction(*what, num_workers=args.workers).read
+    _tell(args.out, encode_labels(args.labels, args.out, encoder, **known))
 
 
 def _tell(out: str, written: "Written") -> None:

@@ -6,7 +6,7 @@ Shapes: N frames, F features.
 from torch import Tensor
 
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.recordings import Recording, Recordings, Watch, Written
+from vibe_ray.data.recordings import ReadEach, Recording, Recordings, Watch, Written
 from vibe_ray.data.schema import LabelledSequence, LabelNames, PoseSequence
 from vibe_ray.data.sequences import stored_labels
 from vibe_ray.data.shards import read_finished, read_manifest
@@ -68,8 +68,21 @@ def encoded(
     return Recordings(recordings.root, [one(item) for item in recordings.items], recordings.on_skip)
 
 
+def encoded_labels(
+    labels: str, encoder: FrameEncoder, raw: str | None = None
+) -> Recordings[PoseSequence]:
+    """Return a label data set's sequences, to be encoded when they are read."""
+    return encoded(stored_labels(labels, raw), encoder)
+
+
 def encode_labels(
-    labels: str, out: str, encoder: FrameEncoder, *, raw: str | None = None, watch: Watch = iter
+    labels: str,
+    out: str,
+    encoder: FrameEncoder,
+    *,
+    raw: str | None = None,
+    watch: Watch = iter,
+    read: ReadEach[PoseSequence] | None = None,
 ) -> Written:
     """Encode a label data set as a pose data set.
 
@@ -82,6 +95,7 @@ def encode_labels(
         encoder: Frozen.
         raw: Where videos and images are, if not where they were when the labels were made.
         watch: As of `Recordings.write_to`.
+        read: As of `Recordings.write_to`; of `encoded_labels`.
 
     Raises:
         FileNotFoundError: There are no labels.
@@ -90,7 +104,7 @@ def encode_labels(
     source = read_manifest(labels, "labels")
     names, has_pixels = source.names or LabelNames(), bool(raw or source.raw)
     encoder.check_has(labels, names, has_pixels=has_pixels)
-    recordings = stored_labels(labels, raw)
+    recordings = encoded_labels(labels, encoder, raw)
     header = Manifest(
         kind="pose",
         dataset=source.dataset,
@@ -103,4 +117,4 @@ def encode_labels(
     )
     if found := read_finished(out, header):
         return Written(found, {}, len(recordings))
-    return encoded(recordings, encoder).write_to(out, header, watch)
+    return recordings.write_to(out, header, watch, read)

@@ -5,8 +5,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import torch
+
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
+from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
 from vibe_ray.models.official import read_spin_encoder, read_spin_regressor, read_vibe
 from vibe_ray.recipes import released
 from vibe_ray.runs.snapshots import DISCRIMINATOR_FILE, GENERATOR_FILE, save_networks
@@ -49,6 +52,36 @@ def import_checkpoint(raw: str, out: str, source: Source) -> dict[str, Any]:
         save_networks(Path(directory), config, networks, manifest)
         storage.upload_directory(Path(directory), out)
     return manifest
+
+
+def load_frame_encoder(source: str, weights: str | None = None) -> FrameEncoder:
+    """Load a frozen encoder from where it is ours or from the authors' file.
+
+    Args:
+        source: As of `load_encoder`, or `resnet50`: SPIN's image network.
+        weights: SPIN's checkpoint, local or remote, for `resnet50` alone.
+
+    Returns:
+        The encoder; one of crops on a GPU if this process has one.
+
+    Raises:
+        FileNotFoundError: There is no encoder, or no file.
+        ValueError: They are of another kind, or weights are missing or not needed.
+    """
+    if source != "resnet50":
+        if weights:
+            raise ValueError(f"--weights are for --encoder resnet50; {source} has its own")
+        encoder = load_encoder(source)
+    elif weights:
+        with storage.local_copy(weights) as file:
+            encoder = read_spin_encoder(file)
+    else:
+        raise ValueError(
+            "--encoder resnet50 needs --weights FILE: spin_model_checkpoint.pth.tar of VIBE's "
+            "vibe_data, see https://github.com/mkocabas/VIBE"
+        )
+    has_use_of_gpu = encoder.needs == "crops" and torch.cuda.is_available()
+    return encoder.to("cuda" if has_use_of_gpu else "cpu")
 
 
 def _import_encoder(raw: str, out: str) -> dict[str, Any]:
