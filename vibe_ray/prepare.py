@@ -80,7 +80,19 @@ def _add_features(commands: "Commands") -> None:
     example = "features --labels labels/penn_action/train --out data/penn_action/train"
     command = _add(commands, "features", text, example, _features)
     command.add_argument("--labels", required=True, help="folder or s3:// of the label shards")
-    command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
+    command.add_argument(
+        "--encoder",
+        default="open",
+        help="frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)",
+    )
+    command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
+    command.add_argument(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of a Ray Data job over the recordings; 0: one after the other, here (0)",
+    )
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
@@ -137,15 +149,16 @@ def _add_tools(commands: "Commands") -> None:
     )
     command = _add(commands, "validate", text, "validate data/open", _validate)
     command.add_argument("path", help="a data set, or a folder of several; local or s3://")
-    text = "a released VIBE checkpoint (.pth.tar) as a checkpoint directory"
+    text = "a released checkpoint (.pth.tar) of VIBE or SPIN as a directory of ours"
     example = "import-checkpoint --raw vibe_model_wo_3dpw.pth.tar --out runs/vibe_released"
     command = _add(commands, "import-checkpoint", text, example, _import_checkpoint)
     command.add_argument("--raw", required=True, help="the authors' file")
     command.add_argument(
         "--architecture",
         default="vibe",
-        choices=("vibe", "spin"),
-        help="spin: take the regressor of a SPIN checkpoint, for initial_regressor (vibe)",
+        choices=("vibe", "spin", "resnet50"),
+        help="of a SPIN checkpoint take the regressor, for initial_regressor (spin), or the image "
+        "network, for --encoder (resnet50) (vibe)",
     )
     _add_package_flags(command)
     text = "a run's best networks in half precision, without what only training needs"
@@ -209,10 +222,16 @@ def _write(
 
 def _features(args: argparse.Namespace) -> None:
     from vibe_ray.features.encoding import encode_labels
-    from vibe_ray.features.frame_encoder import load_encoder
+    from vibe_ray.runs.imports import load_frame_encoder
 
-    encoder = load_encoder(args.encoder)
-    _tell(args.out, encode_labels(args.labels, args.out, encoder, raw=args.raw, watch=_watched))
+    encoder = load_frame_encoder(args.encoder, args.weights)
+    known: dict[str, Any] = {"raw": args.raw, "watch": _watched}
+    if args.workers:
+        from vibe_ray.distributed.extraction import Extraction
+
+        what = args.labels, args.raw, args.encoder, args.weights
+        known["read"] = Extraction(*what, num_workers=args.workers).read
+    _tell(args.out, encode_labels(args.labels, args.out, encoder, **known))
 
 
 def _tell(out: str, written: "Written") -> None:

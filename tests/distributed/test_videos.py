@@ -75,11 +75,3 @@ def test_a_job_of_finished_videos_starts_nothing(
     jobs = [Job("/a.mp4", str(folder))]
     (outcome,) = videos.predict_videos(jobs, config, 2)
     assert outcome.summary == summary
-
-
-def test_what_ends_its_worker_each_time_is_given_up(tmp_path: Path) -> None:
-    from vibe_ray.distributed.videos import MAX_TRIES, Tries
-
-    tries = Tries()
-    assert [tries.begin("a") for _ in range(MAX_TRIES + 1)] == [1, 2, 3, 4]
-    assert tries.begin("b") == 1

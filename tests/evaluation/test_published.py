@@ -1,5 +1,11 @@
 from vibe_ray.evaluation.protocols import METRICS
-from vibe_ray.evaluation.published import ANCHOR, PAPER_TABLES, PUBLISHED
+from vibe_ray.evaluation.published import (
+    ANCHOR,
+    HUMAN36M,
+    MPI_INF_3DHP,
+    PAPER_TABLES,
+    PUBLISHED,
+)
 
 
 def test_the_anchor_is_the_released_checkpoint_without_3dpw() -> None:
@@ -8,13 +14,18 @@ def test_the_anchor_is_the_released_checkpoint_without_3dpw() -> None:
 
 
 def test_all_that_trained_on_3dpw_is_withdrawn_and_nothing_else() -> None:
-    for result in PUBLISHED:
+    for result in (*PUBLISHED, *MPI_INF_3DHP, *HUMAN36M):
         assert result.withdrawn == (result.training == "with 3DPW")
     assert {51.9, 52.0, 54.1} == {r.metrics["pa_mpjpe_mm"] for r in PUBLISHED if r.withdrawn}
 
 
 def test_each_number_has_a_known_metric_and_a_source() -> None:
-    for result in (*PUBLISHED, *(row for rows in PAPER_TABLES.values() for row in rows)):
+    for result in (
+        *PUBLISHED,
+        *MPI_INF_3DHP,
+        *HUMAN36M,
+        *(row for rows in PAPER_TABLES.values() for row in rows),
+    ):
         assert set(result.metrics) <= set(METRICS)
         assert result.source
 

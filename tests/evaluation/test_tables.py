@@ -69,3 +69,12 @@ def test_json_keeps_numbers_unrounded() -> None:
 
 def test_on_3dpw_the_published_numbers_are_comparable() -> None:
     assert published_title(comparison(DATASET)) == "Published, 3DPW test"
+
+
+def test_on_published_data_by_another_protocol_they_are_not() -> None:
+    title = published_title(comparison("MPI-INF-3DHP test", "open"))
+    assert title == "Published, MPI-INF-3DHP test (NOT comparable with protocol open)"
+    by_its_own = comparison("MPI-INF-3DHP test", "mpi_inf_3dhp")
+    assert published_title(by_its_own) == "Published, MPI-INF-3DHP test"
+    assert to_dict(by_its_own)["published_is_comparable"] is True
+    assert "89.0" in printed(published_rich_table(by_its_own))

@@ -29,11 +29,11 @@ class Counting(KeypointEncoder):
         self.seen: list[str] = []
         self.die_at = ""
 
-    def encode(self, labels: LabelledSequence) -> Tensor:
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         if labels.sequence == self.die_at:
             raise KeyboardInterrupt
         self.seen.append(labels.sequence)
-        return super().encode(labels)
+        return super().encode(labels, mirrored=mirrored)
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_what_is_finished_is_encoded_again_only_for_other_labels_or_another_enco
 def test_a_recording_that_cannot_be_encoded_is_left_out_with_its_reason(
     labels: str, encoder: Counting, tmp_path: Path
 ) -> None:
-    def broken(found: LabelledSequence) -> Tensor:
+    def broken(found: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         if found.sequence == "s1":
             raise ValueError("its video is cut off")
         return KeypointEncoder.encode(encoder, found)

@@ -39,7 +39,7 @@ class MeanColor(FrameEncoder):
     def feature_dim(self) -> int:
         return int(self.config.num)
 
-    def encode(self, labels: LabelledSequence) -> Tensor:
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         return torch.ones(labels.num_frames, 3) * self.scale.detach()
 
 
@@ -55,7 +55,10 @@ def small(seed: int = 0) -> KeypointEncoder:
 
 
 def test_the_table_calls_each_kind_as_it_calls_itself() -> None:
-    assert {name: found.kind for name, found in kinds().items()} == {"keypoints": "keypoints"}
+    assert [(name, found.kind) for name, found in kinds().items()] == [
+        ("keypoints", "keypoints"),
+        ("resnet50", "resnet50"),
+    ]
 
 
 def test_the_packaged_encoder_is_the_one_that_shards_and_checkpoints_name() -> None:
@@ -135,7 +138,7 @@ def test_missing_files_are_told(tmp_path: Path, name: str) -> None:
     [
         ({"hidden_dim": 32}, "of another version"),
         ({"width": 3}, "of another version"),
-        ({"kind": "vit"}, r"of kind 'vit'; this vibe_ray knows keypoints"),
+        ({"kind": "vit"}, r"of kind 'vit'; this vibe_ray knows keypoints, resnet50"),
     ],
 )
 def test_a_foreign_config_is_told(tmp_path: Path, change: dict[str, int], message: str) -> None:

@@ -1,6 +1,7 @@
 import dataclasses
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -15,6 +16,7 @@ from vibe_ray.features.keypoint_encoder import (
     KeypointEncoderConfig,
     canonical_name,
     encoder_inputs,
+    mirrored_labels,
 )
 
 SMALL = KeypointEncoderConfig(hidden_dim=16, num_blocks=1)
@@ -144,3 +146,27 @@ def test_what_is_known_of_the_body_is_not_looked_at() -> None:
 def test_default_size_fits_its_share_of_the_package() -> None:
     num = sum(p.numel() for p in KeypointEncoder(KeypointEncoderConfig()).parameters())
     assert 2 * num < 13e6
+
+
+def test_mirroring_swaps_sides_about_the_picture_s_middle_and_twice_changes_nothing() -> None:
+    labels = noise.labelled_sequence("a", 6)
+    labels.box[2] = 0
+    once = mirrored_labels(labels)
+    left, right = COCO_17.index("lwrist"), COCO_17.index("rwrist")
+    np.testing.assert_allclose(once.detected[:, left, 0], 640 - labels.detected[:, right, 0])
+    np.testing.assert_array_equal(once.detected[:, left, 1], labels.detected[:, right, 1])
+    np.testing.assert_array_equal(once.detected_conf[:, left], labels.detected_conf[:, right])
+    np.testing.assert_allclose(once.box[[0, 1, 3], 0], 640 - labels.box[[0, 1, 3], 0])
+    assert not once.box[2].any()
+    twice = mirrored_labels(once)
+    for name in ("detected", "detected_conf", "box"):
+        np.testing.assert_allclose(getattr(twice, name), getattr(labels, name), rtol=1e-4)
+
+
+def test_encoding_in_a_mirror_is_encoding_mirrored_labels() -> None:
+    torch.manual_seed(0)
+    encoder = KeypointEncoder(SMALL)
+    labels = noise.labelled_sequence("a", 6)
+    found = encoder.encode(labels, mirrored=True)
+    assert torch.equal(found, encoder.encode(mirrored_labels(labels)))
+    assert not torch.equal(found, encoder.encode(labels))

@@ -175,11 +175,11 @@ class Dying(KeypointEncoder):
 
     num_left = 0
 
-    def encode(self, labels: LabelledSequence) -> torch.Tensor:
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> torch.Tensor:
         if not self.num_left:
             raise KeyboardInterrupt
         self.num_left -= 1
-        return super().encode(labels)
+        return super().encode(labels, mirrored=mirrored)
 
 
 def test_a_world_cut_off_is_taken_up_without_capturing_again_what_is_done(

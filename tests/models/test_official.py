@@ -8,10 +8,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.features.resnets import (
+    REGRESSOR_SHAPES,
+    random_encoder,
+    random_weights,
+    spin_checkpoint,
+)
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.gru_encoder import GruEncoderConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
-from vibe_ray.models.official import read_spin_regressor, read_vibe
+from vibe_ray.models.official import read_spin_encoder, read_spin_regressor, read_vibe
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 
@@ -177,6 +183,54 @@ def test_spins_regressor_is_picked_out(tmp_path: Path) -> None:
     config, found = read_spin_regressor(path, GENERATOR)
     assert_same(found, {f"regressor.{name}": value for name, value in regressor.items()})
     assert config.temporal_encoder.kind == "none"
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "hmr.", "model."])
+def test_spins_image_network_becomes_a_frame_encoder(tmp_path: Path, prefix: str) -> None:
+    encoder = read_spin_encoder(save(spin_checkpoint(prefix), tmp_path / "spin.pt"))
+    assert_same(dict(encoder.state_dict()), random_weights())
+    assert not encoder.training
+    assert not any(p.requires_grad for p in encoder.parameters())
+    assert encoder.id == random_encoder().id
+
+
+def test_both_halves_of_spins_file_are_those_of_hmr(tmp_path: Path) -> None:
+    """Its regressor goes on as `initial_regressor`, whatever stands beside it in the file."""
+    path = save(spin_checkpoint(), tmp_path / "spin.pt")
+    config, found = read_spin_regressor(path, GeneratorConfig())
+    assert config.feature_dim == read_spin_encoder(path).feature_dim == 2048
+    shapes = {name.removeprefix("regressor."): tuple(v.shape) for name, v in found.items()}
+    assert shapes == REGRESSOR_SHAPES
+
+
+def test_an_old_files_network_without_counts_is_the_same(tmp_path: Path) -> None:
+    weights = {n: v for n, v in random_weights().items() if not n.endswith("num_batches_tracked")}
+    classifier = {"fc.weight": torch.zeros(1000, 2048), "fc.bias": torch.zeros(1000)}
+    encoder = read_spin_encoder(save({**weights, **classifier}, tmp_path / "resnet50.pth"))
+    assert encoder.id == random_encoder().id
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"layer4.2.bn3.bias": None}, r"missing layer4\.2\.bn3\.bias"),
+        ({"conv1.weight": torch.zeros(64, 3, 3, 3)}, r"conv1\.weight is \(64, 3, 3, 3\), expected"),
+    ],
+)
+def test_an_image_network_of_another_kind_is_refused(
+    tmp_path: Path, change: dict[str, Tensor | None], message: str
+) -> None:
+    weights = {n: v for n, v in (random_weights() | change).items() if v is not None}
+    with pytest.raises(ValueError, match=f"is not SPIN's: {message}"):
+        read_spin_encoder(save({"model": weights}, tmp_path / "spin.pt"))
+
+
+def test_an_image_network_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    witness = tmp_path / "ran"
+    path = save({**spin_checkpoint(), "extra": Hostile(witness)}, tmp_path / "spin.pt")
+    with pytest.raises(ValueError, match="is refused: it holds more than tensors"):
+        read_spin_encoder(path)
+    assert not witness.exists()
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -8,13 +8,15 @@ from scipy.spatial.transform import Rotation
 from tests.prediction.filmed import FOCAL, HEIGHT, WIDTH, walk
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
+from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.schema import Array
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.encoding import encode
+from vibe_ray.features.frame_encoder import FrameEncoder
+from vibe_ray.features.keypoint_encoder import mirrored_labels
 from vibe_ray.prediction.estimate import (
     Estimator,
     average,
-    mirrored_labels,
     mirrored_params,
     place,
 )
@@ -78,18 +80,6 @@ def test_a_track_in_one_pass_is_what_the_predictor_says(estimator: Estimator) ->
     assert (np.sort(params.betas.numpy(), axis=0)[11] == person.betas).all()  # of 24 frames
 
 
-def test_mirroring_twice_changes_nothing() -> None:
-    filmed = walk()
-    labels = label_track(filmed.track, filmed.facts, dataset="d", sequence="s")
-    twice = mirrored_labels(mirrored_labels(labels))
-    for name in ("detected", "detected_conf", "kp_2d", "box"):
-        np.testing.assert_allclose(getattr(twice, name), getattr(labels, name), rtol=1e-5)
-    left, right = COCO_17.index("lwrist"), COCO_17.index("rwrist")
-    once = mirrored_labels(labels)
-    np.testing.assert_allclose(once.detected[:, left, 0], WIDTH - labels.detected[:, right, 0])
-    np.testing.assert_allclose(once.box[:, 0], WIDTH - labels.box[:, 0])
-
-
 def test_the_average_turns_half_way() -> None:
     angles = torch.tensor([[0.2, -0.4, 0.9]])
     pose = torch.zeros(1, 24, 3)
@@ -101,6 +91,44 @@ def test_the_average_turns_half_way() -> None:
     np.testing.assert_allclose(middle.rotmat[:, 5], half, atol=1e-6)
     assert (middle.betas == 0.5).all()
     assert (middle.cam == 0.5).all()
+
+
+class Looked(FrameEncoder):
+    """An encoder of crops that says how often it has looked, and how."""
+
+    kind = "looked"
+    needs = "crops"
+
+    def __init__(self) -> None:
+        super().__init__(None)
+        self.looks: list[bool] = []
+
+    @property
+    def feature_dim(self) -> int:
+        return 2048
+
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> torch.Tensor:
+        self.looks.append(mirrored)
+        made = torch.Generator().manual_seed(int(mirrored))
+        return torch.rand(labels.num_frames, 2048, generator=made)
+
+
+def test_an_encoder_of_crops_looks_into_the_mirror_itself(estimator: Estimator) -> None:
+    filmed, looked = walk(), Looked()
+    by_crops = Estimator(estimator.predictor, looked)
+    person = by_crops.estimate(filmed.track, filmed.facts)
+    assert looked.looks == [False, True]
+    labels = label_track(filmed.track, filmed.facts, dataset="d", sequence="s")
+    straight, mirrored = (
+        estimator.predictor.predict(looked.encode(labels, mirrored=m).half(), "sequence")
+        for m in (False, True)
+    )
+    expected = average(straight, mirrored_params(mirrored))
+    np.testing.assert_allclose(person.rotmat, expected.rotmat, atol=1e-6)
+    looked.looks.clear()
+    person = by_crops.estimate(filmed.track, filmed.facts, flip=False)
+    assert looked.looks == [False]
+    np.testing.assert_allclose(person.rotmat, straight.rotmat, atol=1e-6)
 
 
 def true_points(names: tuple[str, ...]) -> torch.Tensor:

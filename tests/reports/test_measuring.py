@@ -29,13 +29,13 @@ def expected(checkpoint: str, root: Path, protocol: str = "open") -> EvaluationR
     return evaluate(generator, sequences, body, PROTOCOLS[protocol], window_length=5)
 
 
-@pytest.mark.parametrize("protocol", sorted(PROTOCOLS))
+@pytest.mark.parametrize("protocol", sorted(set(PROTOCOLS) - {"human36m_p2"}))
 def test_one_checkpoint(checkpoints: list[str], test_split: Path, protocol: str) -> None:
     measured = measure_checkpoints(checkpoints[:1], data_root=str(test_split), protocol=protocol)
     found = json.loads(json.dumps(measured.to_dict()))
     result = expected(checkpoints[0], test_split, protocol)
     assert found["vibe"] == pytest.approx(result.metrics, rel=1e-3)
-    assert ("pve_mm" in found["vibe"]) == (protocol != "joints")
+    assert ("pve_mm" in found["vibe"]) == PROTOCOLS[protocol].needs_mesh
     assert "frame_baseline" not in found
     assert found["num_frames"] == result.num_frames <= 23 + 8 + 12
     assert found["checkpoints"] == checkpoints[:1]

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.features.resnets import random_encoder, spin_checkpoint
 from tests.models.test_official import (
     DISCRIMINATOR,
     GENERATOR,
@@ -14,6 +15,7 @@ from tests.models.test_official import (
     trained_generator,
 )
 from vibe_ray.config import TrainConfig
+from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.imports import frame_baseline, import_checkpoint
 from vibe_ray.runs.snapshots import load_config, load_generator, load_regressor
@@ -69,6 +71,15 @@ def test_spins_regressor_becomes_a_frame_baseline_to_start_from(tmp_path: Path) 
     started.regressor.fc1.weight.data.zero_()
     load_regressor(started, str(out))
     assert torch.equal(started.regressor.fc1.weight, regressor["fc1.weight"])
+
+
+def test_spins_image_network_becomes_an_encoder_s_folder(tmp_path: Path) -> None:
+    raw, out = save(spin_checkpoint(), tmp_path / "spin.pth.tar"), tmp_path / "out"
+    manifest = import_checkpoint(str(raw), str(out), "resnet50")
+    encoder = load_encoder(str(out))
+    assert encoder.id == random_encoder().id
+    known = {"imported_from": "spin.pth.tar", "architecture": "resnet50", "encoder_id": encoder.id}
+    assert manifest == json.loads((out / "manifest.json").read_text()) == known
 
 
 def test_what_does_not_fit_leaves_nothing_behind(tmp_path: Path) -> None:

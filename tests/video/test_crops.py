@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from scipy.ndimage import map_coordinates
 
-from vibe_ray.video.crops import Square, cut, from_square, shrink, square_around
+from vibe_ray.video.crops import Square, crop_box, cut, from_square, shrink, square_around
 
 
 def gradient(height: int, width: int) -> np.ndarray:
@@ -68,3 +69,45 @@ def test_shrinking_averages_and_does_not_pick() -> None:
     assert found[:, 1:-1].min() > 80
     assert found[:, 1:-1].max() < 120
     assert torch.equal(found[0], found[-1])
+
+
+@pytest.mark.parametrize(
+    "box", [(25.3, 20.8, 17.0), (25.0, 20.0, 32.0), (3.2, 38.5, 21.7), (20.0, 20.0, 150.0)]
+)
+@pytest.mark.parametrize("size", [32, 57])
+def test_a_shown_box_is_interpolated_between_pixels(
+    box: tuple[float, float, float], size: int
+) -> None:
+    """Against SciPy: linear, black beyond the border, without smoothing."""
+    picture = np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    center_x, center_y, side = box
+    places = (np.arange(size) - size / 2) * side / size
+    at = np.meshgrid(center_y + places, center_x + places, indexing="ij")
+    planes = [
+        map_coordinates(picture[..., i].astype(float), at, order=1, mode="grid-constant")
+        for i in range(3)
+    ]
+    found = crop_box(picture, np.array(box, np.float32), size)
+    assert found.dtype == np.uint8
+    assert np.abs(found - np.stack(planes, axis=-1)).max() <= 0.501
+
+
+def test_a_shown_box_of_its_own_size_is_a_slice() -> None:
+    picture = gradient(60, 70)
+    found = crop_box(picture, np.array([30, 28, 32], np.float32), 32)
+    np.testing.assert_array_equal(found, picture[12:44, 14:46])
+    assert not crop_box(picture, np.array([500, 28, 32], np.float32), 32).any()
+
+
+def test_key_points_lie_in_the_crop_where_the_targets_say() -> None:
+    """`pixels_to_crop`, by which labels become targets, and the crop are of the same box."""
+    from vibe_ray.geometry.cameras import pixels_to_crop
+
+    picture = np.zeros((200, 200, 3), np.uint8)
+    picture[60:63, 120:123] = 255  # its middle is pixel (121, 61)
+    box = np.array([100.0, 80.0, 90.0], np.float32)
+    crop = crop_box(picture, box, 224)[..., 0].astype(float)
+    v, u = np.mgrid[:224, :224]
+    middle = [(crop * u).sum() / crop.sum(), (crop * v).sum() / crop.sum()]
+    target = pixels_to_crop(torch.tensor([[121.0, 61.0]]), torch.from_numpy(box))[0].numpy()
+    np.testing.assert_allclose((target + 1) * 112, middle, atol=0.02)

@@ -10,6 +10,8 @@ Shapes: any leading dimensions (...), N their product, J = 24 joints, R joints o
 Q pairs (joint out, bone it hangs on).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -17,10 +19,12 @@ from torch import Tensor, nn
 from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import (
-    EVALUATION_14_FROM_H36M,
+    COMMON_14,
+    H36M_17,
     KEYPOINTS_FROM_54,
     NUM_BETAS,
     SMPL_JOINTS,
+    indices,
 )
 
 NUM_JOINTS = len(SMPL_JOINTS)
@@ -87,9 +91,14 @@ class BodyJoints(nn.Module):
         return cls(arrays, rows, [NUM_JOINTS + row for row in range(len(rows))], dtype)
 
     @classmethod
-    def evaluation(cls, arrays: BodyArrays, dtype: torch.dtype = torch.float32) -> "BodyJoints":
-        """The 14 joints of evaluation, in the order of `COMMON_14`, by the H36M regressor."""
-        rows = arrays.J_regressor_h36m[EVALUATION_14_FROM_H36M]
+    def evaluation(
+        cls,
+        arrays: BodyArrays,
+        dtype: torch.dtype = torch.float32,
+        names: Sequence[str] = COMMON_14,
+    ) -> "BodyJoints":
+        """Joints of evaluation by the H36M regressor: the 14 common ones, or others of its 17."""
+        rows = arrays.J_regressor_h36m[indices(names, H36M_17)]
         return cls(arrays, rows, [NUM_JOINTS + row for row in range(len(rows))], dtype)
 
     def forward(self, betas: Tensor, rotmat: Tensor) -> Tensor:

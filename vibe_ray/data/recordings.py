@@ -6,7 +6,8 @@ thousands must not end a conversion, and must not vanish either: it is skipped a
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -78,8 +79,9 @@ class Recordings(Generic[S]):
         """
         reasons = []
         for recording in self.items:
-            sequences, reason = self._read(recording)
+            sequences, reason = read_recording(recording)
             if reason:
+                self._leave_out(recording, reason)
                 reasons.append(f"{recording.path}: {reason}")
             yield from sequences
         if reasons and len(reasons) == len(self):
@@ -87,35 +89,59 @@ class Recordings(Generic[S]):
                 f"none of the {len(self)} files in {self.root} could be used; first: {reasons[0]}"
             )
 
-    def write_to(self, out: str, header: Manifest, watch: Watch = iter) -> "Written":
+    def write_to(
+        self,
+        out: str,
+        header: Manifest,
+        watch: Watch = iter,
+        read: "ReadEach[S] | None" = None,
+    ) -> "Written":
         """Read and write what an interrupted run has not finished; nothing else is read.
 
         Args:
             out: Folder of the data set, local or remote.
             header: Its manifest without files.
             watch: Goes through the recordings one by one, and may show how far it is.
+            read: Reads several in their order, as `read_each` does, which does it here.
 
         Raises:
             ValueError: No recording could be used, or the only one cannot; a sequence does not fit
                 the header.
         """
         with ShardWriter(out, header) as writer:
-            for recording in watch(self.items):
-                if writer.is_finished(recording.name):
-                    continue
-                sequences, reason = self._read(recording)
-                if reason:
-                    writer.skip(recording.name, reason)
-                else:
-                    writer.write_recording(recording.name, sequences)
+            left = [item for item in self.items if not writer.is_finished(item.name)]
+            with closing((read or read_each)(left)) as found:
+                for recording in watch(self.items):
+                    if writer.is_finished(recording.name):
+                        continue
+                    sequences, reason = next(found)
+                    if reason:
+                        self._leave_out(recording, reason)
+                        writer.skip(recording.name, reason)
+                    else:
+                        writer.write_recording(recording.name, sequences)
         return Written(writer.manifest, writer.skipped, len(self))
 
-    def _read(self, recording: Recording[S]) -> tuple[Sequence[S], str]:
-        """Read a recording's sequences, or why there are none."""
-        try:
-            return recording.read(), ""
-        except ValueError as error:
-            if len(self) == 1:
-                raise ValueError(f"{recording.path}: {error}") from error
-            self.on_skip(recording.path, str(error))
-            return (), str(error) or type(error).__name__
+    def _leave_out(self, recording: Recording[S], reason: str) -> None:
+        if len(self) == 1:
+            raise ValueError(f"{recording.path}: {reason}")
+        self.on_skip(recording.path, reason)
+
+
+Found = tuple[Sequence[S], str]
+"""A recording's sequences, or why there are none."""
+ReadEach = Callable[[Sequence[Recording[S]]], Generator[Found[S]]]
+
+
+def read_recording(recording: Recording[S]) -> Found[S]:
+    """Read a recording; what is wrong with it becomes the reason."""
+    try:
+        return recording.read(), ""
+    except ValueError as error:
+        return (), str(error) or type(error).__name__
+
+
+def read_each(recordings: Sequence[Recording[S]]) -> Generator[Found[S]]:
+    """Read recordings one after the other, each when its turn comes."""
+    for recording in recordings:
+        yield read_recording(recording)

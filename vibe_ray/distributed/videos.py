@@ -4,7 +4,6 @@ A video's results are whole when its `summary.json` is there, so a job that was 
 where it was, whatever was running: what is finished is not even handed to a worker.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,24 +12,10 @@ import ray.data
 
 from vibe_ray import storage
 from vibe_ray.distributed.cluster import WORKER_CPUS, connect, has_gpus, leave
+from vibe_ray.distributed.tries import LOST, MAX_TRIES, Tries
 from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.many import Job, Outcome, predict_one, read_finished
 from vibe_ray.prediction.settings import PredictConfig
-
-MAX_TRIES = 3
-"""Of a video whose worker was lost. Ray Data tries without end what ends its worker each time."""
-
-
-class Tries:
-    """Counts how often each video was begun, whatever became of who began it."""
-
-    def __init__(self) -> None:
-        self._begun: Counter[str] = Counter()
-
-    def begin(self, path: str) -> int:
-        """Return how often the video has been begun, this time included."""
-        self._begun[path] += 1
-        return self._begun[path]
 
 
 class VideoWorker:
@@ -42,8 +27,7 @@ class VideoWorker:
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """Predict the video of a row, and say why if it could not be."""
         if ray.get(self._tries.begin.remote(row["path"])) > MAX_TRIES:
-            lost = f"its worker was lost {MAX_TRIES} times: too little memory for such frames?"
-            return {**row, "reason": lost}
+            return {**row, "reason": LOST}
         job = Job(row["path"], row["folder"])
         outcome = predict_one(job, self._tools, overwrite=self._overwrite)
         return {**row, "reason": outcome.reason}

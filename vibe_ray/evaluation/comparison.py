@@ -8,8 +8,14 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from vibe_ray.evaluation import published
-from vibe_ray.evaluation.protocols import BETTER, METRICS, TRUTH_METRIC
+from vibe_ray.evaluation.protocols import (
+    BETTER,
+    METRICS,
+    PROTOCOLS,
+    TITLES,
+    TRUTH_METRIC,
+    Protocol,
+)
 from vibe_ray.evaluation.published import PUBLISHED, PublishedResult
 
 Verdict = Literal["better", "worse", "same", "unsure", ""]
@@ -54,10 +60,11 @@ class Comparison:
     """Methods measured on the same data by the same protocol; the first is the baseline."""
 
     dataset: str
-    """What the methods were measured on; `published.DATASET` if it is that."""
+    """What the methods were measured on, as `published.title_of` calls it."""
     protocol: str
     methods: tuple[Method, ...]
     published: tuple[PublishedResult, ...] = PUBLISHED
+    """To be shown beside them; all of one data set."""
 
     @property
     def metrics(self) -> list[str]:
@@ -67,8 +74,25 @@ class Comparison:
 
     @property
     def is_comparable(self) -> bool:
-        """Whether the published numbers were measured on the same data."""
-        return self.dataset == published.DATASET
+        """Whether any of the published numbers was measured so, on the same data."""
+        return bool(self.comparable)
+
+    @property
+    def is_of_published_data(self) -> bool:
+        """Whether the published numbers were measured on the same data, by whatever protocol."""
+        return any(result.dataset == self.dataset for result in self.published)
+
+    @property
+    def comparable(self) -> list[str]:
+        """The published methods that were measured on the same data by the same protocol."""
+        protocol = PROTOCOLS.get(self.protocol)
+        if protocol is None or protocol.dataset not in ("", self.dataset):
+            return []
+        return [
+            f"{result.method} {result.training}"
+            for result in self.published
+            if result.dataset == self.dataset and result.protocol in protocol.same_as
+        ]
 
     @property
     def notes(self) -> list[str]:
@@ -78,12 +102,34 @@ class Comparison:
             notes.append("Medians over seeds (range); ≈ marks ranges that overlap.")
         else:
             notes.append("One seed: a difference of 1 or 2 mm may be chance.")
-        if self.published and not self.is_comparable:
+        defined_on = PROTOCOLS[self.protocol].dataset if self.protocol in PROTOCOLS else ""
+        if defined_on not in ("", self.dataset):
+            notes.append(f"Protocol {self.protocol} is defined on {defined_on}.")
+        if self.published and not self.is_of_published_data:
             notes.append(
-                f"Published numbers are for {published.DATASET} and SMPL: they are NOT comparable "
-                f"with numbers on {self.dataset}."
+                f"Published numbers are for {self.published[0].dataset} and SMPL: they are NOT "
+                f"comparable with numbers on {self.dataset}."
             )
+        elif self.published:
+            notes.append(self._what_is_comparable())
         return notes
+
+    def _what_is_comparable(self) -> str:
+        if not self.comparable:
+            able = [p.name for p in PROTOCOLS.values() if self._measures_as_published(p)]
+            return (
+                f"Protocol {self.protocol} measures otherwise than the published numbers on "
+                f"{self.dataset}: they are NOT comparable; take --protocol {' or '.join(able)}."
+            )
+        text = f"Comparable with the published rows {', '.join(dict.fromkeys(self.comparable))}"
+        if differs := PROTOCOLS[self.protocol].differs:
+            text += f", save for {', '.join(TITLES[name] for name in differs)}"
+            text += "; they leave out the frames after each track's last whole window"
+        return f"{text}."
+
+    def _measures_as_published(self, protocol: Protocol) -> bool:
+        names = {result.protocol for result in self.published}
+        return bool(names & {*protocol.same_as}) and protocol.dataset in ("", self.dataset)
 
 
 def summarize(method: Method, metric: str) -> Summary | None:

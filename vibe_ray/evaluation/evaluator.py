@@ -21,7 +21,7 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.schema import PoseSequence
-from vibe_ray.evaluation.metrics import center_on_hips, pve_mm
+from vibe_ray.evaluation.metrics import center_on, pve_mm
 from vibe_ray.evaluation.protocols import MESH_METRIC, Protocol
 from vibe_ray.evaluation.scores import (
     EvaluationResult,
@@ -174,7 +174,10 @@ class Evaluator:
         empty = SequenceScore(
             dataset=sequence.dataset, sequence=sequence.sequence, person=sequence.person
         )
-        truth: Truth = "smpl" if sequence.has_smpl.any() else "kp_3d"
+        if self.protocol.sequences not in sequence.sequence:
+            return empty
+        by_smpl = self.protocol.truth == "smpl" and sequence.has_smpl.any()
+        truth: Truth = "smpl" if by_smpl else "kp_3d"
         has_truth = sequence.has_smpl if truth == "smpl" else sequence.has_kp_3d
         usable = torch.tensor(sequence.valid) & torch.tensor(has_truth)
         frames = self._frames(usable)
@@ -211,16 +214,43 @@ class Evaluator:
     def _motion(
         self, params: SmplParams, sequence: PoseSequence, frames: Tensor, truth: Truth
     ) -> Motion:
-        """Predicted and true joints of those frames, centered (N, 14, 3)."""
+        """Predicted and true joints of those frames, centered (N, K, 3)."""
         if truth == "smpl":
             true = self._true_params(sequence, frames)
             joints = self._evaluation_joints(params.betas, params.rotmat)
             target = self._evaluation_joints(true.betas, true.rotmat)
         else:
-            joints = self._keypoints(params.betas, params.rotmat)[:, _COMMON]
-            kp_3d = torch.tensor(sequence.kp_3d[:, _COMMON], dtype=torch.float32)
+            rows = indices(self._names, KEYPOINTS)
+            if self.protocol.truth == "kp_3d":
+                joints = self._evaluation_joints(params.betas, params.rotmat)
+            else:
+                joints = self._keypoints(params.betas, params.rotmat)[:, rows]
+            self._check_joints(sequence)
+            kp_3d = torch.tensor(sequence.kp_3d[:, rows], dtype=torch.float32)
             target = kp_3d[frames].to(self.device)
-        return Motion(center_on_hips(joints), center_on_hips(target))
+        return Motion(self._centered(joints), self._centered(target))
+
+    def _centered(self, joints: Tensor) -> Tensor:
+        """Center joints (N, K or more, 3) and leave out those that only say where the origin is."""
+        origin = indices(self.protocol.centered_on, self._names)
+        return center_on(joints, origin)[:, : len(self.protocol.joints)]
+
+    @cached_property
+    def _names(self) -> tuple[str, ...]:
+        """The protocol's joints, and then those that are needed for the origin beside them."""
+        return tuple(dict.fromkeys((*self.protocol.joints, *self.protocol.centered_on)))
+
+    def _check_joints(self, sequence: PoseSequence) -> None:
+        """Refuse to measure joints that the data set does not have: their place is zero there."""
+        known = sequence.kp_3d[sequence.has_kp_3d]
+        for name in self.protocol.joints:
+            may_be_zero = name in (*COMMON_14, *self.protocol.centered_on)  # known, or the origin
+            if not may_be_zero and not known[:, KEYPOINTS.index(name)].any():
+                raise ValueError(
+                    f"sequence {sequence.sequence!r} of {sequence.dataset!r} has no 3D joint "
+                    f"{name!r}, which protocol {self.protocol.name!r} measures: evaluate by "
+                    "another protocol, or prepare the data set anew"
+                )
 
     def _true_params(self, sequence: PoseSequence, frames: Tensor) -> SmplParams:
         return true_params(sequence).map(lambda x: x[frames].to(self.device))
@@ -233,7 +263,7 @@ class Evaluator:
 
     @cached_property
     def _evaluation_joints(self) -> BodyJoints:
-        return BodyJoints.evaluation(self._body).to(self.device)
+        return BodyJoints.evaluation(self._body, names=self._names).to(self.device)
 
     @cached_property
     def _keypoints(self) -> BodyJoints:
@@ -242,9 +272,6 @@ class Evaluator:
     @cached_property
     def _mesh(self) -> BodyModel:
         return BodyModel(self._body).to(self.device)
-
-
-_COMMON = indices(COMMON_14, KEYPOINTS)
 
 
 def _check_finite(params: SmplParams, sequence: PoseSequence) -> None:

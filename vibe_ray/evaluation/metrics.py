@@ -1,6 +1,6 @@
 """How far is a predicted motion from the true one? Every function returns one number per frame.
 
-Joints are in meters and already centered on the hips (`center_on_hips`); numbers come out in the
+Joints are in meters and already centered (`center_on_hips`, `center_on`); numbers come out in the
 unit that the name carries. Means over frames are the evaluator's business, since only it knows
 which frames count.
 
@@ -25,7 +25,12 @@ _HIPS = indices(("rhip", "lhip"), COMMON_14)
 
 def center_on_hips(joints: Tensor) -> Tensor:
     """Put the origin of each frame into the middle of its hips: (..., 14, 3), order `COMMON_14`."""
-    return joints - joints[..., _HIPS, :].mean(dim=-2, keepdim=True)
+    return center_on(joints, _HIPS)
+
+
+def center_on(joints: Tensor, rows: list[int]) -> Tensor:
+    """Put the origin of each frame into the middle of some of its joints (..., K, 3)."""
+    return joints - joints[..., rows, :].mean(dim=-2, keepdim=True)
 
 
 def mpjpe_mm(joints: Tensor, target: Tensor) -> Tensor:

@@ -4,13 +4,20 @@ Two readings of "acceleration" and "test set" are in use, and they differ by mil
 evaluator concatenates windows of all videos and takes second differences over the seams; later work
 (TCMR) stays within each sequence. So a number is only printed beside its protocol's name.
 
-Common to all: 14 joints (right and left ankle, knee, hip, wrist, elbow, shoulder; neck; head top),
-from the mesh by the H36M regressor where SMPL truth is known, else the 14 of the same names among
-the 49 key-points; each frame centered on the middle of its hips, predicted and true on their own.
+Where a protocol does not say otherwise: 14 joints (right and left ankle, knee, hip, wrist, elbow,
+shoulder; neck; head top), from the mesh by the H36M regressor where SMPL truth is known, else the
+14 of the same names among the 49 key-points; each frame centered on the middle of its hips,
+predicted and true on their own.
+
+MPI-INF-3DHP and Human3.6M have protocols of their own. VIBE's code has none for them; its paper
+says that it follows SPIN, so these are SPIN's: what is predicted comes from the mesh by the H36M
+regressor, what is true are the data set's own joints, and both are centered on the pelvis.
 """
 
 from dataclasses import dataclass
 from typing import Literal
+
+from vibe_ray.body.skeletons import COMMON_14, MPII3D_TEST_17
 
 METRICS = (
     "mpjpe_mm",
@@ -28,6 +35,14 @@ TRUTH_METRIC = "true_accel_mm_per_frame2"
 """A property of the data, to read the predicted acceleration by; no method changes it."""
 VIBE_METRICS = METRICS[:6]
 """What VIBE's evaluation prints, and the true acceleration beside the predicted one."""
+ACCELERATIONS = METRICS[3:6]
+_WITHOUT_MESH = tuple(name for name in METRICS if name != MESH_METRIC)
+
+VIBE_EVAL = "VIBE's eval.py"
+AS_SPIN = "as SPIN's, says the paper"
+"""Protocols of published numbers."""
+FRONTAL_CAMERA = "60457274"
+"""Human3.6M's name of the camera of protocol 2, which is in the names of its videos."""
 
 TITLES = {
     "mpjpe_mm": "MPJPE (mm)",
@@ -68,6 +83,21 @@ class Protocol:
     """`windows`: the network sees windows of T frames that do not overlap (the last one ends with
     the sequence and fills up what is left). `sequence`: it sees each sequence in one piece."""
     metrics: tuple[str, ...] = METRICS
+    joints: tuple[str, ...] = COMMON_14
+    """By name, of the 17 of Human3.6M, which are those of MPI-INF-3DHP's test set, too."""
+    centered_on: tuple[str, ...] = ("rhip", "lhip")
+    """The joints in whose middle the origin of each frame is put."""
+    truth: Literal["smpl", "kp_3d"] = "smpl"
+    """`smpl`: of SMPL parameters where they are known, on both sides by the same joints.
+    `kp_3d`: the data set's own 3D joints, against the mesh's by the H36M regressor."""
+    sequences: str = ""
+    """Only sequences with this in their names are measured."""
+    dataset: str = ""
+    """The data set that it is defined on, where it is so on one."""
+    same_as: tuple[str, ...] = ()
+    """Protocols of published numbers (`published.PublishedResult`) that measure the same."""
+    differs: tuple[str, ...] = ()
+    """The metrics for which they do not."""
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.metrics if name not in METRICS]:
@@ -89,11 +119,15 @@ PROTOCOLS = {
         Protocol(
             name="open",
             description="every frame once, windows of T, accelerations within each sequence",
+            same_as=(VIBE_EVAL,),
+            differs=ACCELERATIONS,
         ),
         Protocol(
             name="joints",
             description="as `open` without meshes (no PVE), for validation while training",
-            metrics=tuple(name for name in METRICS if name != MESH_METRIC),
+            metrics=_WITHOUT_MESH,
+            same_as=(VIBE_EVAL,),
+            differs=ACCELERATIONS,
         ),
         Protocol(
             name="sequence",
@@ -106,6 +140,29 @@ PROTOCOLS = {
             "concatenation, seams between sequences included",
             boundaries="vibe_compat",
             metrics=VIBE_METRICS,
+            same_as=(VIBE_EVAL,),
+        ),
+        Protocol(
+            name="mpi_inf_3dhp",
+            description="MPI-INF-3DHP's test set: 17 joints from the mesh against the data set's, "
+            "centered on the pelvis; PCK at 150 mm, AUC over 0, 5, ... 150 mm",
+            metrics=_WITHOUT_MESH,
+            joints=MPII3D_TEST_17,
+            centered_on=("hip",),
+            truth="kp_3d",
+            dataset="MPI-INF-3DHP test",
+            same_as=(AS_SPIN,),
+        ),
+        Protocol(
+            name="human36m_p2",
+            description="Human3.6M's protocol 2: the frontal camera alone, 14 joints from the mesh "
+            "against the data set's, centered on the pelvis",
+            metrics=_WITHOUT_MESH,
+            centered_on=("hip",),
+            truth="kp_3d",
+            sequences=FRONTAL_CAMERA,
+            dataset="Human3.6M test",
+            same_as=(AS_SPIN,),
         ),
     )
 }

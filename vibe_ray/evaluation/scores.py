@@ -177,7 +177,9 @@ def combine(
     if not used:
         raise ValueError(
             f"none of {len(scores)} sequences has a frame to evaluate: expected valid frames with "
-            f"SMPL or 3D truth (protocol {protocol.name!r}, windows of {window_length}); "
+            f"SMPL or 3D truth (protocol {protocol.name!r}, windows of {window_length}"
+            + (f", sequences with {protocol.sequences} in their names" * bool(protocol.sequences))
+            + "); "
             "`python -m vibe_ray.prepare validate` shows what the data holds"
         )
     truths = {score.truth for score in used}

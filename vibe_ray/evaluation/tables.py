@@ -103,8 +103,12 @@ def to_dict(comparison: Comparison) -> dict[str, Any]:
 def published_title(comparison: Comparison) -> str:
     """Title of the table of published numbers, which says when they must not be compared."""
     if comparison.is_comparable:
-        return f"Published, {DATASET}"
-    return f"Published, {DATASET} (NOT comparable with {comparison.dataset})"
+        return f"Published, {comparison.dataset}"
+    dataset = comparison.published[0].dataset if comparison.published else DATASET
+    with_what = comparison.dataset
+    if comparison.is_of_published_data:
+        with_what = f"protocol {comparison.protocol}"
+    return f"Published, {dataset} (NOT comparable with {with_what})"
 
 
 def published_metrics(comparison: Comparison) -> list[str]:

@@ -3,9 +3,11 @@
 Shapes: N frames, F features.
 """
 
+from torch import Tensor
+
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.recordings import Recording, Recordings, Watch, Written
+from vibe_ray.data.recordings import ReadEach, Recording, Recordings, Watch, Written
 from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import stored_labels
 from vibe_ray.data.shards import read_finished, read_manifest
@@ -15,6 +17,24 @@ from vibe_ray.features.frame_encoder import FrameEncoder
 CONVERTER = "features"
 
 
+def features_of(
+    labels: LabelledSequence, encoder: FrameEncoder, *, mirrored: bool = False
+) -> Tensor:
+    """Encode a person's frames: features (N, F) float16, as shards have them.
+
+    Args:
+        labels: Of the frames.
+        encoder: Frozen.
+        mirrored: Look at the frames in a mirror.
+
+    Raises:
+        ValueError: The frames have not what the encoder needs, or it cannot be read.
+    """
+    has_pixels = bool(labels.video or labels.images)
+    encoder.check_has(labels.sequence, labels.names, has_pixels=has_pixels)
+    return encoder.encode(labels, mirrored=mirrored).half()
+
+
 def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
     """Encode a person's frames: features for what is seen, targets for what is known.
 
@@ -22,8 +42,7 @@ def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
         ValueError: The frames have not what the encoder needs, or their key-points are called as
             nothing that is known (`pose_targets`).
     """
-    has_pixels = bool(labels.video or labels.images)
-    encoder.check_has(labels.sequence, labels.names, has_pixels=has_pixels)
+    features = features_of(labels, encoder)
     return PoseSequence(
         dataset=labels.dataset,
         sequence=labels.sequence,
@@ -31,7 +50,7 @@ def encode(labels: LabelledSequence, encoder: FrameEncoder) -> PoseSequence:
         fps=labels.fps,
         start_frame=labels.start_frame,
         encoder_id=encoder.id,
-        features=encoder.encode(labels).half().numpy(),
+        features=features.numpy(),
         **pose_targets(labels),
     )
 
@@ -50,8 +69,21 @@ def encoded(
     return Recordings(recordings.root, [one(item) for item in recordings.items], recordings.on_skip)
 
 
+def encoded_labels(
+    labels: str, encoder: FrameEncoder, raw: str | None = None
+) -> Recordings[PoseSequence]:
+    """Return a label data set's sequences, to be encoded when they are read."""
+    return encoded(stored_labels(labels, raw), encoder)
+
+
 def encode_labels(
-    labels: str, out: str, encoder: FrameEncoder, *, raw: str | None = None, watch: Watch = iter
+    labels: str,
+    out: str,
+    encoder: FrameEncoder,
+    *,
+    raw: str | None = None,
+    watch: Watch = iter,
+    read: ReadEach[PoseSequence] | None = None,
 ) -> Written:
     """Encode a label data set as a pose data set.
 
@@ -64,6 +96,7 @@ def encode_labels(
         encoder: Frozen.
         raw: Where videos and images are, if not where they were when the labels were made.
         watch: As of `Recordings.write_to`.
+        read: As of `Recordings.write_to`; of `encoded_labels`.
 
     Raises:
         FileNotFoundError: There are no labels.
@@ -72,7 +105,7 @@ def encode_labels(
     source = read_manifest(labels, "labels")
     names, has_pixels = source.names or LabelNames(), bool(raw or source.raw)
     encoder.check_has(labels, names, has_pixels=has_pixels)
-    recordings = stored_labels(labels, raw)
+    recordings = encoded_labels(labels, encoder, raw)
     header = Manifest(
         kind="pose",
         dataset=source.dataset,
@@ -85,4 +118,4 @@ def encode_labels(
     )
     if found := read_finished(out, header):
         return Written(found, {}, len(recordings))
-    return encoded(recordings, encoder).write_to(out, header, watch)
+    return recordings.write_to(out, header, watch, read)

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
+import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -39,6 +40,8 @@ class FrameEncoder(nn.Module, ABC):
     """What it looks at: `keypoints` that a detector found, or `crops` of the pixels."""
     config_class: ClassVar[type[Any]]
     """A dataclass of all that its constructor takes."""
+    saved_as: ClassVar[torch.dtype] = torch.float16
+    """Precision of saved weights, to which `save` rounds them."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -51,12 +54,13 @@ class FrameEncoder(nn.Module, ABC):
         """F."""
 
     @abstractmethod
-    def encode(self, labels: LabelledSequence) -> Tensor:
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         """Return features (N, F) of a person's frames, without gradients, on the CPU.
 
         Args:
             labels: Which have what the encoder needs (`check_has`); what they say of the body is
                 not looked at.
+            mirrored: Look at the frames in a mirror, left and right changing places.
         """
 
     @property
@@ -93,23 +97,29 @@ class FrameEncoder(nn.Module, ABC):
             )
 
     def save(self, directory: Path, manifest: dict[str, Any]) -> None:
-        """Write config, weights (half precision) and manifest into a directory.
+        """Write config, weights (in the kind's precision) and manifest into a directory.
 
-        The weights are rounded to half precision first, so that the id of what was saved is the
+        The weights are rounded to that precision first, so that the id of what was saved is the
         id of what is loaded.
         """
         directory.mkdir(parents=True, exist_ok=True)
-        half = {k: v.detach().cpu().half().contiguous() for k, v in self.state_dict().items()}
-        self.load_state_dict({k: v.float() for k, v in half.items()})
+        saved = {name: self._rounded(value) for name, value in self.state_dict().items()}
+        self.load_state_dict(saved)
         self._frozen_id = ""
         config = {"kind": self.kind, **dataclasses.asdict(self.config)}
         storage.write_json(directory / CONFIG_FILE, config)
-        save_file(half, directory / WEIGHTS_FILE)
+        save_file(saved, directory / WEIGHTS_FILE)
         storage.write_json(directory / MANIFEST_FILE, {"encoder_id": self.id, **manifest})
+
+    def _rounded(self, value: Tensor) -> Tensor:
+        precision = self.saved_as if value.is_floating_point() else value.dtype
+        return value.detach().to("cpu", precision).contiguous()
 
     def _identify(self) -> str:
         digest = hashlib.sha256()
         for name, value in sorted(self.state_dict().items()):
+            if not value.is_floating_point():
+                continue  # counts of training steps, which no feature depends on
             digest.update(name.encode())
             digest.update(value.detach().cpu().float().contiguous().numpy().tobytes())
         return f"{self.kind}-{digest.hexdigest()[:12]}"
@@ -117,9 +127,10 @@ class FrameEncoder(nn.Module, ABC):
 
 def kinds() -> dict[str, type[FrameEncoder]]:
     """The table of all kinds."""
-    from vibe_ray.features.keypoint_encoder import KeypointEncoder  # it builds on this module
+    from vibe_ray.features.image_encoder import ImageEncoder  # they build on this module
+    from vibe_ray.features.keypoint_encoder import KeypointEncoder
 
-    return {"keypoints": KeypointEncoder}
+    return {"keypoints": KeypointEncoder, "resnet50": ImageEncoder}
 
 
 def load_encoder(source: str) -> FrameEncoder:
@@ -154,7 +165,7 @@ def _load(directory: Path, path: str) -> FrameEncoder:
     try:
         encoder = encoder_class(encoder_class.config_class(**config))
         weights = load_file(directory / WEIGHTS_FILE)
-        encoder.load_state_dict({k: v.float() for k, v in weights.items()})
+        encoder.load_state_dict(weights)
     except (TypeError, RuntimeError) as error:
         raise ValueError(f"the encoder in {path} is of another version: {error}") from None
     return encoder.freeze()

@@ -6,13 +6,15 @@ key-points go in by name; what a detector does not report has confidence 0.
 Shapes: N frames, D key-points of a detector, I = the encoder's own key-points, F features.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.body.skeletons import COCO_17, mirror_table
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.frame_encoder import FrameEncoder
 
@@ -78,8 +80,9 @@ class KeypointEncoder(FrameEncoder):
         return self.config.feature_dim
 
     @torch.inference_mode()
-    def encode(self, labels: LabelledSequence) -> Tensor:
+    def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         """Return features (N, F) of detected key-points; no more is looked at of the frames."""
+        labels = mirrored_labels(labels) if mirrored else labels
         inputs = encoder_inputs(
             labels.names.detected,
             torch.tensor(labels.detected),
@@ -89,6 +92,21 @@ class KeypointEncoder(FrameEncoder):
         )
         features: Tensor = self(inputs.to(self.output.weight.device))
         return features.cpu()
+
+
+def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:
+    """Mirror what the encoder sees of the frames, as if the picture were mirrored."""
+    order = mirror_table(labels.names.detected)
+    flip = np.array([-1, 1], np.float32)
+    shift = np.array([labels.width, 0], np.float32)
+    box = labels.box.copy()
+    box[:, 0] = np.where(box[:, 2] > 0, labels.width - box[:, 0], box[:, 0])
+    return dataclasses.replace(
+        labels,
+        box=box,
+        detected=labels.detected[:, order] * flip + shift,
+        detected_conf=labels.detected_conf[:, order],
+    )
 
 
 def canonical_name(name: str) -> str:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vibe_ray.features.image_encoder import ImageEncoder, ImageEncoderConfig
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.motion_discriminator import MotionDiscriminator, MotionDiscriminatorConfig
 from vibe_ray.storage.foreign import NUMPY_ARRAY, NUMPY_NUMBER, check_download
@@ -153,6 +154,33 @@ def read_spin_regressor(
     found = {name: value for name, value in named.items() if name in expected}
     _check(found, expected, f"the regressor in {path}")
     return config, found
+
+
+def read_spin_encoder(path: str | Path) -> ImageEncoder:
+    """Read the image network out of a SPIN checkpoint, frozen, as a frame encoder.
+
+    Its regressor (`read_spin_regressor`), the SMPL model and a classifier are left where they are.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is unsafe, unreadable, or its network is no ResNet-50.
+    """
+    encoder = ImageEncoder(ImageEncoderConfig())
+    expected = _shapes(encoder)
+    found = {
+        name.removeprefix("hmr.").removeprefix("model."): value
+        for name, value in _weights(_load(Path(path)), "model", path).items()
+    }
+    # Counts of training steps, which old files have not, and which change no feature.
+    counts = {name: value for name, value in encoder.state_dict().items() if value.ndim == 0}
+    kept = counts | {name: value for name, value in found.items() if name in expected}
+    if problems := _problems(kept, expected):
+        raise ValueError(
+            f"the image network in {path} is not SPIN's: {_listed(problems)}. Expected are the "
+            "names and shapes of a ResNet-50, as in spin_model_checkpoint.pth.tar"
+        )
+    encoder.load_state_dict(kept)
+    return encoder.freeze()
 
 
 def _load(path: Path) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 Shapes: N frames of a track, D key-points of the detector, J = 24 SMPL joints, K points of the body.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
-from vibe_ray.body.skeletons import KEYPOINTS, conversion, mirror_table
+from vibe_ray.body.skeletons import KEYPOINTS, conversion
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.features.encoding import encode
+from vibe_ray.features.encoding import features_of
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
 from vibe_ray.geometry.cameras import crop_camera_to_translation, locate
 from vibe_ray.inference import Predictor
@@ -75,12 +75,12 @@ class Estimator:
         """
         labels = label_track(track, facts, dataset="video", sequence="")
         params = self._predict(labels)
-        if flip and self.encoder.needs == "keypoints":
-            params = average(params, mirrored_params(self._predict(mirrored_labels(labels))))
+        if flip:
+            params = average(params, mirrored_params(self._predict(labels, mirrored=True)))
         return self._placed(track, facts, params)
 
-    def _predict(self, labels: LabelledSequence) -> SmplParams:
-        features = torch.from_numpy(encode(labels, self.encoder).features)
+    def _predict(self, labels: LabelledSequence, *, mirrored: bool = False) -> SmplParams:
+        features = features_of(labels, self.encoder, mirrored=mirrored)
         return self.predictor.predict(features, "sequence").map(Tensor.cpu)
 
     def _placed(self, track: Track, facts: VideoFacts, params: SmplParams) -> Person:
@@ -140,25 +140,6 @@ def _without_gaps(values: np.ndarray, times_s: np.ndarray) -> np.ndarray:
     known = np.isfinite(values).all(axis=1)
     columns = [np.interp(times_s, times_s[known], values[known, axis]) for axis in range(3)]
     return np.stack(columns, axis=1).astype(np.float32)
-
-
-def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:
-    """Mirror what an encoder of key-points sees of the frames: as if the picture were mirrored."""
-    order = mirror_table(labels.names.detected)
-    flip = np.array([-1, 1], np.float32)
-    shift = np.array([labels.width, 0], np.float32)
-    box = labels.box.copy()
-    box[:, 0] = np.where(box[:, 2] > 0, labels.width - box[:, 0], box[:, 0])
-    detected, conf = labels.detected[:, order] * flip + shift, labels.detected_conf[:, order]
-    return replace(
-        labels,
-        box=box,
-        names=replace(labels.names, kp_2d=labels.names.detected),
-        kp_2d=detected,
-        kp_2d_conf=conf,
-        detected=detected,
-        detected_conf=conf,
-    )
 
 
 def mirrored_params(params: SmplParams) -> SmplParams:

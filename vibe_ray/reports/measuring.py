@@ -20,6 +20,7 @@ from vibe_ray.evaluation import tables
 from vibe_ray.evaluation.comparison import Comparison, Method, summarize
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
+from vibe_ray.evaluation.published import published_on, title_of
 from vibe_ray.evaluation.scores import EvaluationResult
 from vibe_ray.inference import Predictor
 from vibe_ray.reports.evaluation_page import Report
@@ -62,10 +63,12 @@ class Measurement:
         methods = [Method(name=VIBE_NAME, runs=tuple(run.result.metrics for run in self.runs))]
         if self.baseline:
             methods.insert(0, Method(name=BASELINE_NAME, runs=(self.baseline.result.metrics,)))
+        title = title_of(self.manifest.dataset, self.manifest.split)
         return Comparison(
-            dataset=f"{self.manifest.dataset} {self.manifest.split}",
+            dataset=title,
             protocol=self.protocol,
             methods=tuple(methods),
+            published=published_on(title),
         )
 
     def to_dict(self) -> dict[str, object]:

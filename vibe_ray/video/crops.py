@@ -67,6 +67,35 @@ def cut(picture: Array, square: Square, size: int) -> Tensor:
     return out
 
 
+def crop_box(picture: Array, box: Array, size: int) -> Array:
+    """Show a box (3,) = (cx, cy, side) of a picture (H, W, 3) as (size, size, 3) uint8.
+
+    Pixel i of the crop is at center + (i - size / 2) * side / size of the picture, where whole
+    numbers are the middles of pixels; linear in between, black beyond the border, not smoothed
+    where it shrinks. That is what SPIN's image network is shown in VIBE's preprocessing (OpenCV's
+    `warpAffine`), so that its features are those that VIBE was trained on.
+    """
+    center_x, center_y, side = (float(value) for value in box)
+    places = (np.arange(size) - size / 2) * (side / size)
+    rows, row_weights = _neighbors(center_y + places, picture.shape[0])
+    columns, column_weights = _neighbors(center_x + places, picture.shape[1])
+    corners = picture[rows.reshape(-1, 1), columns.reshape(1, -1)]
+    corners = corners.reshape(2, size, 2, size, 3).astype(np.float32)
+    lines = (corners * row_weights[:, :, None, None, None]).sum(axis=0)  # (size, 2, size, 3)
+    crop = (lines * column_weights[None, :, :, None]).sum(axis=1)
+    return np.rint(crop).astype(np.uint8)
+
+
+def _neighbors(places: Array, length: int) -> tuple[Array, Array]:
+    """Return the two pixels (2, size) between which places are, and their weights (2, size)."""
+    before = np.floor(places)
+    share = (places - before).astype(np.float32)
+    pixels = np.stack([before, before + 1]).astype(np.int64)
+    inside = (pixels >= 0) & (pixels < length)
+    weights = np.where(inside, np.stack([1 - share, share]), np.float32(0))
+    return pixels.clip(0, length - 1), weights
+
+
 def _ends(start: float, stop: float, size: int) -> slice:
     first = min(round(start), size - 1)
     return slice(first, max(min(round(stop), size), first + 1))

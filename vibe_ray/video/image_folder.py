@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -79,21 +80,31 @@ class ImageFolder:
         return nullcontext()
 
     def _read(self, file: Path) -> tuple[Array, dict[str, str]]:
-        """Return upright RGB (H, W, 3) and what the picture says about its camera."""
-        try:
-            with Image.open(file, formats=FORMATS) as image:
-                check_size(f"{file.name} in {self._name}", *image.size)
-                if image.mode.startswith("I"):
-                    raise ValueError(
-                        f"{file.name} in {self._name} has 16 or 32 bits per pixel ({image.mode}), "
-                        "whose range nobody states: expected 8 bits"
-                    )
-                metadata = _focal_metadata(image)
-                return np.array(ImageOps.exif_transpose(image).convert("RGB")), metadata
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise ValueError(
-                f"{file.name} in {self._name} is no readable picture: {error}"
-            ) from None
+        return read_picture(file, f"{file.name} in {self._name}")
+
+
+def read_picture(source: Path | IO[bytes], name: str) -> tuple[Array, dict[str, str]]:
+    """Return upright RGB (H, W, 3) and what the picture says about its camera.
+
+    Args:
+        source: A file, or its content.
+        name: For messages.
+
+    Raises:
+        ValueError: It is no readable picture, or one too large or of more than 8 bits.
+    """
+    try:
+        with Image.open(source, formats=FORMATS) as image:
+            check_size(name, *image.size)
+            if image.mode.startswith("I"):
+                raise ValueError(
+                    f"{name} has 16 or 32 bits per pixel ({image.mode}), whose range nobody "
+                    "states: expected 8 bits"
+                )
+            metadata = _focal_metadata(image)
+            return np.array(ImageOps.exif_transpose(image).convert("RGB")), metadata
+    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{name} is no readable picture: {error}") from None
 
 
 def _focal_metadata(image: Image.Image) -> dict[str, str]:
