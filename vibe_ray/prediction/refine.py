@@ -19,13 +19,20 @@ from vibe_ray.fitting.observation import Observation
 from vibe_ray.fitting.picture import fit_to_picture
 from vibe_ray.fitting.quality import Grounded, report_quality
 from vibe_ray.fitting.smoothing import smooth_rotations
-from vibe_ray.fitting.world import WorldSettings, calm_depth, find_up, to_world, up_of_tilt
+from vibe_ray.fitting.world import (
+    WorldSettings,
+    calm_depth,
+    to_world,
+    up_of_motion,
+    up_of_tilt,
+)
 from vibe_ray.prediction.person import Person, WorldMotion
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.video.frames import VideoFacts
 
-MIN_CUTOFF_HZ, BETA = 1.5, 0.5
+MIN_CUTOFF_HZ, BETA = 1.5, 0.3
 """Of the one-euro filter on rotations: of a joint at rest, and how it rises with speed."""
+ALREADY_CALM = WorldSettings(depth_period_s=0, sideways_period_s=0)
 
 
 class Refiner:
@@ -42,7 +49,7 @@ class Refiner:
         return self._with(person, fit.motion) if fit.verdict.is_kept else person
 
     def calm(self, person: Person) -> Person:
-        """Smooth rotations and depth; where the pelvis appears in the picture stays as it is."""
+        """Smooth rotations and the place before the camera, depth most of all."""
         motion = motion_of(person)
         rotmat = smooth_rotations(
             motion.rotmat, motion.times_s, min_cutoff=MIN_CUTOFF_HZ, beta=BETA
@@ -60,7 +67,7 @@ class Refiner:
         if not people:
             return None, "nobody to ask"
         longest = max(people, key=lambda person: person.num_frames)
-        up, _, words = find_up(self._skeleton.joints(motion_of(longest)), self._settings)
+        up, _, words = up_of_motion(motion_of(longest), self._skeleton, self._settings)
         return up, words
 
     def in_world(self, person: Person, up: Tensor) -> Person:
@@ -70,7 +77,8 @@ class Refiner:
             person: Before a camera that stands still.
             up: In the camera's axes (3,).
         """
-        world = to_world(motion_of(person), self._skeleton, up=up, settings=self._settings)
+        settings = ALREADY_CALM if self._config.smooth else self._settings
+        world = to_world(motion_of(person), self._skeleton, up=up, settings=settings)
         contacts = find_contacts(world.motion, self._skeleton)
         motion = world.motion
         if self._config.feet == "lock":
