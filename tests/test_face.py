@@ -12,7 +12,7 @@ from vibe_ray.data.shards import read_manifest
 
 PUBLIC = [
     *("BodyConfig", "Predictor", "SmplParams", "__version__", "load_body", "load_encoder"),
-    *("read_manifest", "read_motion_sequences", "read_pose_sequences", "recipes"),
+    *("people_in", "read_manifest", "read_motion_sequences", "read_pose_sequences", "recipes"),
 ]
 
 

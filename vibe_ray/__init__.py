@@ -1,6 +1,9 @@
 """VIBE (video in, a person's SMPL pose and shape out) as a distributed training system on Ray.
 
-    from vibe_ray import Predictor
+    from vibe_ray import Predictor, people_in
+
+    for person in people_in("clip.mp4"):                   # a video's people
+        person.pose, person.betas, person.transl           # (N, 72), (10,), (N, 3)
 
     predictor = Predictor.from_checkpoint("open")          # or a run's folder, or its checkpoint
     params = predictor.predict(features)                   # (N, 2048) of one person's N frames
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from vibe_ray.data.shards import read_manifest
     from vibe_ray.features.frame_encoder import load_encoder
     from vibe_ray.inference import Predictor
+    from vibe_ray.prediction.job import people_in
 
 __version__ = "0.1.0"
 
@@ -33,6 +37,7 @@ __all__ = [
     "__version__",
     "load_body",
     "load_encoder",
+    "people_in",
     "read_manifest",
     "read_motion_sequences",
     "read_pose_sequences",
@@ -45,6 +50,7 @@ _HOMES = {
     "SmplParams": "vibe_ray.body.params",
     "load_body": "vibe_ray.body.model",
     "load_encoder": "vibe_ray.features.frame_encoder",
+    "people_in": "vibe_ray.prediction.job",
     "read_manifest": "vibe_ray.data.shards",
     "read_motion_sequences": "vibe_ray.data.sequences",
     "read_pose_sequences": "vibe_ray.data.sequences",

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from vibe_ray.config import override
 from vibe_ray.fitting.still_camera import CameraVerdict
 from vibe_ray.prediction.camera import CameraWatch
 from vibe_ray.prediction.estimate import Estimator
@@ -20,6 +21,7 @@ from vibe_ray.video.detection import Networks, track_people
 from vibe_ray.video.frames import Frame, Reading, Video
 from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints
 from vibe_ray.video.people import Track
+from vibe_ray.video.reader import open_video
 
 Watch = Callable[[str, int, int], None]
 """Told the stage, how many frames of it are done, and how many there are (0: not known)."""
@@ -73,6 +75,23 @@ class Prediction:
             yield
         finally:
             self.seconds[part] = self.seconds.get(part, 0) + time.monotonic() - start
+
+
+def people_in(path: str, device: str = "", **settings: Any) -> list[Person]:
+    """Return a video's people; a short way for a program that has one video.
+
+    Args:
+        path: A video or a folder of pictures, local or in a store.
+        device: As PyTorch names it; without one a GPU if there is one.
+        settings: Of `PredictConfig`, such as `people="largest"`.
+
+    Raises:
+        FileNotFoundError: There is no video.
+        ValueError: It cannot be read, or a setting is not known.
+    """
+    tools = Tools(override(PredictConfig(), settings), device)
+    with open_video(path, focal=tools.config.focal, fps=tools.config.fps) as video:
+        return predict_people(video, tools).people
 
 
 def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Prediction:
