@@ -97,7 +97,7 @@ def test_the_limit_holds_for_all_arrays_of_a_file(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_bomb_of_gigabytes_takes_none(tmp_path: Path) -> None:
-    """A gigabyte in five megabytes, whose header tells the truth: twice what is unpacked of a file."""
+    """A gigabyte in five megabytes, by a true header: twice what is unpacked of a file."""
     num_bytes, block = 2 * npz.MAX_UNPACKED_BYTES, bytes(2**22)
     with (
         zipfile.ZipFile(
