@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from tests.benchmarks.measuring import Options, Work
+from vibe_ray.models.packed_linear import PACKED_TYPES, WORTH_PACKING, can_pack, repeated_linear
 
 SHAPES = ((512, 2048, 3072), (512, 1024, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
 """Rows, inner width and columns: some of the step's own, and some that any library likes."""
@@ -23,7 +24,9 @@ def count_flops(work: Work) -> int:
 
 def _packed() -> dict[Any, Any]:
     """Products that PyTorch's counter does not know: those with weights packed by oneDNN or MKL."""
-    known = {torch.ops.mkldnn._linear_pointwise: _linear_flops}
+    known = {}
+    if any(can_pack(dtype) for dtype in PACKED_TYPES):
+        known[torch.ops.mkldnn._linear_pointwise] = _linear_flops
     if torch.backends.mkl.is_available():
         known[torch.ops.mkl._mkl_linear] = _linear_flops
     return known
@@ -63,8 +66,10 @@ def _products(
     products: list[Callable[[], torch.Tensor]] = [lambda: torch.nn.functional.linear(x, w)]
     if options.is_cuda:
         return products
-    onednn = torch.ops.mkldnn._reorder_linear_weight(w, len(x))
-    products.append(lambda: torch.ops.mkldnn._linear_pointwise(x, onednn, None, "none", [], ""))
+    if can_pack(x.dtype):
+        bias = x.new_zeros(len(w))
+        packed = repeated_linear(w, bias, rows=len(x), times=WORTH_PACKING)
+        products.append(lambda: packed(x))
     if x.dtype == torch.float32 and torch.backends.mkl.is_available():
         mkl = torch.ops.mkl._mkl_reorder_linear_weight(w, len(x))
         products.append(lambda: torch.ops.mkl._mkl_linear(x, mkl, w, None, len(x)))

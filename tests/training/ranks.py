@@ -38,7 +38,9 @@ from vibe_ray.training.tasks import make_step_plan
 Outcome = dict[str, Any]
 
 NUM_RANKS = 2
-PARITY_STEPS = 10
+PARITY_STEPS = 4
+"""Enough for the discriminator to be updated twice where it is so every other step, and for both of
+Adam's averages to have a past."""
 FRAME_STEPS = 6
 """The whole of the tiny frame encoder's run, along its cosine."""
 SHAPES = {"even": (6, 4, 8), "uneven": (5, 4, 7), "no 2D": (0, 5, 3), "no 3D": (5, 0, 3)}
@@ -177,7 +179,7 @@ def work(rank: int, folder: Path, data: str, motion: str) -> None:
         outcome[name] = run_steps(*case, PARITY_STEPS, rank, NUM_RANKS)
         gradients = first_gradients(*case, torch.float32, rank, NUM_RANKS)
         outcome[name]["gradients in float32"] = gradients
-    replicas = tiny(**DROPOUT), SHAPES["uneven"], 30, rank, NUM_RANKS, torch.float32
+    replicas = tiny(**DROPOUT), SHAPES["uneven"], 10, rank, NUM_RANKS, torch.float32
     outcome["replicas"] = run_steps(*replicas)
     outcome["nan"] = nan_on_the_last_rank(rank)
     outcome["validation"] = tiny_state(tiny(data__root=data), rank).validate()

@@ -84,10 +84,14 @@ def draws(base: TrainConfig, space: Space, num: int) -> list[Candidate]:
     generator = random.Random(base.seed)
     found = [recipe_candidate(base, space)]
     tried = {str(override(base, found[0].settings))}
+    drawn_before: set[str] = set()
     for _ in range(100 * num):
         if len(found) == num:
             break
         drawn = _candidate(len(found), [entry.draw(generator) for entry in space.entries])
+        if (settings := str(drawn.settings)) in drawn_before:
+            continue  # a config takes a millisecond to make, a draw none
+        drawn_before.add(settings)
         config = str(override(base, drawn.settings))
         if config not in tried:
             tried.add(config)
