@@ -61,6 +61,7 @@ def test_features_of_another_width_are_found_first(config: TrainConfig, tmp_path
 
 def test_a_folder_of_something_else_is_refused(config: TrainConfig, tmp_path: Path) -> None:
     (tmp_path / "search").mkdir()
+    (tmp_path / "search/notes.txt").write_text("mine")
     assert "is no search: --name NAME" in refused(config, TWO, search(tmp_path))
 
 

@@ -16,6 +16,7 @@ from vibe_ray import storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data import journal, shards
 from vibe_ray.data.shards import ShardWriter
+from vibe_ray.runs import owners
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.claims import RUN_FILE
 from vibe_ray.runs.integrity import fall_back
@@ -28,7 +29,7 @@ from vibe_ray.tuning.candidates import plan_trials
 from vibe_ray.tuning.plan import Search, first_candidates
 from vibe_ray.tuning.spaces import load_space
 
-EVERY = 9
+EVERY = 19
 """From one in so many cuts a run is trained to the end; at all the last checkpoint is asked for."""
 
 
@@ -43,7 +44,8 @@ def config(tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
     root = str(tmp_path_factory.mktemp("data"))
     for split in ("train", "val"):
         noise.write(root, f"motion/{split}", (20, 20))
-    return tiny_prior(data__root=root, data__validation="motion/val", checkpoints_kept=2)
+    known = {"data__root": root, "data__validation": "motion/val", "checkpoints_kept": 2}
+    return tiny_prior(**known, epochs=2, steps_per_epoch=2)
 
 
 def train(config: TrainConfig, folder: Path) -> None:
@@ -76,6 +78,7 @@ def acknowledged(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(storage, "upload_directory", noted)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_its_last_checkpoint(
     config: TrainConfig, disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +88,9 @@ def test_a_run_goes_on_from_its_last_checkpoint(
     expected = outcome(tmp_path / "disk")
     assert disk.reached == config.num_steps
     assert len(disk.cuts) > 100
+    monkeypatch.setattr(owners, "_machine", lambda: "started again")
+    for name in ("STALE_SECONDS", "LOOK_SECONDS"):
+        monkeypatch.setattr(owners, name, 0.001)
     for number, cut in enumerate(disk.cuts.values()):
         folder = tmp_path / f"cut_{number}"
         cut.restore(folder)
@@ -116,6 +122,7 @@ def convert(out: Path, read: list[str], disk: Disk | None = None) -> None:
                 writer.write_recording(name, [noise.motion_sequence(name, 20, number)])
 
 
+@pytest.mark.slow
 def test_a_conversion_is_taken_up_and_ends_the_same(
     disk: Disk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
