@@ -9,6 +9,7 @@ from vibe_ray import cli
 from vibe_ray.data.sources import SOURCES, Source
 
 if TYPE_CHECKING:
+    from vibe_ray.body.model import BodyConfig
     from vibe_ray.data.recordings import Recordings, Written
     from vibe_ray.data.schema import MotionSequence
 
@@ -62,7 +63,22 @@ def _add_source(commands: "Commands", source: Source) -> None:
     if source.kind == "motion":
         command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
         _add_hints(command, source.hints)
+    if source.takes_bodies:
+        _add_bodies(command)
     command.set_defaults(of=source)
+
+
+def _add_bodies(command: argparse.ArgumentParser) -> None:
+    for flag, which in (
+        ("--body", "neutral"),
+        ("--body-male", "male"),
+        ("--body-female", "female"),
+    ):
+        command.add_argument(
+            flag,
+            metavar="FILE",
+            help=f"{which} SMPL (.pkl or .npz) for 3D key-points; its regressors beside it",
+        )
 
 
 def _add_videos(commands: "Commands") -> None:
@@ -194,7 +210,18 @@ def _motion(args: argparse.Namespace) -> None:
 
 
 def _labels(args: argparse.Namespace) -> None:
-    _write_labels(args, args.of.name, args.of.reader()(args.raw, args.split))
+    bodies = _bodies(args) if args.of.takes_bodies else {}
+    known = {"bodies": bodies} if bodies else {}
+    recordings = args.of.reader()(args.raw, args.split, **known)
+    source = "; ".join([args.raw, *(f"body {config.path}" for config in bodies.values())])
+    _write_labels(args, args.of.name, recordings, source)
+
+
+def _bodies(args: argparse.Namespace) -> "dict[str, BodyConfig]":
+    from vibe_ray.body.model import BodyConfig
+
+    paths = {"neutral": args.body, "m": args.body_male, "f": args.body_female}
+    return {gender: BodyConfig(path=path) for gender, path in paths.items() if path}
 
 
 def _videos(args: argparse.Namespace) -> None:
@@ -202,12 +229,14 @@ def _videos(args: argparse.Namespace) -> None:
     from vibe_ray.video.recordings import video_recordings
 
     networks = Networks.load(args.device)
-    _write_labels(args, "videos", video_recordings(args.raw, networks, args.fps))
+    _write_labels(args, "videos", video_recordings(args.raw, networks, args.fps), args.raw)
 
 
-def _write_labels(args: argparse.Namespace, name: str, recordings: "Recordings[Any]") -> None:
+def _write_labels(
+    args: argparse.Namespace, name: str, recordings: "Recordings[Any]", source: str
+) -> None:
     known = {"fps": recordings.fps, "names": recordings.names, "raw": recordings.root}
-    _write(args, recordings, kind="labels", name=name, source=args.raw, **known)
+    _write(args, recordings, kind="labels", name=name, source=source, **known)
 
 
 def _write(

@@ -31,6 +31,8 @@ class Source:
     """Motion: the ending that tells its files in a folder of mixed formats; none if none does."""
     hints: tuple[Literal["names", "source_fps"], ...] = ()
     """Motion: what a user may say of the recordings: joints' names, true frame rates."""
+    takes_bodies: bool = False
+    """Labels: whether a licensed SMPL makes its 3D key-points (`bodies` of the reader)."""
 
     def reader(self) -> "Callable[..., Recordings[Any]]":
         """Import the source's `read_sequences`."""
@@ -56,6 +58,8 @@ SOURCES = (
         ("names", "source_fps"),
     ),
     Source("deepmimic", "motion", "DeepMimic's motions, as pybullet has them"),
+    Source("threedpw", "labels", "3DPW, sequenceFiles and imageFiles", takes_bodies=True),
+    Source("penn_action", "labels", "Penn Action, labels and frames"),
 )
 
 

@@ -131,8 +131,8 @@ class Conversion:
         """Read and finish one file, of which nothing but its reason to be left out may come."""
         try:
             return self._finish(read(path, name))
-        except _FAULTS_OF_A_FILE as error:
-            raise ValueError(_reason(error)) from error
+        except FAULTS_OF_A_FILE as error:
+            raise ValueError(reason(error)) from error
 
     def _finish(self, sequence: MotionSequence) -> list[MotionSequence]:
         """Check a motion at its source rate, turn it upright, cut, resample, put on the ground."""
@@ -187,7 +187,7 @@ def _turned(sequence: MotionSequence, posture: Posture) -> MotionSequence:
     return replace(sequence, pose=pose, trans=(sequence.trans @ axes.T).astype(np.float32))
 
 
-_FAULTS_OF_A_FILE = (
+FAULTS_OF_A_FILE = (
     *(ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError),
     *(FileNotFoundError, PermissionError, IsADirectoryError),
 )
@@ -195,7 +195,7 @@ _FAULTS_OF_A_FILE = (
 does not answer, are no file's fault: they end the conversion."""
 
 
-def _reason(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
     """Why a file is left out, in words."""
     if isinstance(error, MemoryError):
         return "it is larger than this machine's memory takes"

@@ -1,0 +1,108 @@
+"""What every converter of an image data set does besides reading its format.
+
+Frames are only referred to, so they are looked for while their labels are converted: a data set
+whose pictures were not unpacked is told of then, not after a night of encoding.
+
+Shapes: N frames, L key-points.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from vibe_ray import storage
+from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM
+from vibe_ray.data.boxes import box_from_keypoints, track_boxes
+from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.recordings import Recording
+from vibe_ray.data.schema import Array
+from vibe_ray.data.sources.conversion import FAULTS_OF_A_FILE, reason
+
+
+def recording(
+    name: str, path: str, read: Callable[[], list[LabelledSequence]]
+) -> Recording[LabelledSequence]:
+    """Return a recording of which nothing but its reason to be left out may come."""
+
+    def guarded() -> list[LabelledSequence]:
+        try:
+            return read()
+        except FAULTS_OF_A_FILE as error:
+            raise ValueError(reason(error)) from error
+
+    return Recording(name, path, guarded)
+
+
+def find_images(folder: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Return the paths of frames' pictures, all of which are there.
+
+    Raises:
+        ValueError: Some are missing; says how many, and the first.
+    """
+    there = {path.rpartition("/")[2] for path in storage.list_files(folder, ".jpg")}
+    missing = [name for name in names if name not in there]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(names)} frames are missing, first {missing[0]} in {folder}: "
+            "download and unpack the pictures too"
+        )
+    return tuple(storage.join(folder, name) for name in names)
+
+
+def image_size(path: str) -> tuple[int, int]:
+    """Width and height of a picture, in pixels.
+
+    Raises:
+        ValueError: It is no JPEG.
+    """
+    from PIL import Image  # of the extras; who has labels only does not need it
+
+    try:
+        with Image.open(io.BytesIO(storage.read_bytes(path)), formats=["JPEG"]) as image:
+            return image.size
+    except (OSError, Image.DecompressionBombError) as error:
+        raise ValueError(f"{path} is no readable JPEG: {error}") from error
+
+
+def seen_span(kp: Array, conf: Array) -> tuple[slice, Array]:
+    """Where a person is seen, from the first frame to the last, and the boxes (n, 3) therein.
+
+    Args:
+        kp: Pixels (N, L, 2).
+        conf: (N, L); 0 for what is not seen.
+    """
+    (seen,) = np.nonzero(box_from_keypoints(torch.tensor(kp), torch.tensor(conf))[:, 2].numpy())
+    if not len(seen):
+        return slice(0, 0), np.zeros((0, 3), np.float32)
+    span = slice(int(seen[0]), int(seen[-1]) + 1)
+    boxes: Array = track_boxes(torch.tensor(kp[span]), torch.tensor(conf[span])).numpy()
+    return span, boxes
+
+
+def labelled(
+    *, frame_index: Array, fps: float, names: LabelNames, **known: Any
+) -> LabelledSequence:
+    """Make a sequence of what is known of a person; all else is unknown, and 0."""
+    N, num_2d = len(frame_index), len(names.kp_2d)
+    num_detected, num_3d = len(names.detected), len(names.kp_3d)
+    unknown: dict[str, Any] = {
+        "kp_2d": np.zeros((N, num_2d, 2), np.float32),
+        "kp_2d_conf": np.zeros((N, num_2d), np.float32),
+        "detected": np.zeros((N, num_detected, 2), np.float32),
+        "detected_conf": np.zeros((N, num_detected), np.float32),
+        "kp_3d": np.zeros((N, num_3d, 3), np.float32),
+        "has_kp_3d": np.zeros(N, bool),
+        "pose": np.zeros((N, POSE_DIM), np.float32),
+        "betas": np.zeros((N, NUM_BETAS), np.float32),
+        "has_smpl": np.zeros(N, bool),
+        "camera": np.zeros((N, 4), np.float32),
+        "has_camera": np.zeros(N, bool),
+        "valid": np.ones(N, bool),
+        "timestamps": frame_index / fps,
+    }
+    return LabelledSequence(
+        frame_index=frame_index.astype(np.int64), fps=fps, names=names, **(unknown | known)
+    )
