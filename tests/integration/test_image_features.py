@@ -238,7 +238,8 @@ def test_a_vibe_of_its_features_predicts_a_video(
     out = tmp_path / "out"
     predict.main([video, "--out", str(out), "--checkpoint", run.best, "--encoder", encoder,
                   "--keypoints", str(keypoints), "--fps", str(FPS), "--files", "npz",
-                  "--no-smooth", "--no-fit", "--no-flip"])  # fmt: skip
+                  "--set", "smooth=false", "--set", "fit=false",
+                  "--set", "flip=false"])  # fmt: skip
     with np.load(out / "1/people.npz") as people:
         pose, frames = people["pose"], people["frame"]
     assert frames.tolist() == list(range(NUM_FRAMES))
