@@ -60,14 +60,18 @@ class Refiner:
     def find_up(self, people: Sequence[Person]) -> tuple[Tensor | None, str]:
         """Find which way is up for a camera that stands still, and in words where that is from.
 
-        All people stand in one world: whoever is seen the longest is asked.
+        All people stand in one world: asked is who stands, and of those whoever is seen the
+        longest.
         """
         if self._config.tilt_deg is not None:
             return up_of_tilt(self._config.tilt_deg), "given as the camera's tilt"
         if not people:
             return None, "nobody to ask"
-        longest = max(people, key=lambda person: person.num_frames)
-        up, _, words = up_of_motion(motion_of(longest), self._skeleton, self._settings)
+        by_length = sorted(people, key=lambda person: -person.num_frames)
+        answers = [
+            up_of_motion(motion_of(person), self._skeleton, self._settings) for person in by_length
+        ]
+        up, _, words = next((a for a in answers if np.isfinite(a[1])), answers[0])
         return up, words
 
     def in_world(self, person: Person, up: Tensor) -> Person:

@@ -39,6 +39,9 @@ class DetectionConfig:
     """Side of a person's crop over the side of the track's box."""
     min_conf: float = 0.2
     """Of a person's key-points, on average, to have been seen."""
+    min_coverage: float = 0.3
+    """Share of a track's frames in which a close look must find the person: a post, a picture on a
+    wall and a crossing of two people are seen as somebody now and then."""
     batch: int = 8
     """Pictures or crops that a network sees at once."""
 
@@ -89,7 +92,8 @@ def track_people(
     seen, times_s = find_people(video, networks, config)
     sightings = link(seen, times_s, tracking)
     tracks = [fill(s, i, COCO_17, times_s) for i, s in enumerate(sightings)]
-    return refine(video, choose(tracks, people), networks, config)
+    looked_at = refine(video, tracks, networks, config)
+    return choose([t for t in looked_at if t.coverage >= config.min_coverage], people)
 
 
 def find_people(
