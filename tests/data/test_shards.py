@@ -15,7 +15,7 @@ from vibe_ray.data.clips import read_clip
 from vibe_ray.data.labels import AnySequence, LabelNames
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, PoseSequence
 from vibe_ray.data.sequences import read_label_sequences, read_motion_sequences, read_pose_sequences
-from vibe_ray.data.shards import ShardWriter, read_manifest
+from vibe_ray.data.shards import ShardWriter, read_finished, read_manifest
 
 
 def assert_same(found: AnySequence, expected: AnySequence) -> None:
@@ -413,3 +413,22 @@ def test_what_is_no_manifest_is_called_so(tmp_path: Path, text: str) -> None:
 def test_the_other_kind_of_shards_is_refused(shards: str) -> None:
     with pytest.raises(ValueError, match="holds motion shards, expected pose shards"):
         read_manifest(f"{shards}/motion/train", "pose")
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_writing_anew_mends_what_was_damaged(tmp_path: Path, is_gone: bool) -> None:
+    header = noise.header("open_3d/train")
+
+    def write() -> dict[str, bytes]:
+        with ShardWriter(str(tmp_path), header) as writer:
+            writer.write(noise.pose_sequence("walk", 30))
+        return contents(tmp_path)
+
+    whole = write()
+    assert read_finished(str(tmp_path), header) is not None
+    (path,) = tmp_path.glob("*.parquet")
+    damaged = bytearray(path.read_bytes())
+    damaged[len(damaged) // 3] ^= 1
+    path.unlink() if is_gone else path.write_bytes(damaged)
+    assert read_finished(str(tmp_path), header) is None, "it is to be made again"
+    assert write() == whole

@@ -130,9 +130,10 @@ class ShardWriter:
         content = pack_rows(self.manifest.kind, self._rows)
         sha256 = hashlib.sha256(content).hexdigest()
         name = f"part-{len(self.manifest.files):05d}-{sha256[:12]}.parquet"
-        if name not in self._present:
+        path = storage.join(self.out, name)
+        if name not in self._present or storage.sha256(path) != sha256:  # gone, or damaged
             self._journal.begin()
-            storage.write_bytes_atomic(storage.join(self.out, name), content)
+            storage.write_bytes_atomic(path, content)
         self.manifest.files.append(
             ShardFile(
                 name=name,
@@ -195,12 +196,18 @@ def read_finished(path: str, header: Manifest) -> Manifest | None:
     """Return the manifest of a data set that need not be made again, if it is that.
 
     For headers that say all that the data depends on: the same header then means the same data, and
-    no recording was left out, which another run might be able to use.
+    no recording was left out, which another run might be able to use. One of which a file is gone
+    or damaged is made again.
     """
     with suppress(FileNotFoundError, ValueError):  # nothing there, or what is to be replaced
         manifest = read_manifest(path)
         left_out = storage.exists(storage.join(path, SKIPPED_FILE))
-        return manifest if manifest.has_header_of(header) and not left_out else None
+        if left_out or not manifest.has_header_of(header):
+            return None
+        for file in manifest.files:
+            if storage.sha256(storage.join(path, file.name)) != file.sha256:
+                return None
+        return manifest
     return None
 
 
