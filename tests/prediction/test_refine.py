@@ -25,9 +25,7 @@ def noisy(person: Person) -> Person:
     return replace(person, transl=(person.transl + scatter).astype(np.float32))
 
 
-def joints_in(
-    person: Person, refiner: Refiner, rotmat: np.ndarray, transl: np.ndarray
-) -> np.ndarray:
+def joints_in(person: Person, rotmat: Array, transl: Array) -> Array:
     motion = Motion(
         rotmat=torch.from_numpy(rotmat), transl=torch.from_numpy(transl),
         betas=torch.from_numpy(person.betas), times_s=torch.from_numpy(person.track.times_s),
