@@ -68,7 +68,7 @@ def finished(shards: str, tmp_path_factory: pytest.TempPathFactory) -> RunResult
 def test_a_run_leaves_checkpoints_and_metrics(finished: RunResult) -> None:
     folder = Path(finished.run_dir)
     assert {p.name for p in folder.iterdir()} == {
-        *("run.json", "metrics.jsonl", "tensorboard"),
+        *("run.json", "metrics.jsonl", "tensorboard", "owner-00001.json"),
         *("step_0000003", "step_0000006"),
     }
     assert [(row["epoch"], row["step"]) for row in finished.metrics] == [(1, 3), (2, 6)]
@@ -282,7 +282,8 @@ def test_fewer_workers_than_none(shards: str, tmp_path: Path) -> None:
 def test_an_unknown_protocol(shards: str, tmp_path: Path) -> None:
     config = tiny(data__root=shards, validation__protocol="jionts")
     assert refused(config, launch(tmp_path)) == (
-        "validation.protocol is 'jionts', expected one of joints, open, sequence, vibe_compat"
+        "validation.protocol is 'jionts', expected one of human36m_p2, joints, "
+        "mpi_inf_3dhp, open, sequence, vibe_compat"
     )
 
 
