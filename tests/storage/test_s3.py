@@ -20,7 +20,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError
 
 from tests.integration.object_server import ObjectServer
 from vibe_ray import storage
-from vibe_ray.storage import paths
+from vibe_ray.storage import folders
 from vibe_ray.storage import s3 as module
 
 OBJECT = bytes(range(250)) * 4
@@ -420,7 +420,7 @@ def test_a_replaced_folder_is_never_half_of_each(
         there.append((path.rsplit("/", 1)[-1], storage.exists(f"{s3}/manifest.json")))
         write(path, content)
 
-    monkeypatch.setattr(paths, "write_bytes_atomic", record)
+    monkeypatch.setattr(folders, "write_bytes_atomic", record)
     storage.upload_directory(tmp_path, s3)
     assert sorted(there) == [("a.bin", False), ("manifest.json", False), ("z.bin", False)]
     assert there[-1][0] == "manifest.json"
