@@ -106,6 +106,7 @@ def train_while_nodes_change(
 
     node = {"num_cpus": 1, "object_store_memory": 150 * 2**20}
     head = {**node, "num_cpus": 0, "include_dashboard": True}
+    head["dashboard_port"] = None  # the first that is free; a cluster beside this one has its own
     cluster = Cluster(initialize_head=True, head_node_args=head)
     cluster.add_node(**node)
     lost = cluster.add_node(**node)
