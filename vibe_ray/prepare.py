@@ -6,12 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vibe_ray import cli
-from vibe_ray.data.sources import SOURCES, Source
+from vibe_ray.data.sources import SOURCES, Source, gather_motion
 
 if TYPE_CHECKING:
     from vibe_ray.body.model import BodyConfig
     from vibe_ray.data.recordings import Recordings, Written
-    from vibe_ray.data.schema import MotionSequence
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -290,22 +289,11 @@ def _open(args: argparse.Namespace) -> None:
     )
     if args.size == "smoke":  # a world that is made and trained on in seconds
         config = replace(config, captures_2d=1, captures_3d=1, captures_heldout=1)
-    write_open_world(args.out, _gather(args.motion), encoder, config, load_body(BodyConfig()))
+    motion = gather_motion(args.motion, _watched)
+    minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60
+    logger.info("%d motion clips, %.1f minutes", len(motion), minutes)
+    write_open_world(args.out, motion, encoder, config, load_body(BodyConfig()))
     print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}`")
-
-
-def _gather(folders: Sequence[str]) -> "list[MotionSequence]":
-    """Collect the open motion, DeepMimic's clips and what the user brings."""
-    from vibe_ray.data.sources import deepmimic, read_motion, with_own_names
-    from vibe_ray.data.sources.open_motion import load_open_motion
-
-    motion = [*load_open_motion(), *deepmimic.read_sequences()]
-    taken = {clip.name for clip in motion}
-    for folder in folders:
-        motion += with_own_names(_watched(read_motion(folder)), taken, "_")
-    seconds = sum(len(clip.pose) / clip.fps for clip in motion)
-    logger.info("%d motion clips, %.1f minutes", len(motion), seconds / 60)
-    return motion
 
 
 def _watched(items: "Iterable[Any]") -> "Iterable[Any]":

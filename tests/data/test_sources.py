@@ -5,7 +5,7 @@ import pytest
 from tests.data.sources.conftest import bvh_text
 from tests.data.sources.test_amass import make_npz
 from vibe_ray.data import sources
-from vibe_ray.data.sources import SOURCES, Source, read_motion
+from vibe_ray.data.sources import SOURCES, Source, gather_motion, read_motion
 from vibe_ray.data.sources.conversion import ConversionConfig
 
 MOTION = [source for source in SOURCES if source.kind == "motion"]
@@ -41,3 +41,14 @@ def test_a_folder_of_mixed_formats_is_read_whole(tmp_path: Path) -> None:
 def test_a_folder_without_motion_is_told(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no motion in .*: expected \.npz, \.bvh, \.amc f"):
         list(read_motion(str(tmp_path)))
+
+
+def test_a_users_clip_takes_no_packaged_ones_name(tmp_path: Path) -> None:
+    packaged = [clip.name for clip in gather_motion([])]
+    taken = tmp_path / f"{packaged[-1]}.npz"
+    taken.parent.mkdir(parents=True, exist_ok=True)
+    taken.write_bytes(make_npz())
+    seen = []
+    gathered = gather_motion([str(tmp_path)], lambda clips: (seen.append(c) or c for c in clips))
+    assert [clip.name for clip in gathered] == [*packaged, f"{packaged[-1]}_"]
+    assert [clip.name for clip in seen] == [packaged[-1]]

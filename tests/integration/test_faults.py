@@ -8,6 +8,9 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +18,7 @@ import numpy as np
 import pytest
 
 from tests.data import noise
-from tests.integration.processes import descendants, started
+from tests.integration.processes import Process, descendants, started
 from tests.integration.survival import Trial, hashes, measured
 from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.data.shards import ShardWriter
@@ -27,6 +30,8 @@ from vibe_ray.training.recorder import Cadence
 
 LEFT_FOR_THE_RUN, PIECE = 5 * 2**30, 2**28
 """Bytes."""
+LENGTHS = (200, 400, 800, 1600)
+"""Steps per epoch: a run that came to its end before its fault is begun again, twice as long."""
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -63,65 +68,122 @@ def test_bad_data_end_the_run_at_once(where: Launch, shards: str, tmp_path: Path
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_worker_that_hangs_is_replaced(where: Launch, shards: str) -> None:
-    config = tiny(data__root=shards, epochs=2, steps_per_epoch=200, **NO_DROPOUT)
-    stopped: list[int] = []
-
-    def stop_one() -> None:
-        while not last_step(where.run_dir):
-            time.sleep(0.1)
-        workers = [p for p in descendants(os.getpid()) if p.role == "worker"]
-        os.kill(workers[0].pid, signal.SIGSTOP)
-        stopped.append(workers[0].pid)
-
-    thread = threading.Thread(target=stop_one)
-    thread.start()
-    result = train(config, replace(where, cadence=Cadence(steps=50), hang_minutes=0.2))
-    thread.join()
-    assert stopped
+    for steps in LENGTHS:
+        config = tiny(data__root=shards, epochs=2, steps_per_epoch=steps, **NO_DROPOUT)
+        launch = replace(where, name=f"run{steps}", cadence=Cadence(steps=50), hang_minutes=0.2)
+        ended = threading.Event()
+        with ThreadPoolExecutor(1) as beside:
+            replaced = beside.submit(stop_a_worker, launch.run_dir, ended)
+            try:
+                result = train(config, launch)
+            finally:
+                ended.set()
+        if replaced.result():
+            break
+    else:
+        pytest.fail(f"a run of {steps} steps per epoch ends before a worker is replaced")
     here = train(config, replace(where, workers=0, name="here"))
     for found, expected in zip(result.metrics, here.metrics, strict=True):
         names = [name for name in expected if not name.startswith("system/")]
         assert {n: found[n] for n in names} == pytest.approx({n: expected[n] for n in names}, 1e-4)
 
 
+def stop_a_worker(run_dir: str, ended: threading.Event) -> bool:
+    """Stop a worker once there is a checkpoint, and wait for others in its place.
+
+    Returns:
+        Whether they came before the run's end.
+    """
+    while not (last_step(run_dir) and (before := workers_below(os.getpid()))):
+        if ended.wait(0.05):
+            return False
+    with suppress(ProcessLookupError):
+        os.kill(before[0].pid, signal.SIGSTOP)
+    while not set(workers_below(os.getpid())) - set(before):
+        if ended.wait(0.05):
+            return False
+    return True
+
+
 @pytest.mark.long
 @pytest.mark.timeout(1200)
 def test_a_worker_that_runs_out_of_memory_is_replaced(tmp_path: Path) -> None:
     """Something else on the machine takes the memory: Ray ends a worker, and all goes on."""
-    trial = Trial(
-        data=Path(noise.write_all(str(tmp_path / "data"))),
-        storage=tmp_path / "runs",
-        workers=2,
-        epochs=3,
-        steps_per_epoch=200,
-        log=tmp_path / "log.txt",
-    )
-    trial.run_alone("alone")
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    memory = {name: 1024 * int(number) for name, number, *_ in lines}
-    most = 1 - (memory["MemAvailable:"] - LEFT_FOR_THE_RUN) / memory["MemTotal:"]
+    data = Path(noise.write_all(str(tmp_path / "data")))
+    for steps in LENGTHS:
+        trial = Trial(
+            data=data,
+            storage=tmp_path / f"runs{steps}",
+            workers=2,
+            epochs=3,
+            steps_per_epoch=steps,
+            log=tmp_path / "log.txt",
+        )
+        trial.run_alone("alone")
+        if run_starved(trial, "starved"):
+            break
+    else:
+        pytest.fail(f"a run of {steps} steps per epoch ends before the memory is taken")
+    assert NO_MEMORY in trial.log.read_text()
+    assert hashes(f"{trial.storage}/starved") == hashes(f"{trial.storage}/alone")
+    assert measured(f"{trial.storage}/starved") == measured(f"{trial.storage}/alone")
+
+
+def run_starved(trial: Trial, name: str) -> bool:
+    """Train, and take the machine's memory from the first checkpoint until a worker is ended.
+
+    One worker is stopped meanwhile, so that the run cannot come to its end.
+
+    Returns:
+        Whether it had not come to its end before.
+    """
     with (
         trial.log.open("wb") as log,
         started(
-            trial.command("starved", resume=False),
+            trial.command(name, resume=False),
             stdout=log,
             stderr=log,
-            env=os.environ | {"RAY_memory_usage_threshold": str(most)},
+            env=os.environ | {"RAY_memory_usage_threshold": str(share_to_take())},
         ) as driver,
     ):
-        run_dir = str(trial.storage / "starved")
-        while not last_step(run_dir):
-            assert driver.poll() is None, trial.log.read_text()
-            time.sleep(0.1)
-        workers = [p for p in descendants(driver.pid) if p.role == "worker"]
-        taken = []
-        while all(worker.is_alive() for worker in workers):
-            assert driver.poll() is None, "the run came to its end without the memory"
-            if len(taken) * PIECE < LEFT_FOR_THE_RUN:
-                taken.append(np.ones(PIECE, np.uint8))
-            time.sleep(0.1)
-        taken.clear()
+        while not (last_step(str(trial.storage / name)) and (found := workers_below(driver.pid))):
+            if driver.poll() is not None:
+                assert driver.returncode == 0, trial.log.read_text()
+                return False
+            time.sleep(0.05)
+        with stopped(found[0]):
+            take_memory_until(lambda: not all(worker.is_alive() for worker in found))
         assert driver.wait() == 0, trial.log.read_text()
-    assert NO_MEMORY in trial.log.read_text()
-    assert hashes(run_dir) == hashes(f"{trial.storage}/alone")
-    assert measured(run_dir) == measured(f"{trial.storage}/alone")
+    return NO_MEMORY in trial.log.read_text()
+
+
+def workers_below(pid: int) -> list[Process]:
+    return [process for process in descendants(pid) if process.role == "worker"]
+
+
+def share_to_take() -> float:
+    """Share of the machine's memory that is used when as much is left as the run may have."""
+    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
+    memory = {name: 1024 * int(number) for name, number, *_ in lines}
+    return 1 - (memory["MemAvailable:"] - LEFT_FOR_THE_RUN) / memory["MemTotal:"]
+
+
+def take_memory_until(happened: Callable[[], bool]) -> None:
+    """Hold more and more memory, no more than a run may have; free it in the end."""
+    taken = []
+    while not happened():
+        if len(taken) * PIECE < LEFT_FOR_THE_RUN:
+            taken.append(np.ones(PIECE, np.uint8))
+        time.sleep(0.1)
+
+
+@contextmanager
+def stopped(process: Process) -> Iterator[None]:
+    """Let a process stand still as long as the block lasts."""
+    with suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        if process.is_alive():
+            os.kill(process.pid, signal.SIGCONT)

@@ -1,6 +1,6 @@
 """What a search found: candidates ranked by their median over seeds, each against the baseline.
 
-The discriminator's effect is about one millimetre and seeds alone differ by two, so a candidate is
+The discriminator's effect is about one millimeter and seeds alone differ by two, so a candidate is
 never judged by one run: the table shows median, lowest and highest score, the number of seeds, and
 whether the difference from the baseline is more than seeds make. No Ray.
 """

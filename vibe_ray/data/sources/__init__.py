@@ -84,6 +84,26 @@ def read_motion(root: str) -> "Iterator[MotionSequence]":
         yield from with_own_names(source.reader()(root), taken, source.suffix)
 
 
+def gather_motion(
+    folders: Iterable[str],
+    watch: "Callable[[Iterable[MotionSequence]], Iterable[MotionSequence]]" = iter,
+) -> "list[MotionSequence]":
+    """Collect the packaged open motion, DeepMimic's, and what is below folders of a user's.
+
+    Args:
+        folders: As for `read_motion`. Clips of a name that is taken get a `_` to it.
+        watch: Passes the recordings of a folder on, one by one, and may show how far it is.
+    """
+    from vibe_ray.data.sources import deepmimic
+    from vibe_ray.data.sources.open_motion import load_open_motion
+
+    motion = [*load_open_motion(), *deepmimic.read_sequences()]
+    taken = {clip.name for clip in motion}
+    for folder in folders:
+        motion += with_own_names(watch(read_motion(folder)), taken, "_")
+    return motion
+
+
 def with_own_names(
     sequences: "Iterable[MotionSequence]", taken: set[str], ending: str
 ) -> "Iterator[MotionSequence]":
