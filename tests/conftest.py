@@ -9,6 +9,7 @@ from uuid import uuid4
 import pytest
 import torch
 
+from tests.body.made_up_bodies import made_up_body
 from tests.data import noise
 from tests.evaluation.toy_sequences import MakeSequence, Noise, sequence_maker
 from tests.integration.object_server import ObjectServer
@@ -110,8 +111,29 @@ def noise_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def body() -> BodyArrays:
+def open_body() -> BodyArrays:
     return load_body(BodyConfig())
+
+
+@pytest.fixture(scope="session")
+def made_up() -> BodyArrays:
+    """Has pose correctives, which the open body lacks, and vertices of no triangle."""
+    return made_up_body()
+
+
+@pytest.fixture(scope="session")
+def body(open_body: BodyArrays) -> BodyArrays:
+    return open_body
+
+
+@pytest.fixture(params=["disk", "memory", "s3"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A folder that is not there yet, on each kind of storage."""
+    if request.param == "disk":
+        return str(tmp_path / "there")
+    if request.param == "memory":
+        return f"memory://anywhere/{tmp_path.name}"
+    return str(request.getfixturevalue("s3")) + "/there"
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from vibe_ray.data.sources import SOURCES, Source, gather_motion
 
 if TYPE_CHECKING:
     from vibe_ray.body.model import BodyConfig
-    from vibe_ray.data.recordings import Recordings, Written
+    from vibe_ray.data.recordings import Recordings
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -56,9 +56,7 @@ def _add_source(commands: "Commands", source: Source) -> None:
     example = f"{source.name} --raw DIR --out data/{source.name}/train"
     run = {"motion": _motion, "labels": _labels}[source.kind]
     command = _add(commands, source.name, source.help, example, run)
-    command.add_argument("--raw", required=True, help="folder or s3:// of the recordings")
-    command.add_argument("--out", required=True, help="folder or s3:// of the data set")
-    command.add_argument("--split", default="train", help="name of the split (train)")
+    _add_folders(command, "folder or s3:// of the recordings")
     if source.kind == "motion":
         command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
         _add_hints(command, source.hints)
@@ -67,25 +65,22 @@ def _add_source(commands: "Commands", source: Source) -> None:
     command.set_defaults(of=source)
 
 
+def _add_folders(command: argparse.ArgumentParser, raw: str) -> None:
+    command.add_argument("--raw", required=True, help=raw)
+    command.add_argument("--out", required=True, help="folder or s3:// of the data set")
+    command.add_argument("--split", default="train", help="name of the split (train)")
+
+
 def _add_bodies(command: argparse.ArgumentParser) -> None:
-    for flag, which in (
-        ("--body", "neutral"),
-        ("--body-male", "male"),
-        ("--body-female", "female"),
-    ):
-        command.add_argument(
-            flag,
-            metavar="FILE",
-            help=f"{which} SMPL (.pkl or .npz) for 3D key-points; its regressors beside it",
-        )
+    for flag, which in {"": "neutral", "-male": "male", "-female": "female"}.items():
+        text = f"{which} SMPL (.pkl or .npz) for 3D key-points; its regressors beside it"
+        command.add_argument(f"--body{flag}", metavar="FILE", help=text)
 
 
 def _add_videos(commands: "Commands") -> None:
     text = "your own videos: people are found and followed; labels in 2D, to be encoded and learned"
     command = _add(commands, "videos", text, "videos --raw DIR --out labels/mine/train", _videos)
-    command.add_argument("--raw", required=True, help="a video, or a folder of them; or s3://")
-    command.add_argument("--out", required=True, help="folder or s3:// of the label shards")
-    command.add_argument("--split", default="train", help="name of the split (train)")
+    _add_folders(command, "a video, or a folder of them; or s3://")
     command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
 
@@ -135,7 +130,13 @@ def _add_open(commands: "Commands") -> None:
     text = "the open world: synthetic captures of open motion, as training and test shards"
     command = _add(commands, "open", text, "open --out data/open", _open)
     command.add_argument("--out", required=True, help="folder or s3:// of the data root")
-    _add_motion_flags(command)
+    command.add_argument(
+        "--motion",
+        metavar="DIR",
+        action="append",
+        default=[],
+        help="more motion: folder or s3:// of BVH, AMC or AMASS files; may be repeated",
+    )
     command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
     command.add_argument("--seed", type=int, default=0, help="seed of all captures (0)")
     command.add_argument(
@@ -145,16 +146,6 @@ def _add_open(commands: "Commands") -> None:
         help="captures of each training clip with full truth, and half as many 2D-only ones (24)",
     )
     command.add_argument("--size", default="full", choices=("full", "smoke"))
-
-
-def _add_motion_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--motion",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="more motion: folder or s3:// of BVH, AMC or AMASS files; may be repeated",
-    )
 
 
 def _add_tools(commands: "Commands") -> None:
@@ -232,10 +223,10 @@ def _videos(args: argparse.Namespace) -> None:
 
 
 def _write_labels(
-    args: argparse.Namespace, name: str, recordings: "Recordings[Any]", source: str
+    args: argparse.Namespace, name: str, found: "Recordings[Any]", source: str
 ) -> None:
-    known = {"fps": recordings.fps, "names": recordings.names, "raw": recordings.root}
-    _write(args, recordings, kind="labels", name=name, source=source, **known)
+    known = {"fps": found.fps, "names": found.names, "raw": found.root, "source": source}
+    _write(args, found, name, kind="labels", **known)
 
 
 def _write(
@@ -245,7 +236,7 @@ def _write(
 
     known = {"dataset": name, "split": args.split, "converter": name}
     manifest = Manifest.model_validate(known | header)
-    _tell(args.out, recordings.write_to(args.out, manifest, _watched))
+    print(recordings.write_to(args.out, manifest, _watched).told(args.out))
 
 
 def _features(args: argparse.Namespace) -> None:
@@ -259,36 +250,25 @@ def _features(args: argparse.Namespace) -> None:
 
         what = args.labels, args.raw, args.encoder, args.weights
         known["read"] = Extraction(*what, num_workers=args.workers).read
-    _tell(args.out, encode_labels(args.labels, args.out, encoder, **known))
-
-
-def _tell(out: str, written: "Written") -> None:
-    """Print what was written, and what was left out and why."""
-    for name, reason in written.skipped.items():
-        print(f"left out {name}: {reason}")
-    if written.skipped:
-        print(f"left out {len(written.skipped)} of {written.num_recordings} recordings")
-    manifest = written.manifest
-    minutes = manifest.num_frames / manifest.fps / 60
-    print(f"{out}: {manifest.num_clips} clips, {minutes:.1f} minutes")
+    print(encode_labels(args.labels, args.out, encoder, **known).told(args.out))
 
 
 def _open(args: argparse.Namespace) -> None:
-    from dataclasses import replace
-
     from vibe_ray.body.model import BodyConfig, load_body
-    from vibe_ray.data.synthetic.dataset import OpenCapturesConfig
+    from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, smoke_captures
     from vibe_ray.features.frame_encoder import load_encoder
     from vibe_ray.features.open_world import write_open_world
 
     encoder = load_encoder(args.encoder)
     if args.captures < 2:
         raise ValueError(f"--captures is {args.captures}, must be at least 2")
-    config = OpenCapturesConfig(
-        seed=args.seed, captures_3d=args.captures, captures_2d=args.captures // 2
+    config = (
+        smoke_captures(args.seed)
+        if args.size == "smoke"
+        else OpenCapturesConfig(
+            seed=args.seed, captures_3d=args.captures, captures_2d=args.captures // 2
+        )
     )
-    if args.size == "smoke":  # a world that is made and trained on in seconds
-        config = replace(config, captures_2d=1, captures_3d=1, captures_heldout=1)
     motion = gather_motion(args.motion, _watched)
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60
     logger.info("%d motion clips, %.1f minutes", len(motion), minutes)

@@ -2,22 +2,10 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from tests.body.made_up_bodies import made_up_body
-from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.export.animation import Animation
 
 BETAS = np.array([1.5, -1.0, 0.5, 0, 0, 2, 0, 0, 0, -0.5])
-
-
-@pytest.fixture(scope="session")
-def open_body() -> BodyArrays:
-    return load_body(BodyConfig())
-
-
-@pytest.fixture(scope="session")
-def made_up() -> BodyArrays:
-    """Has pose correctives, and vertices of no triangle."""
-    return made_up_body()
 
 
 @pytest.fixture(params=["open_body", "made_up"])

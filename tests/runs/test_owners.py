@@ -26,13 +26,9 @@ with owned(sys.argv[1], "run"):
 """
 
 
-@pytest.fixture(params=["disk", "memory", "s3"])
-def folder(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "disk":
-        return str(tmp_path / "run")
-    if request.param == "memory":
-        return f"memory://owners/{tmp_path.name}"
-    return str(request.getfixturevalue("s3")) + "/run"
+@pytest.fixture
+def folder(anywhere: str) -> str:
+    return anywhere
 
 
 @pytest.fixture(autouse=True)

@@ -54,6 +54,14 @@ class Written:
     num_recordings: int
     """All that there were."""
 
+    def told(self, out: str) -> str:
+        """Say in lines what was written into a folder, and what was left out and why."""
+        lines = [f"left out {name}: {reason}" for name, reason in self.skipped.items()]
+        if lines:
+            lines.append(f"left out {len(lines)} of {self.num_recordings} recordings")
+        minutes = self.manifest.num_frames / self.manifest.fps / 60
+        return "\n".join([*lines, f"{out}: {self.manifest.num_clips} clips, {minutes:.1f} minutes"])
+
 
 @dataclass(frozen=True)
 class Recordings(Generic[S]):

@@ -32,12 +32,17 @@ def read_pose_sequences(path: str, which: slice = ALL) -> Iterator[PoseSequence]
         which: Of its sequences; of the others no more is read than their names.
     """
     for rows in _runs(path, read_manifest(path, "pose"), which):
-        arrays = _joined(rows)
-        for name in ("has_kp_3d", "has_smpl", "valid"):
-            arrays[name] = arrays[name].astype(bool)
-        names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
-        known: dict[str, Any] = {name: value(rows[0], name) for name in names}
-        yield PoseSequence(**(known | arrays))
+        yield pose_sequence(rows)
+
+
+def pose_sequence(rows: list[pa.Table]) -> PoseSequence:
+    """Join the clips of a sequence, each a table of one row."""
+    arrays = _joined(rows)
+    for name in ("has_kp_3d", "has_smpl", "valid"):
+        arrays[name] = arrays[name].astype(bool)
+    names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
+    known: dict[str, Any] = {name: value(rows[0], name) for name in names}
+    return PoseSequence(**(known | arrays))
 
 
 def read_motion_sequences(path: str, which: slice = ALL) -> Iterator[MotionSequence]:

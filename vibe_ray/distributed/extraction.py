@@ -5,7 +5,6 @@ writer of the data set: so shards are those of a single process, and a job that 
 where it was (`data/shards.py`). Of features, a frame is 4 kB.
 """
 
-import pickle
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +14,13 @@ import ray.data
 
 from vibe_ray import storage
 from vibe_ray.data.recordings import Found, Recording, read_recording
+from vibe_ray.data.rows import encode_clip, pack_rows, unpack_tables
 from vibe_ray.data.schema import PoseSequence
+from vibe_ray.data.sequences import pose_sequence
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.distributed.cluster import WORKER_CPUS, connect, has_gpus, leave
 from vibe_ray.distributed.tries import LOST, MAX_TRIES, Tries
-from vibe_ray.features.encoding import encoded_labels
+from vibe_ray.features.encoding import encoded_labels, pose_header
 from vibe_ray.runs.imports import load_frame_encoder
 
 
@@ -46,7 +47,7 @@ class Extraction:
         try:
             rows = [{"name": recording.name} for recording in left]
             for row in self._encoded(rows).iter_rows():
-                yield pickle.loads(row["found"])
+                yield [pose_sequence([clip]) for clip in unpack_tables(row["clips"])], row["reason"]
         finally:
             leave()
 
@@ -80,14 +81,17 @@ class ExtractionWorker:
 
     def __init__(self, what: tuple[str, str | None, str, str | None], tries: Any) -> None:
         labels, raw, encoder, weights = what
-        recordings = encoded_labels(labels, load_frame_encoder(encoder, weights), raw)
+        frozen = load_frame_encoder(encoder, weights)
+        self._header, recordings = pose_header(labels, frozen), encoded_labels(labels, frozen, raw)
         self._recordings = {recording.name: recording for recording in recordings.items}
         self._tries = tries
 
-    def __call__(self, row: dict[str, str]) -> dict[str, bytes]:
+    def __call__(self, row: dict[str, str]) -> dict[str, Any]:
         """Encode the recording of a row; what cannot be encoded is its reason."""
         name = row["name"]
         found: Found[PoseSequence] = ((), LOST)
         if ray.get(self._tries.begin.remote(name)) <= MAX_TRIES:
             found = read_recording(self._recordings[name])
-        return {"found": pickle.dumps(found)}
+        sequences, reason = found
+        clips = [encode_clip(self._header, one, slice(0, one.num_frames)) for one in sequences]
+        return {"clips": pack_rows("pose", clips), "reason": reason}

@@ -105,8 +105,16 @@ def encode_labels(
     source = read_manifest(labels, "labels")
     names, has_pixels = source.names or LabelNames(), bool(raw or source.raw)
     encoder.check_has(labels, names, has_pixels=has_pixels)
-    recordings = encoded_labels(labels, encoder, raw)
-    header = Manifest(
+    recordings, header = encoded_labels(labels, encoder, raw), pose_header(labels, encoder)
+    if found := read_finished(out, header):
+        return Written(found, {}, len(recordings))
+    return recordings.write_to(out, header, watch, read)
+
+
+def pose_header(labels: str, encoder: FrameEncoder) -> Manifest:
+    """Return the manifest, without files, of a label data set that is encoded."""
+    source = read_manifest(labels, "labels")
+    return Manifest(
         kind="pose",
         dataset=source.dataset,
         split=source.split,
@@ -116,6 +124,3 @@ def encode_labels(
         encoder_id=encoder.id,
         feature_dim=encoder.feature_dim,
     )
-    if found := read_finished(out, header):
-        return Written(found, {}, len(recordings))
-    return recordings.write_to(out, header, watch, read)

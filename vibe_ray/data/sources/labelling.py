@@ -83,9 +83,10 @@ def seen_span(kp: Array, conf: Array) -> tuple[slice, Array]:
 
 
 def labelled(
-    *, frame_index: Array, fps: float, names: LabelNames, **known: Any
+    *, images: tuple[str, ...], frame_index: Array, fps: float, names: LabelNames, **known: Any
 ) -> LabelledSequence:
-    """Make a sequence of what is known of a person; all else is unknown, and 0."""
+    """Make a sequence of what is known of a person in pictures; all else is unknown, and 0."""
+    width, height = image_size(images[0])
     N, num_2d = len(frame_index), len(names.kp_2d)
     num_detected, num_3d = len(names.detected), len(names.kp_3d)
     unknown: dict[str, Any] = {
@@ -104,5 +105,11 @@ def labelled(
         "timestamps": frame_index / fps,
     }
     return LabelledSequence(
-        frame_index=frame_index.astype(np.int64), fps=fps, names=names, **(unknown | known)
+        images=images,
+        width=width,
+        height=height,
+        frame_index=frame_index.astype(np.int64),
+        fps=fps,
+        names=names,
+        **(unknown | known),
     )

@@ -20,7 +20,7 @@ from vibe_ray.body.skeletons import PENN_ACTION_13
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
 from vibe_ray.data.sources.conversion import find_files, read_file
-from vibe_ray.data.sources.labelling import find_images, image_size, labelled, recording, seen_span
+from vibe_ray.data.sources.labelling import find_images, labelled, recording, seen_span
 
 FPS = 25.0
 NAMES = LabelNames(kp_2d=PENN_ACTION_13)
@@ -70,7 +70,6 @@ def _read(root: str, path: str, name: str, split: str) -> list[LabelledSequence]
     if not len(frames):
         raise ValueError("fewer than three joints are visible in every frame")
     images = find_images(storage.join(root, "frames", name), [f"{n + 1:06d}.jpg" for n in frames])
-    width, height = image_size(images[0])
     return [
         labelled(
             dataset="penn_action",
@@ -78,8 +77,6 @@ def _read(root: str, path: str, name: str, split: str) -> list[LabelledSequence]
             person="0",
             fps=FPS,
             images=images,
-            width=width,
-            height=height,
             frame_index=frames,
             box=box,
             names=NAMES,

@@ -27,7 +27,7 @@ from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
-from vibe_ray.data.sources.labelling import find_images, image_size, labelled, recording, seen_span
+from vibe_ray.data.sources.labelling import find_images, labelled, recording, seen_span
 from vibe_ray.storage.pickles import read_pickle
 
 FPS = 30.0
@@ -116,7 +116,6 @@ def _person(
     images = find_images(
         storage.join(root, "imageFiles", name), [f"image_{frame:05d}.jpg" for frame in frames]
     )
-    width, height = image_size(images[0])
     known = {"kp_3d": _kp_3d(body, betas, pose), "has_kp_3d": aligned} if body else {}
     fx, fy, cx, cy = np.asarray(content["cam_intrinsics"], np.float32)[[0, 1, 0, 1], [0, 1, 2, 2]]
     return labelled(
@@ -125,8 +124,6 @@ def _person(
         person=str(number),
         fps=FPS,
         images=images,
-        width=width,
-        height=height,
         frame_index=frames,
         box=box,
         names=NAMES,

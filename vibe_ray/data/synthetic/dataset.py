@@ -69,6 +69,11 @@ class OpenCapturesConfig:
     capture: CaptureConfig = field(default_factory=CaptureConfig)
 
 
+def smoke_captures(seed: int) -> OpenCapturesConfig:
+    """Return what makes a world that is captured, and trained on, in seconds."""
+    return OpenCapturesConfig(seed=seed, captures_2d=1, captures_3d=1, captures_heldout=1)
+
+
 @dataclass(frozen=True)
 class NamedClip:
     """One clip to be captured, and what it is called."""
