@@ -1,6 +1,8 @@
 """The train command."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -74,3 +76,13 @@ def test_missing_data_are_told_in_one_line(
         f"python -m vibe_ray.train: no data set at {tmp_path}/none/open_2d/train (manifest.json is "
         "missing): make one with `python -m vibe_ray.prepare`, or give another --data\n"
     )
+
+
+@pytest.mark.slow
+def test_a_run_in_this_process_knows_no_ray(shards: str, tmp_path: Path) -> None:
+    flags = ["--recipe", "smoke", "--workers", "0", "--data", shards, "--storage", str(tmp_path)]
+    code = (
+        "import sys\nfrom vibe_ray import train\n"
+        "train.main(sys.argv[1:])\nassert 'ray' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, *flags, *FLAGS], check=True, capture_output=True)

@@ -214,8 +214,8 @@ def _convert(path: str, value: Any, kind: Any) -> Any:
         raise ValueError(f"{path} is {value!r}, expected {expected}") from None
 
 
-def to_dict(config: TrainConfig) -> dict[str, Any]:
-    """Return the config as plain JSON values."""
+def to_dict(config: Any) -> dict[str, Any]:
+    """Return a config, or other settings that are dataclasses, as plain JSON values."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
     return plain
 

@@ -1,9 +1,14 @@
 """`python -m vibe_ray.predict`: a video's people as SMPL parameters, GLB, BVH and an overlay."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
 from vibe_ray import cli, storage
+
+if TYPE_CHECKING:
+    from vibe_ray.prediction.many import Outcome
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -56,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _predict(args: argparse.Namespace) -> None:
     from vibe_ray.config import override
-    from vibe_ray.prediction.console import progress, told, watch_of
+    from vibe_ray.prediction.console import progress, watch_of
     from vibe_ray.prediction.job import Tools
     from vibe_ray.prediction.many import plan, predict_here
-    from vibe_ray.prediction.outputs import chosen_exports
+    from vibe_ray.prediction.outputs import check_installed
     from vibe_ray.prediction.settings import PredictConfig
 
     flags = {
@@ -73,23 +78,35 @@ def _predict(args: argparse.Namespace) -> None:
         "files": args.files,
     }
     given = {name: value for name, value in flags.items() if value is not None}
-    config = override(PredictConfig(), given | cli.read_changes(args))
-    for export in chosen_exports(config):
-        export.writer()  # what is not installed is told before the work begins
+    config = override(PredictConfig(), given | cli.read_changes(args)).everywhere()
+    check_installed(config)
     jobs = plan(args.videos, args.out)
     storage.check_writable(args.out)
     if args.workers:
         from vibe_ray.distributed.videos import predict_videos
 
-        outcomes = predict_videos(jobs, config, args.workers, args.device, overwrite=args.overwrite)
-        for outcome in outcomes:
-            print(told(outcome))
-        return
-    tools = Tools(config, args.device)
-    with progress() as bars:
-        watches = (watch_of(job, bars) for job in jobs)
-        for outcome in predict_here(jobs, tools, watches, overwrite=args.overwrite):
-            bars.console.print(told(outcome), markup=False, highlight=False, soft_wrap=True)
+        found = predict_videos(jobs, config, args.workers, args.device, overwrite=args.overwrite)
+        outcomes = _shown(found, print)
+    else:
+        tools = Tools(config, args.device)
+        with progress() as bars:
+            watches = (watch_of(job, bars) for job in jobs)
+            found = predict_here(jobs, tools, watches, overwrite=args.overwrite)
+            show = partial(bars.console.print, markup=False, highlight=False, soft_wrap=True)
+            outcomes = _shown(found, show)
+    if not any(outcome.summary for outcome in outcomes):
+        raise ValueError(f"nothing was predicted: {outcomes[0].reason}")
+
+
+def _shown(outcomes: "Iterable[Outcome]", show: Callable[[str], None]) -> "list[Outcome]":
+    """Say what came of each video as soon as it is known."""
+    from vibe_ray.prediction.console import told
+
+    done = []
+    for outcome in outcomes:
+        show(told(outcome))
+        done.append(outcome)
+    return done
 
 
 if __name__ == "__main__":

@@ -56,7 +56,6 @@ def _train(args: argparse.Namespace) -> None:
     if args.dry_run:
         cli.print_config(config)
         return
-    from vibe_ray.distributed.launch import train
     from vibe_ray.training.launch import Launch
     from vibe_ray.training.recorder import Cadence
 

@@ -23,10 +23,8 @@ LENGTHS = (30, 5, 700, 12, 9, 40)
 
 
 @pytest.fixture(autouse=True)
-def shared(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    from vibe_ray.distributed import extraction
-
-    monkeypatch.setattr(extraction, "leave", lambda: None)  # the cluster is all tests'
+def shared(ray_cluster: None) -> None:
+    """The cluster is all tests', and stays."""
 
 
 @pytest.fixture

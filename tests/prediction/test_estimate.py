@@ -51,7 +51,8 @@ def test_the_body_lies_on_the_picture_and_is_nearly_the_true_one(estimator: Esti
     limbs = [i for i in indices(COCO_17, KEYPOINTS) if KEYPOINTS[i][1:] != "eye"][1:]
     true = torch.from_numpy(filmed.kp_3d[:, [COCO_17.index(KEYPOINTS[i]) for i in limbs]])
     assert float(pa_mpjpe_mm(points[:, limbs], true.float()).mean()) < 80
-    np.testing.assert_allclose(person.transl, filmed.transl, atol=0.45)
+    off = np.abs(person.transl - filmed.transl).max(axis=0)
+    assert (off < [0.05, 0.05, 0.45]).all()  # depth is read off a size
 
 
 def test_a_mirrored_person_is_the_mirror_image_of_the_person(estimator: Estimator) -> None:

@@ -23,7 +23,8 @@ def test_a_program_gets_people_in_one_call(clip: tuple[str, dict[str, object]]) 
     path, settings = clip
     (person,) = people_in(path, **settings, **{"focal.focal_px": FOCAL})
     assert person.pose.shape == (16, 72)
-    np.testing.assert_allclose(person.transl, walk(16).transl, atol=0.45)
+    off = np.abs(person.transl - walk(16).transl).max(axis=0)
+    assert (off < [0.05, 0.05, 0.45]).all()  # depth is read off a size
     assert person.world is not None  # a gray wall does not say that the camera moves
     with pytest.raises(ValueError, match="no setting 'feets'; did you mean 'feet'"):
         people_in(path, feets="free")
@@ -48,6 +49,7 @@ def test_every_part_is_watched_timed_and_can_be_left_out(
     np.testing.assert_array_equal(made.people[0].rotmat, plain.rotmat)
     np.testing.assert_array_equal(made.people[0].transl, plain.transl)
     assert "bare" in made.assumed["camera"]
+    assert any("taken to stand still" in warning for warning in made.warnings)
 
 
 @pytest.mark.slow

@@ -93,6 +93,41 @@ def test_other_settings_are_another_result(done: Path, clip: tuple[str, PredictC
         finished(str(done), "another.mp4", config)
 
 
+def test_overwriting_leaves_what_is_new_and_what_is_not_ours(
+    clip: tuple[str, PredictConfig], tmp_path: Path
+) -> None:
+    path, config = clip
+    folder = str(tmp_path / "r")
+    predict_video(path, folder, Tools(config))
+    (tmp_path / "r/person_7.usda").write_text("of an earlier result")
+    only = PredictConfig(keypoints=config.keypoints, fps=FPS, files=("npz",))
+    with pytest.raises(FileExistsError, match="or --overwrite"):
+        predict_video(path, folder, Tools(only))
+    predict_video(path, folder, Tools(only), overwrite=True)
+    assert sorted(f.name for f in (tmp_path / "r").iterdir()) == ["people.npz", "summary.json"]
+    (tmp_path / "r/person_walk.bvh").write_text("a user's")
+    with pytest.raises(FileExistsError, match=r"other files, as person_walk\.bvh"):
+        predict_video(path, folder, Tools(config), overwrite=True)
+    assert (tmp_path / "r/person_walk.bvh").read_text() == "a user's"
+
+
+def test_what_a_kill_left_half_written_is_in_nobodys_way(
+    clip: tuple[str, PredictConfig], tmp_path: Path
+) -> None:
+    left = tmp_path / f".overlay.mp4.0123abcd{storage.TEMPORARY[0]}"
+    left.write_bytes(b"half")
+    predict_video(clip[0], str(tmp_path), Tools(clip[1]))
+    assert sorted(file.name for file in tmp_path.iterdir()) == FOLDER_FILES
+
+
+def test_a_checkpoint_that_was_trained_on_is_another(
+    done: Path, clip: tuple[str, PredictConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vibe_ray.prediction.outputs._checkpoint_id", lambda config: "other")
+    with pytest.raises(FileExistsError, match="or of other settings"):
+        finished(str(done), *clip)
+
+
 def test_results_may_go_into_a_store(clip: tuple[str, PredictConfig]) -> None:
     path, config = clip
     predict_video(path, "memory://results/clip", Tools(config))

@@ -124,3 +124,20 @@ def test_a_run_of_which_nothing_is_whole_does_not_begin_anew_unasked(
     with pytest.raises(DamagedError, match=r"no checkpoint in .*run is whole .*--name NAME"):
         train_here(override(config, {}), again)
     assert complete_steps(str(run)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("steps", [(4,), (1, 2, 3, 4)])
+def test_a_checkpoint_whose_manifest_is_cut_off_keeps_its_files(
+    steps: tuple[int, ...], shards: str, tmp_path: Path
+) -> None:
+    _, run = begun(tmp_path, shards)
+    for step in steps:
+        (run / checkpoint_name(step) / "manifest.json").write_bytes(b'{"step"')
+    if len(steps) == 4:
+        with pytest.raises(DamagedError, match=r"no checkpoint in .* is whole"):
+            fall_back(str(run))
+    else:
+        fall_back(str(run))
+        assert last_step(str(run)) == 3
+        sweep(str(run))
+    assert (run / checkpoint_name(4) / "trainer.pt").is_file()

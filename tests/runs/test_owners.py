@@ -160,23 +160,60 @@ def test_an_owner_says_that_it_lives(folder: str) -> None:
             time.sleep(0.02)
 
 
-def test_who_slept_while_another_followed_ends(
-    folder: str, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("number", [2, 3])
+def test_who_slept_while_others_followed_ends(
+    number: int, folder: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The third has deleted the files before its own."""
     ended: list[tuple[int, int]] = []
     told = threading.Event()
 
-    def kill(pid: int, number: int) -> None:
-        ended.append((pid, number))
+    def kill(pid: int, signal_number: int) -> None:
+        ended.append((pid, signal_number))
         told.set()
 
     monkeypatch.setattr(owners.os, "kill", kill)
     with owned(folder, "run"):
         other = owners._content(replace(owners.own_self(), machine="elsewhere"))
-        storage.write_bytes_atomic(f"{folder}/owner-00002.json", other)
+        storage.write_bytes_atomic(f"{folder}/owner-0000{number}.json", other)
+        if number == 3:
+            storage.delete_file(f"{folder}/owner-00001.json")
         assert told.wait(30)
     assert ended == [(os.getpid(), signal.SIGTERM)]
-    assert owners._read(folder, 2) == owners.Owner(**json.loads(other))
+    assert owners._read(folder, number) == owners.Owner(**json.loads(other))
+    assert owners._read(folder, 1) is None or number == 2
+
+
+def test_a_file_that_is_about_to_be_written_is_looked_at_again(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage.write_bytes_atomic(f"{folder}/owner-00001.json", b"")
+
+    def written(_: float) -> None:
+        storage.write_bytes_atomic(f"{folder}/owner-00001.json", owners._content(owners.own_self()))
+
+    monkeypatch.setattr(owners.time, "sleep", written)
+    with pytest.raises(ValueError, match="is in use"), owned(folder, "run"):
+        pass
+
+
+def test_who_slept_while_others_came_and_left_does_not_take_it_from_who_is_there(
+    folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that leaves nothing behind lets numbers begin anew."""
+    gone = replace(owners.own_self(), has_left=True)
+    storage.write_bytes_atomic(f"{folder}/owner-00004.json", owners._content(gone))
+    create = storage.create_exclusive
+
+    def late(path: str, content: bytes) -> bool:
+        storage.delete_file(f"{folder}/owner-00004.json")
+        assert create(f"{folder}/owner-00001.json", owners._content(owners.own_self()))
+        return create(path, content)
+
+    monkeypatch.setattr(storage, "create_exclusive", late)
+    with pytest.raises(ValueError, match="is in use"), owned(folder, "run"):
+        pass
+    assert names(folder) == ["owner-00001.json"]
 
 
 def test_which_files_are_owners() -> None:

@@ -93,8 +93,7 @@ def test_a_package_is_replaced_when_the_user_says_so(write: Write, out: str) -> 
     assert contents(out) == written
     folder = next(name for name in written if name.endswith("manifest.json"))
     mine = folder.replace("manifest.json", "notes.txt")
-    for name in (mine, folder.replace("manifest.json", "discriminator.safetensors")):
-        storage.write_bytes_atomic(storage.join(out, name), b"mine")
+    storage.write_bytes_atomic(storage.join(out, mine), b"mine")
     write(out, True)
     assert contents(out) == {**written, mine: b"mine"}
 
@@ -111,4 +110,12 @@ def test_only_what_an_export_writes_is_replaced(tmp_path: Path) -> None:
     save_networks(tmp_path, snapshot.config, snapshot.networks, snapshot.manifest)
     (tmp_path / "notes.txt").write_text("mine")
     found = replaceable(str(tmp_path), overwrite=True)
-    assert found == {"config.json", "manifest.json", "prior.safetensors"}
+    assert found == {"config.json", "manifest.json", "prior.safetensors", "frame.safetensors"}
+
+
+def test_a_network_that_the_manifest_does_not_name_stays(tmp_path: Path) -> None:
+    state = tiny_prior_state(tiny_prior())
+    snapshot = state.snapshot({"step": 3})
+    save_networks(tmp_path, snapshot.config, snapshot.networks, snapshot.manifest)
+    (tmp_path / "generator.safetensors").write_bytes(b"mine")
+    assert "generator.safetensors" not in replaceable(str(tmp_path), overwrite=True)

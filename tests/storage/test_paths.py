@@ -155,15 +155,6 @@ def test_of_many_who_create_a_file_one_does(place: Place) -> None:
     assert storage.list_files(place("runs")) == [place("runs/claim")], "nothing is left beside it"
 
 
-def test_what_is_empty_or_missing_may_be_taken(place: Place, tmp_path: Path) -> None:
-    assert storage.is_empty_or_missing(place("folder"))
-    (tmp_path / "folder").mkdir()
-    assert storage.is_empty_or_missing(place("folder"))
-    storage.write_bytes_atomic(place("folder/below/file"), b"")
-    assert not storage.is_empty_or_missing(place("folder"))
-    assert not storage.is_empty_or_missing(place("folder/below/file"))
-
-
 def test_a_moved_file_is_where_it_was_sent_and_only_there(place: Place, tmp_path: Path) -> None:
     storage.write_bytes_atomic(place("runs/file"), b"old")
     source = tmp_path / "source"

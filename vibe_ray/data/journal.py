@@ -57,7 +57,8 @@ def own_files(out: str, header: Manifest) -> set[str]:
     for name in {MANIFEST_FILE, PROGRESS_FILE} & found:
         values = _json_object(storage.join(out, name))
         named.update(map(str, values.get("pending", ())))
-        described.append(values.get("manifest", values))
+        if values:  # what is damaged says nothing
+            described.append(values.get("manifest", values))
     if found and not any("schema_version" in values for values in described):
         raise FileExistsError(
             f"{out} is not empty, and no data set: it holds {', '.join(sorted(found)[:3])}"

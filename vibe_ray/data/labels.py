@@ -9,6 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from vibe_ray.data.schema import (
+    LABEL_ARRAYS,
+    MASK,
     Array,
     Kind,
     MotionSequence,
@@ -126,6 +128,15 @@ class LabelledSequence:
     def key(self) -> tuple[str, str]:
         """What tells it from the others of its data set: the recording and who is in it."""
         return self.sequence, self.person
+
+
+def unknown_labels(num_frames: int, names: LabelNames) -> dict[str, Array]:
+    """Return the arrays, by name, of labels (N, ...) of which nothing is known: all zero."""
+    shapes = known_shapes("labels", names.widths())
+    return {
+        name: np.zeros((num_frames, *shapes[name]), bool if dtype == MASK else dtype)
+        for name, (dtype, _) in LABEL_ARRAYS.items()
+    }
 
 
 AnySequence = PoseSequence | MotionSequence | LabelledSequence

@@ -119,10 +119,7 @@ class Recordings(Generic[S]):
         with ShardWriter(out, header) as writer:
             left = [item for item in self.items if not writer.is_finished(item.name)]
             with closing((read or read_each)(left)) as found:
-                for recording in watch(self.items):
-                    if writer.is_finished(recording.name):
-                        continue
-                    sequences, reason = next(found)
+                for recording, (sequences, reason) in zip(watch(left), found, strict=True):
                     if reason:
                         self._leave_out(recording, reason)
                         writer.skip(recording.name, reason)

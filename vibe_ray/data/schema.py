@@ -34,17 +34,19 @@ Kind = Literal["pose", "motion", "labels"]
 Array = npt.NDArray[Any]
 ArraySpecs = dict[str, tuple[str, tuple[int, ...]]]
 
+MASK = "|u1"
+"""Number type of what is true or not."""
 NUM_KEYPOINTS = len(KEYPOINTS)
 POSE_ARRAYS: ArraySpecs = {
     "features": ("<f2", (-1,)),
     "kp_2d": ("<f4", (NUM_KEYPOINTS, 2)),
     "kp_2d_conf": ("<f4", (NUM_KEYPOINTS,)),
     "kp_3d": ("<f4", (NUM_KEYPOINTS, 3)),
-    "has_kp_3d": ("|u1", ()),
+    "has_kp_3d": (MASK, ()),
     "pose": ("<f4", (POSE_DIM,)),
     "betas": ("<f4", (NUM_BETAS,)),
-    "has_smpl": ("|u1", ()),
-    "valid": ("|u1", ()),
+    "has_smpl": (MASK, ()),
+    "valid": (MASK, ()),
 }
 """Per frame of a pose clip: number type and shape. -1 stands for the manifest's `feature_dim`."""
 MOTION_ARRAYS: ArraySpecs = {
@@ -61,13 +63,13 @@ LABEL_ARRAYS: ArraySpecs = {
     "detected": ("<f4", (-1, 2)),
     "detected_conf": ("<f4", (-1,)),
     "kp_3d": ("<f4", (-1, 3)),
-    "has_kp_3d": ("|u1", ()),
+    "has_kp_3d": (MASK, ()),
     "pose": ("<f4", (POSE_DIM,)),
     "betas": ("<f4", (NUM_BETAS,)),
-    "has_smpl": ("|u1", ()),
+    "has_smpl": (MASK, ()),
     "camera": ("<f4", (4,)),
-    "has_camera": ("|u1", ()),
-    "valid": ("|u1", ()),
+    "has_camera": (MASK, ()),
+    "valid": (MASK, ()),
 }
 """Per frame of a labelled clip. -1 stands for the number of the manifest's names."""
 ARRAYS: dict[Kind, ArraySpecs] = {

@@ -77,6 +77,25 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
     return is_own
 
 
+@contextmanager
+def connected(workers: int, device: str) -> Iterator[bool]:
+    """Be connected as long as the block lasts; a cluster that was in use before stays so.
+
+    Yields what `connect` returns.
+
+    Args:
+        workers: See `connect`, as for what is raised.
+        device: Likewise.
+    """
+    was_in_use = ray.is_initialized()
+    is_own = connect(workers, device)
+    try:
+        yield is_own
+    finally:
+        if not was_in_use:
+            leave()
+
+
 def leave() -> None:
     """Leave the cluster; one of our own ends."""
     for watch in _watches:

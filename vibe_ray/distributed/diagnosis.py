@@ -5,7 +5,7 @@ import os
 import ray
 
 from vibe_ray.diagnosis import Finding
-from vibe_ray.distributed.cluster import ADDRESS, connect, leave
+from vibe_ray.distributed.cluster import ADDRESS, connected
 
 SECONDS = 60.0
 """For one small task; a cluster that is busy or starts a node may take longer."""
@@ -17,8 +17,7 @@ def check_ray() -> Finding:
     Raises:
         ValueError, ConnectionError: See `cluster.connect`.
     """
-    is_own = connect(1, "auto")
-    try:
+    with connected(1, "auto") as is_own:
         answer = ray.remote(_double).remote(21)
         ready, _ = ray.wait([answer], timeout=SECONDS)
         if not ready:
@@ -27,9 +26,8 @@ def check_ray() -> Finding:
         if (doubled := ray.get(answer)) != 42:
             return Finding("Ray", "broken", f"a task answered {doubled}, expected 42")
         resources = ray.cluster_resources()
-    finally:
-        leave()
-    where = "a cluster of our own" if is_own else f"the cluster at {os.environ[ADDRESS]}"
+    address = os.environ.get(ADDRESS, "no address")
+    where = "a cluster of our own" if is_own else f"the cluster at {address}"
     cpus, gpus = (int(resources.get(name, 0)) for name in ("CPU", "GPU"))
     return Finding("Ray", "ok", f"ray {ray.__version__}, {where}: {cpus} CPUs, {gpus} GPUs")
 

@@ -1,16 +1,14 @@
-"""Features of many recordings at once: a Ray Data job, a row per recording.
+"""Features of many recordings at once: a job of a row per recording.
 
-Workers hold the encoder and send back what they encode, in the order of the recordings, to the one
-writer of the data set: so shards are those of a single process, and a job that was cut off goes on
-where it was (`data/shards.py`). Of features, a frame is 4 kB.
+Workers hold the encoder and send back what they encode, as rows of shards and in the order of the
+recordings, to the one writer of the data set: so a job that was cut off goes on where it was
+(`data/shards.py`), and shards are those of a single process, but for how many threads add up a sum:
+a worker has one. Of features, a frame is 4 kB.
 """
 
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import ray
-import ray.data
 
 from vibe_ray import storage
 from vibe_ray.data.recordings import Found, Recording, read_recording
@@ -18,8 +16,7 @@ from vibe_ray.data.rows import encode_clip, pack_rows, unpack_tables
 from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import pose_sequence
 from vibe_ray.data.shards import read_manifest
-from vibe_ray.distributed.cluster import WORKER_CPUS, connect, has_gpus, leave
-from vibe_ray.distributed.tries import LOST, MAX_TRIES, Tries
+from vibe_ray.distributed.jobs import LOST, is_given_up, run_job
 from vibe_ray.features.encoding import encoded_labels, pose_header
 from vibe_ray.runs.imports import load_frame_encoder
 
@@ -43,26 +40,15 @@ class Extraction:
             ValueError: More workers than the cluster has room for.
             ConnectionError: No cluster where RAY_ADDRESS says.
         """
-        connect(self.num_workers, "auto")
-        try:
-            rows = [{"name": recording.name} for recording in left]
-            for row in self._encoded(rows).iter_rows():
-                yield [pose_sequence([clip]) for clip in unpack_tables(row["clips"])], row["reason"]
-        finally:
-            leave()
-
-    def _encoded(self, rows: list[dict[str, str]]) -> ray.data.Dataset:
-        size = min(self.num_workers, len(rows))
-        tries = ray.remote(Tries).options(num_cpus=0).remote()
-        dataset = ray.data.from_items(rows, override_num_blocks=len(rows))
-        dataset.context.execution_options.preserve_order = True
-        return dataset.map(
-            ExtractionWorker,  # type: ignore[arg-type]  # Ray's hints know of functions only
-            fn_constructor_args=(self._everywhere(), tries),
-            compute=ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1),
-            num_cpus=WORKER_CPUS,
-            num_gpus=1 if has_gpus(size) else 0,
-        )
+        rows = [{"name": recording.name} for recording in left]
+        if not rows:
+            return
+        what, count = self._everywhere(), self.num_workers
+        made = run_job(ExtractionWorker, what, rows, count, in_order=True)
+        for row, expected in zip(made, rows, strict=True):
+            if row["name"] != expected["name"]:
+                raise RuntimeError(f"{row['name']} was encoded in the place of {expected['name']}")
+            yield [pose_sequence([clip]) for clip in unpack_tables(row["clips"])], row["reason"]
 
     def _everywhere(self) -> tuple[str, str | None, str, str | None]:
         """Return labels, raw, encoder and weights as workers find them, whose folder is another."""
@@ -79,9 +65,11 @@ class Extraction:
 class ExtractionWorker:
     """Encodes one recording after the other, with an encoder that is loaded once."""
 
-    def __init__(self, what: tuple[str, str | None, str, str | None], tries: Any) -> None:
+    def __init__(
+        self, what: tuple[str, str | None, str, str | None], device: str, tries: Any
+    ) -> None:
         labels, raw, encoder, weights = what
-        frozen = load_frame_encoder(encoder, weights)
+        frozen = load_frame_encoder(encoder, weights).to(device)
         self._header, recordings = pose_header(labels, frozen), encoded_labels(labels, frozen, raw)
         self._recordings = {recording.name: recording for recording in recordings.items}
         self._tries = tries
@@ -90,8 +78,8 @@ class ExtractionWorker:
         """Encode the recording of a row; what cannot be encoded is its reason."""
         name = row["name"]
         found: Found[PoseSequence] = ((), LOST)
-        if ray.get(self._tries.begin.remote(name)) <= MAX_TRIES:
+        if not is_given_up(self._tries, name):
             found = read_recording(self._recordings[name])
         sequences, reason = found
         clips = [encode_clip(self._header, one, slice(0, one.num_frames)) for one in sequences]
-        return {"clips": pack_rows("pose", clips), "reason": reason}
+        return {"name": name, "clips": pack_rows("pose", clips), "reason": reason}

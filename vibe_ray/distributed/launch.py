@@ -47,6 +47,7 @@ from vibe_ray.training.launch import (
     prepare_run,
     result_of,
     train_here,
+    train_owned,
 )
 
 logger = logging.getLogger(__name__)
@@ -78,9 +79,10 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
         return train_here(config, launch)
     check_room(launch.workers)
     config, plan = prepare_run(config, launch)
-    if last_step(launch.run_dir) >= config.num_steps:  # a log that lags is mended without a cluster
-        return train_here(config, dataclasses.replace(launch, workers=0, max_workers=None))
     with owning(config, launch, plan):
+        if last_step(launch.run_dir) >= config.num_steps:  # a log that lags needs no cluster
+            alone = dataclasses.replace(launch, workers=0, max_workers=None)
+            return train_owned(config, alone, plan)
         is_own = connect(launch.workers, config.device)
         begin_run(config, launch, plan)
         _train_on_ray(config, launch, plan, is_own)

@@ -32,6 +32,7 @@ from vibe_ray.fitting.stances import (
     about_vertical,
     find_stances,
     heading_of,
+    turned,
 )
 
 Array = NDArray[np.floating[Any]]
@@ -129,9 +130,9 @@ def _locked(feet: Feet, stances: Stances, shape: FootShape, touches: Mask, blend
     any_touches, flat = heel_touches | toes_touch, heel_touches & toes_touch
     rotation = _straightened(feet.rotation, stances.heading, any_touches, flat, blend)
     toes = _straightened(feet.toes, stances.heading, toes_touch, toes_touch, blend)
-    heel = stances.ball + _turn(about_vertical(stances.heading), shape.heel - shape.ball)
-    by_toes = stances.ball - _turn(rotation, shape.ball)
-    by_heel = heel - _turn(rotation, shape.heel)
+    heel = stances.ball + turned(about_vertical(stances.heading), shape.heel - shape.ball)
+    by_toes = stances.ball - turned(rotation, shape.ball)
+    by_heel = heel - turned(rotation, shape.heel)
     heel_alone = torch.from_numpy(heel_touches & ~toes_touch)[..., None]
     target = torch.where(heel_alone, by_heel, by_toes)
     return Feet(rotation, feet.ankle + blend(target - feet.ankle, any_touches), toes)
@@ -152,13 +153,13 @@ def _straightened(
 def above_floor(feet: Feet, shape: FootShape) -> Feet:
     """Lift feet whose heel or ball is below where it is when standing, and bend toes up."""
     heel_height = shape.ball_height + (shape.heel - shape.ball)[:, 1]
-    ball = feet.ankle + _turn(feet.rotation, shape.ball)
-    heel = feet.ankle + _turn(feet.rotation, shape.heel)
+    ball = feet.ankle + turned(feet.rotation, shape.ball)
+    heel = feet.ankle + turned(feet.rotation, shape.heel)
     lift = torch.maximum(shape.ball_height - ball[..., 1], heel_height - heel[..., 1]).clamp(min=0)
     up = torch.zeros_like(ball)
     up[..., 1] = lift
     ball = ball + up
-    along = _turn(feet.toes, shape.toes)
+    along = turned(feet.toes, shape.toes)
     length = along.norm(dim=-1)
     lowest = (shape.ball_height + shape.toes[:, 1] - ball[..., 1]) / length
     rise = lowest.clamp(-1, 1).arcsin() - (along[..., 1] / length).clamp(-1, 1).arcsin()
@@ -200,7 +201,3 @@ def _relative(
     ):
         new[:, joint] = (parent.mT @ own).to(rotmat)
     return new
-
-
-def _turn(rotation: Tensor, offset: Tensor) -> Tensor:
-    return (rotation @ offset[..., None])[..., 0]

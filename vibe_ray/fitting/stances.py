@@ -137,15 +137,16 @@ def _mean_headings(heading: Array, numbers: Any, count: int, touches: Mask) -> A
 
 def _implied_ball(feet: Feet, shape: FootShape, touches: Mask) -> Tensor:
     """Where the ball of a foot would be if it stood flat on what touches the floor (N, F, 3)."""
-    ball = feet.ankle + _turn(feet.rotation, shape.ball)
+    ball = feet.ankle + turned(feet.rotation, shape.ball)
     flat = about_vertical(heading_of(feet.rotation))
-    by_heel = feet.ankle + _turn(feet.rotation, shape.heel) + _turn(flat, shape.ball - shape.heel)
+    by_heel = feet.ankle + turned(feet.rotation, shape.heel) + turned(flat, shape.ball - shape.heel)
     weight = torch.from_numpy(touches.astype(np.float64))[..., None]  # (N, F, 2, 1)
     both = weight[:, :, 0] * by_heel + weight[:, :, 1] * ball
     return both / weight.sum(dim=2).clamp(min=1)
 
 
-def _turn(rotation: Tensor, offset: Tensor) -> Tensor:
+def turned(rotation: Tensor, offset: Tensor) -> Tensor:
+    """Turn offsets (..., 3) by rotations (..., 3, 3)."""
     return (rotation @ offset[..., None])[..., 0]
 
 

@@ -4,6 +4,7 @@ Shapes: H x W pixels of a small picture, P people in a frame.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -37,7 +38,10 @@ class CameraWatch:
         if not self._pictures or min(self._pictures[0].shape) < 2 * TILE:
             return CameraVerdict(None, float("nan"), "the picture is too small to say")
         boxes = [self._boxes(tracks, number) for number in range(len(self._pictures))]
-        return is_camera_still(np.stack(self._pictures), boxes)
+        verdict = is_camera_still(np.stack(self._pictures), boxes)
+        if len(self._pictures) < MAX_PICTURES:
+            return verdict
+        return replace(verdict, words=f"{verdict.words}, in the first {MAX_PICTURES} frames")
 
     def _boxes(self, tracks: Sequence[Track], number: int) -> Array:
         """Left, top, right and bottom (P, 4) of everybody in a frame, in small pixels."""

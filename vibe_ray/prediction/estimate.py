@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
-from vibe_ray.body.skeletons import KEYPOINTS, conversion
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.encoding import features_of
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
+from vibe_ray.fitting.observation import Observation
 from vibe_ray.geometry.cameras import crop_camera_to_translation, locate
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.person import Person
@@ -26,8 +26,6 @@ from vibe_ray.video.people import Track
 
 MIN_LOCATED = 4
 """So many key-points must be seen for a body to be put where they are."""
-MIN_CONF = 0.3
-"""Of a key-point that says where the body is."""
 
 
 @dataclass(frozen=True)
@@ -110,6 +108,18 @@ class Estimator:
         return BodyJoints.skeleton(self.predictor.body)
 
 
+def observed(track: Track, facts: VideoFacts) -> Observation:
+    """What the video shows of a track's person."""
+    return Observation(
+        kp_2d=torch.from_numpy(track.kp_2d),
+        conf=torch.from_numpy(track.kp_2d_conf),
+        names=track.names,
+        box_size=torch.from_numpy(track.boxes[:, 2]),
+        focal=facts.focal.pixels,
+        center=(facts.width / 2, facts.height / 2),
+    )
+
+
 def place(track: Track, facts: VideoFacts, cam: Tensor, points: Tensor) -> Tensor:
     """Put the body where its key-points were seen; the network's own camera knows only the crop.
 
@@ -122,13 +132,9 @@ def place(track: Track, facts: VideoFacts, cam: Tensor, points: Tensor) -> Tenso
     Returns:
         (N, 3) meters. Frames that show too little are drawn between their neighbors.
     """
-    principal = torch.tensor([facts.width / 2, facts.height / 2])
-    targets, sources = conversion(track.names, KEYPOINTS)
-    conf = torch.from_numpy(track.kp_2d_conf[:, sources]).float()
-    weights = torch.where(conf >= MIN_CONF, conf, 0.0)
-    kp_2d = torch.from_numpy(track.kp_2d[:, sources]).float()
-    found = locate(points[:, targets], kp_2d, weights, facts.focal.pixels, principal)
-    found[(weights > 0).sum(dim=1) < MIN_LOCATED] = torch.nan
+    seen, principal = observed(track, facts), torch.tensor([facts.width / 2, facts.height / 2])
+    found = locate(points[:, seen.body_rows], seen.target, seen.weight, seen.focal, principal)
+    found[(seen.weight > 0).sum(dim=1) < MIN_LOCATED] = torch.nan
     if not found.isfinite().all(dim=1).any():
         boxes = torch.from_numpy(track.boxes).float()
         return crop_camera_to_translation(cam, boxes, facts.focal.pixels, principal)

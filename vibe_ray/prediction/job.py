@@ -138,6 +138,8 @@ def _refine(made: Prediction, camera: CameraVerdict, tools: Tools) -> None:
     if camera.is_still is False:
         made.warnings.append(f"{camera.words}: no motion in the world, no floor, no locked feet")
         return
+    if camera.is_still is None:
+        made.warnings.append(f"{camera.words}: it is taken to stand still")
     up, words = refiner.find_up(made.people)
     made.assumed["up"] = words
     if up is not None:

@@ -1,5 +1,6 @@
 """Which videos are there, where do their results go, and what came of each?"""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,9 +10,11 @@ from typing import Any
 
 from vibe_ray import storage
 from vibe_ray.prediction.job import Tools, Watch
-from vibe_ray.prediction.outputs import finished, predict_video
+from vibe_ray.prediction.outputs import OVERLAY_FILE, SUMMARY_FILE, finished, predict_video
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.video.reader import find_videos
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,19 @@ def plan(paths: Sequence[str], out: str) -> list[Job]:
     Raises:
         FileNotFoundError: There is nothing at a path, or neither videos nor pictures.
     """
-    results = storage.absolute(out).rstrip("/") + "/"
     found = [
         (path, name)
         for given in paths
-        for path, name in find_videos(given)
-        if not storage.absolute(path).startswith(results)  # overlays are no new videos
+        for path, name in find_videos(storage.absolute(given))
+        if not _is_overlay(path)
     ]
+    if not found:
+        raise FileNotFoundError(f"no videos in {', '.join(paths)} but overlays of our own")
     stems = Counter(_stem(name) for _, name in found)
     jobs = []
     for path, name in found:
         named = _stem(name) if stems[_stem(name)] == 1 else name
-        jobs.append(Job(path, storage.join(out, named)))
+        jobs.append(Job(path, storage.join(storage.absolute(out), named)))
     if doubled := [
         path for path, count in Counter(job.folder for job in jobs).items() if count > 1
     ]:
@@ -69,19 +73,9 @@ def predict_here(
     *,
     overwrite: bool = False,
 ) -> Iterator[Outcome]:
-    """Predict videos one after the other, in this process; a bad one does not end the others.
-
-    Raises:
-        OSError, ValueError: The only video cannot be predicted.
-    """
+    """Predict videos one after the other, in this process; a bad one does not end the others."""
     for job, watch in zip(jobs, watches or repeat(None), strict=False):
-        if len(jobs) == 1:
-            yield Outcome(
-                job=job,
-                summary=predict_video(job.path, job.folder, tools, watch, overwrite=overwrite),
-            )
-        else:
-            yield predict_one(job, tools, watch, overwrite=overwrite)
+        yield predict_one(job, tools, watch, overwrite=overwrite)
 
 
 def predict_one(
@@ -90,8 +84,11 @@ def predict_one(
     """Predict one of many videos; what is wrong with it becomes its reason."""
     try:
         summary = predict_video(job.path, job.folder, tools, watch, overwrite=overwrite)
-    except (ValueError, FileNotFoundError, FileExistsError) as error:
+    except (ValueError, OSError) as error:
         return Outcome(job=job, reason=str(error))
+    except Exception as error:  # memory, a codec: the others are to be predicted all the same
+        logger.exception("%s", job.path)
+        return Outcome(job=job, reason=f"{type(error).__name__}: {error}")
     return Outcome(job=job, summary=summary)
 
 
@@ -102,6 +99,12 @@ def read_finished(job: Job, config: PredictConfig) -> Outcome | None:
     except FileExistsError as error:
         return Outcome(job=job, reason=str(error))
     return None if summary is None else Outcome(job=job, summary=summary)
+
+
+def _is_overlay(path: str) -> bool:
+    """Whether a video is one that a prediction has drawn: it is no new video."""
+    folder, _, name = path.rpartition("/")
+    return name == OVERLAY_FILE and storage.exists(storage.join(folder, SUMMARY_FILE))
 
 
 def _stem(name: str) -> str:

@@ -4,7 +4,9 @@
 it says. Nothing else is ever written over, unless the user says so.
 """
 
+import hashlib
 import json
+import re
 from collections.abc import Sequence
 from importlib.metadata import version
 from itertools import product
@@ -16,6 +18,7 @@ import numpy as np
 
 from vibe_ray import storage
 from vibe_ray.body.model import BodyArrays
+from vibe_ray.config import to_dict
 from vibe_ray.data.schema import Array
 from vibe_ray.export import EXPORTS, Export
 from vibe_ray.export.animation import Animation, ViewCamera
@@ -23,39 +26,68 @@ from vibe_ray.prediction.job import Prediction, Tools, Watch, Watched, predict_p
 from vibe_ray.prediction.overlay import write_overlay
 from vibe_ray.prediction.person import Person, save_people
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.step_folders import MANIFEST_FILE
 from vibe_ray.video.frames import Video, VideoFacts
-from vibe_ray.video.reader import open_video
+from vibe_ray.video.reader import open_video, video_writer_class
 
 SUMMARY_FILE = "summary.json"
 PEOPLE_FILE = "people.npz"
 OVERLAY_FILE = "overlay.mp4"
+OWN_FILES = re.compile(
+    "|".join(
+        [
+            *map(re.escape, (SUMMARY_FILE, PEOPLE_FILE, OVERLAY_FILE)),
+            *(rf"person_\d+{re.escape(export.suffix)}" for export in EXPORTS),
+        ]
+    )
+)
+"""All that a prediction writes."""
 
 CAMERA_UP = np.diag([1.0, -1.0, -1.0])
 """From camera axes to y up, z towards the viewer: the world of a camera that looks ahead."""
 
 
-def finished(folder: str, path: str, config: PredictConfig) -> dict[str, Any] | None:
+def finished(
+    folder: str, path: str, config: PredictConfig, *, overwrite: bool = False
+) -> dict[str, Any] | None:
     """Return the summary of results that are there, if they are of this video and these settings.
+
+    Args:
+        folder: Where the results belong.
+        path: Of the video.
+        config: The settings.
+        overwrite: Results of another video, or of other settings, may be replaced.
 
     Raises:
         FileExistsError: Something else is in the folder.
     """
-    if storage.is_empty_or_missing(folder):
-        return None
-    if not storage.exists(storage.join(folder, SUMMARY_FILE)):
-        names = [file.rsplit("/", 1)[-1] for file in storage.list_files(folder)]
-        if foreign := [name for name in names if not _is_own(name)]:
-            raise FileExistsError(
-                f"{folder} holds other files, as {sorted(foreign)[0]}: give another --out"
-            )
-        return None  # of a run that was cut off
+    names = storage.visible_files(folder)
+    if foreign := [name for name in names if not OWN_FILES.fullmatch(name)]:
+        raise FileExistsError(f"{folder} holds other files, as {foreign[0]}: give another --out")
+    if SUMMARY_FILE not in names:
+        return None  # none yet, or of a run that was cut off
     summary = read_summary(folder)
-    if summary["video"]["path"] == path and summary["settings"] == _json(config):
+    is_same = summary["video"]["path"] == path and summary["settings"] == to_dict(config)
+    if is_same and summary.get("checkpoint") == _checkpoint_id(config):
         return summary
+    if overwrite:
+        return None
     raise FileExistsError(
         f"{folder} holds results of {summary['video']['path']}, or of other settings: give "
         "another --out, or --overwrite"
     )
+
+
+def clear(folder: str) -> None:
+    """Delete what an earlier prediction left in a folder that `finished` has looked at.
+
+    The summary goes first: what is left by a power cut is an unfinished result.
+    """
+    names = storage.visible_files(folder)
+    for name in sorted(names, key=lambda name: name != SUMMARY_FILE):
+        storage.delete_file(storage.join(folder, name))
+    storage.sweep(folder)
 
 
 def read_summary(folder: str) -> dict[str, Any]:
@@ -96,10 +128,11 @@ def predict_video(
         ValueError: The video cannot be read.
     """
     config = tools.config
-    if not overwrite and (done := finished(folder, path, config)) is not None:
+    if (done := finished(folder, path, config, overwrite=overwrite)) is not None:
         return done
     with open_video(path, focal=config.focal, fps=config.fps) as video:
         made = predict_people(video, tools, watch)
+        clear(folder)
         files = _write_files(folder, video, made, tools, watch)
         summary = _summary(video, made, files, tools)
     storage.write_json(storage.join(folder, SUMMARY_FILE), summary)
@@ -136,6 +169,18 @@ def _write_files(
             storage.move_file(local, storage.join(folder, OVERLAY_FILE))
         files.append(OVERLAY_FILE)
     return files
+
+
+def check_installed(config: PredictConfig) -> None:
+    """Make sure, before the work begins, that all files can be written that are asked for.
+
+    Raises:
+        ImportError: A package is missing; says which extra brings it.
+    """
+    for export in chosen_exports(config):
+        export.writer()
+    if "overlay" in config.files:
+        video_writer_class()
 
 
 def chosen_exports(config: PredictConfig) -> list[Export]:
@@ -211,20 +256,14 @@ def _summary(video: Video, made: Prediction, files: Sequence[str], tools: Tools)
         "warnings": made.warnings,
         "seconds": {name: round(value, 2) for name, value in made.seconds.items()},
         "frames_per_second": reading.num_frames / total if total else None,
-        "settings": _json(tools.config),
-        "checkpoint": tools.config.checkpoint,
+        "settings": to_dict(tools.config),
+        "checkpoint": _checkpoint_id(tools.config),
         "encoder_id": tools.estimator.encoder.id,
         "vibe_ray": version("vibe_ray"),
     }
 
 
-def _is_own(name: str) -> bool:
-    suffixes = tuple(export.suffix for export in EXPORTS)
-    return name in (PEOPLE_FILE, OVERLAY_FILE, SUMMARY_FILE) or (
-        name.startswith("person_") and name.endswith(suffixes)
-    )
-
-
-def _json(config: PredictConfig) -> Any:
-    """The settings as they are read back from JSON."""
-    return json.loads(json.dumps(config.to_dict()))
+def _checkpoint_id(config: PredictConfig) -> str:
+    """Tell apart what lay at one path at different times."""
+    manifest = storage.join(find_checkpoint(config.checkpoint), MANIFEST_FILE)
+    return hashlib.sha256(storage.read_bytes(manifest)).hexdigest()[:12]

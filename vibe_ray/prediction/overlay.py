@@ -19,7 +19,7 @@ from vibe_ray.prediction.person import Person
 from vibe_ray.rendering.scene import Mesh, Orthographic, Perspective, paint_over, render
 from vibe_ray.video.crops import shrink
 from vibe_ray.video.frames import Frame, Video, VideoFacts
-from vibe_ray.video.writing import VideoWriter
+from vibe_ray.video.reader import video_writer_class
 
 COLORS = (
     *((0.55, 0.70, 0.95), (0.95, 0.66, 0.45), (0.56, 0.83, 0.56), (0.90, 0.60, 0.78)),
@@ -71,12 +71,14 @@ def write_overlay(
 
     Raises:
         OSError: The file cannot be written.
+        ImportError: PyAV is missing (extra `video`).
     """
+    writer_class = video_writer_class()
     painter = Painter(video.facts, people, predictor, config)
     frames = video.frames()
     first = next(frames)
     height, width = painter.paint(first).shape[:2]
-    with VideoWriter(path, width, height, video) as writer:
+    with writer_class(path, width, height, video) as writer:
         for frame in chain([first], frames):
             writer.write(painter.paint(frame), frame.time_s)
 

@@ -14,15 +14,18 @@ import torch
 from vibe_ray import storage
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.data.schema import Array
+from vibe_ray.fitting.contacts import CONTACTS
 from vibe_ray.geometry.rotations import rotmat_to_axis_angle
 from vibe_ray.video.people import Track
-
-CONTACTS = ("left_heel", "left_toes", "right_heel", "right_toes")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class WorldMotion:
-    """A person's motion in the world of a camera that stands still: y up, meters, floor at 0."""
+    """A person's motion in a world of their own, before a camera that stands still.
+
+    y is up, the floor at 0; the person begins above the origin, facing +z. So people of one video
+    are related by the camera alone.
+    """
 
     rotmat: Array
     """(N, J, 3, 3), the root's in the world; the legs may differ from the camera's, where feet were
@@ -88,7 +91,9 @@ def save_people(path: str, people: Sequence[Person], facts: dict[str, Any]) -> N
     | `cam` | (R, 3) | weak-perspective s, tx, ty of the crop |
     | `transl` | (R, 3) | meters, camera axes: added to the posed mesh it lies on the picture |
     | `joints` | (R, 24, 3) | meters, camera axes |
-    | `world_pose`, `world_transl` | (R, 72), (R, 3) | y up, floor at 0; NaN where not estimated |
+    | `world_pose`, `world_transl` | (R, 72), (R, 3) | y up, floor at 0, own origin; or NaN |
+    | `world_camera_rotmat` | (R, 3, 3) | from that world to the camera, and |
+    | `world_camera_transl` | (R, 3) | likewise, meters |
     | `contacts` | (R, 4) | `contact_names`: on the floor |
     | `width`, `height`, `focal` | () | of the picture, pixels; principal point in its middle |
 
@@ -132,6 +137,12 @@ def _rows(person: Person) -> dict[str, Array]:
         if world is None
         else _axis_angle(world.rotmat).astype(np.float32),
         "world_transl": nothing if world is None else world.transl.astype(np.float32),
+        "world_camera_rotmat": np.full((N, 3, 3), np.nan, np.float32)
+        if world is None
+        else np.tile(world.camera_rotmat.astype(np.float32), (N, 1, 1)),
+        "world_camera_transl": nothing
+        if world is None
+        else np.tile(world.camera_transl.astype(np.float32), (N, 1)),
         "contacts": np.zeros((N, 4), bool) if world is None else world.contacts,
     }
 
@@ -140,6 +151,7 @@ def _empty_rows() -> dict[str, Array]:
     shapes = {
         "box": (3,), "kp_2d": (0, 2), "kp_2d_conf": (0,), "pose": (72,), "betas": (10,),
         "cam": (3,), "transl": (3,), "joints": (24, 3), "world_pose": (72,), "world_transl": (3,),
+        "world_camera_rotmat": (3, 3), "world_camera_transl": (3,),
     }  # fmt: skip
     empty = {name: np.zeros((0, *shape), np.float32) for name, shape in shapes.items()}
     keys = {"person": np.int32, "frame": np.int64, "time_s": np.float64, "is_filled": bool}

@@ -15,24 +15,32 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.fitting.contacts import find_contacts
 from vibe_ray.fitting.foot_lock import lock_feet
 from vibe_ray.fitting.motion import Motion, Skeleton
-from vibe_ray.fitting.observation import Observation
+from vibe_ray.fitting.observation import reprojection
 from vibe_ray.fitting.picture import fit_to_picture
-from vibe_ray.fitting.quality import Grounded, report_quality
+from vibe_ray.fitting.quality import (
+    Grounded,
+    deepest_cm,
+    foot_slide_cm_s,
+    report_quality,
+)
 from vibe_ray.fitting.smoothing import smooth_rotations
 from vibe_ray.fitting.world import (
     WorldSettings,
     calm_depth,
+    moved,
     to_world,
     up_of_motion,
     up_of_tilt,
 )
+from vibe_ray.prediction.estimate import observed
 from vibe_ray.prediction.person import Person, WorldMotion
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.video.frames import VideoFacts
 
 MIN_CUTOFF_HZ, BETA = 1.5, 0.3
 """Of the one-euro filter on rotations: of a joint at rest, and how it rises with speed."""
-ALREADY_CALM = WorldSettings(depth_period_s=0, sideways_period_s=0)
+AS_IT_IS = WorldSettings(depth_period_s=0, sideways_period_s=0)
+"""Smoothing is `calm`'s alone: the world's motion is the camera's."""
 
 
 class Refiner:
@@ -44,7 +52,7 @@ class Refiner:
 
     def fitted(self, person: Person, facts: VideoFacts) -> Person:
         """Lay the body closer on the key-points, where those that are held out say it helps."""
-        fit = fit_to_picture(motion_of(person), observation(person, facts), self._body)
+        fit = fit_to_picture(motion_of(person), observed(person.track, facts), self._body)
         person = replace(person, notes=(*person.notes, fit.verdict.words))
         return self._with(person, fit.motion) if fit.verdict.is_kept else person
 
@@ -60,19 +68,18 @@ class Refiner:
     def find_up(self, people: Sequence[Person]) -> tuple[Tensor | None, str]:
         """Find which way is up for a camera that stands still, and in words where that is from.
 
-        All people stand in one world: asked is who stands, and of those whoever is seen the
-        longest.
+        Asked is who stands, and of those whoever is seen the longest; up is the same for all.
         """
         if self._config.tilt_deg is not None:
             return up_of_tilt(self._config.tilt_deg), "given as the camera's tilt"
-        if not people:
-            return None, "nobody to ask"
         by_length = sorted(people, key=lambda person: -person.num_frames)
-        answers = [
-            up_of_motion(motion_of(person), self._skeleton, self._settings) for person in by_length
-        ]
-        up, _, words = next((a for a in answers if np.isfinite(a[1])), answers[0])
-        return up, words
+        first = None
+        for person in by_length:
+            up, spread_deg, words = up_of_motion(motion_of(person), self._skeleton, self._settings)
+            if np.isfinite(spread_deg):
+                return up, words
+            first = first or (up, words)
+        return first or (None, "no people to ask")
 
     def in_world(self, person: Person, up: Tensor) -> Person:
         """Bring a person into the world, y up, with feet locked where they stand, if asked for.
@@ -81,14 +88,17 @@ class Refiner:
             person: Before a camera that stands still.
             up: In the camera's axes (3,).
         """
-        settings = ALREADY_CALM if self._config.smooth else self._settings
-        world = to_world(motion_of(person), self._skeleton, up=up, settings=settings)
+        world = to_world(motion_of(person), self._skeleton, up=up, settings=AS_IT_IS)
         contacts = find_contacts(world.motion, self._skeleton)
-        motion = world.motion
+        motion, free = world.motion, Grounded(motion=world.motion, contacts=contacts)
         if self._config.feet == "lock":
             motion = lock_feet(motion, contacts, self._skeleton)
         return replace(
             person,
+            quality={
+                "free_foot_slide_cm_s": _number(foot_slide_cm_s(free, self._skeleton)),
+                "free_deepest_cm": _number(deepest_cm(world.motion, self._skeleton)),
+            },
             world=WorldMotion(
                 rotmat=motion.rotmat.numpy(),
                 transl=motion.transl.numpy(),
@@ -106,7 +116,7 @@ class Refiner:
             facts: The video's.
             num_frames: Of the whole video.
         """
-        grounded = None
+        seen, grounded, told = observed(person.track, facts), None, dict(person.quality)
         if (world := person.world) is not None:
             motion = replace(
                 motion_of(person),
@@ -114,14 +124,19 @@ class Refiner:
                 transl=torch.from_numpy(world.transl),
             )
             grounded = Grounded(motion=motion, contacts=world.contacts)
+            rotmat, transl = map(torch.from_numpy, (world.camera_rotmat, world.camera_transl))
+            shown = reprojection(
+                moved(motion, rotmat, transl, self._skeleton), self._skeleton, seen
+            )
+            told["world_reprojection_percent"] = _number(100 * float(shown.nanmedian()))
         quality = report_quality(
             motion_of(person),
             self._skeleton,
-            seen=observation(person, facts),
+            seen=seen,
             num_video_frames=num_frames,
             grounded=grounded,
         )
-        told = {name: _number(value) for name, value in asdict(quality).items()}
+        told |= {name: _number(value) for name, value in asdict(quality).items()}
         return replace(person, quality=told)
 
     def _with(self, person: Person, motion: Motion) -> Person:
@@ -142,19 +157,6 @@ def motion_of(person: Person) -> Motion:
         transl=torch.from_numpy(person.transl),
         betas=torch.from_numpy(person.betas),
         times_s=torch.from_numpy(person.track.times_s.astype(np.float64)),
-    )
-
-
-def observation(person: Person, facts: VideoFacts) -> Observation:
-    """What the video shows of a person."""
-    track = person.track
-    return Observation(
-        kp_2d=torch.from_numpy(track.kp_2d),
-        conf=torch.from_numpy(track.kp_2d_conf),
-        names=track.names,
-        box_size=torch.from_numpy(track.boxes[:, 2]),
-        focal=facts.focal.pixels,
-        center=(facts.width / 2, facts.height / 2),
     )
 
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
+from vibe_ray import storage
 from vibe_ray.prediction.overlay import OverlayConfig
 from vibe_ray.video.detection import DetectionConfig
 from vibe_ray.video.frames import FocalWish
@@ -52,9 +53,15 @@ class PredictConfig:
         if self.people not in ("all", "largest") and int(self.people) < 1:
             raise ValueError(f"{self.people} people; expected all, largest or a number")
 
-    def to_dict(self) -> dict[str, Any]:
-        """As JSON, for summaries; equal settings give equal dictionaries."""
-        settings = dataclasses.asdict(self)
-        settings["files"] = list(self.files)
-        settings["detection"]["long_sides"] = list(self.detection.long_sides)
-        return settings
+    def everywhere(self) -> "PredictConfig":
+        """Return the same with paths that mean the same in a process with another folder."""
+
+        def absolute(path: str) -> str:
+            return path if path in ("open", "") else storage.absolute(path)
+
+        return dataclasses.replace(
+            self,
+            checkpoint=absolute(self.checkpoint),
+            encoder=absolute(self.encoder),
+            keypoints=absolute(self.keypoints),
+        )

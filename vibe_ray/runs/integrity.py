@@ -5,7 +5,6 @@ answers without a word. Hashing costs about as much as reading. Checkpoints that
 there were hashes are taken as they are.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator
@@ -33,12 +32,7 @@ class DamagedError(ValueError):
 def file_hashes(directory: Path) -> dict[str, str]:
     """Hash all files of a directory but its manifest; memory holds a piece of one."""
     files = sorted(path for path in directory.iterdir() if path.is_file())
-    return {path.name: _sha256(path) for path in files if path.name != MANIFEST_FILE}
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return {path.name: storage.sha256(str(path)) for path in files if path.name != MANIFEST_FILE}
 
 
 @contextmanager
@@ -74,7 +68,7 @@ def check_whole(directory: Path, path: str) -> None:
         file = directory / name
         if not file.is_file():
             raise _damaged(path, name, "is missing")
-        if (found := _sha256(file)) != expected:
+        if (found := storage.sha256(str(file))) != expected:
             raise _damaged(
                 *(path, name),
                 f"is damaged: its {file.stat().st_size} bytes have the SHA-256 {found[:12]}..., "
@@ -109,9 +103,10 @@ def fall_back(run_dir: str) -> None:
     Raises:
         DamagedError: The run has checkpoints, and all are damaged.
     """
-    for name in unreadable_manifests(run_dir):
-        logger.warning("%s is empty or cut off: the checkpoint counts as none", name)
-    damaged: list[str] = []
+    damaged = []
+    for manifest in unreadable_manifests(run_dir):
+        logger.warning("%s is empty or cut off: the checkpoint counts as none", manifest)
+        damaged.append(manifest.removesuffix(f"/{MANIFEST_FILE}"))
     while last := last_checkpoint(run_dir, without=damaged):
         try:
             with opened(last):

@@ -124,8 +124,11 @@ def owned(folder: str, what: str) -> Iterator[None]:
 
 def _take(folder: str, what: str) -> tuple[int, Owner]:
     """Create the file of the next number; of several who try, one does."""
-    me = own_self()
+    me, before = own_self(), set(_numbers(folder))
     number, other = _newest(folder)
+    if number and other is None:  # damaged, or about to be written
+        time.sleep(LOOK_SECONDS)
+        other = _read(folder, number)
     if other is not None and not other.has_left:
         _wait_until_gone(folder, number, other, what)
     try:
@@ -134,13 +137,12 @@ def _take(folder: str, what: str) -> tuple[int, Owner]:
         is_first = False
     if not is_first:
         raise _taken(folder, _newest(folder)[1], what)
-    newest, other = _newest(folder)
-    if newest != number + 1:  # this process slept, and others have come and gone meanwhile
-        storage.delete_file(_path(folder, number + 1))
-        raise _taken(folder, other, what)
-    for old in _numbers(folder):
-        if old < newest:
-            storage.delete_file(_path(folder, old))
+    newest = number + 1
+    if others := set(_numbers(folder)) - before - {newest}:  # this process slept, and others came
+        storage.delete_file(_path(folder, newest))
+        raise _taken(folder, _read(folder, max(others)), what)
+    for old in before - {newest}:
+        storage.delete_file(_path(folder, old))
     storage.sweep(folder)
     return newest, me
 
@@ -178,7 +180,7 @@ def _beat(folder: str, number: int, me: Owner, done: threading.Event) -> None:
     while not done.wait(BEAT_SECONDS):
         beat += 1
         try:
-            is_followed = storage.exists(_path(folder, number + 1))
+            is_followed = _is_followed(folder, number)
             if not is_followed:
                 storage.write_bytes_atomic(_path(folder, number), _content(replace(me, beat=beat)))
         except Exception as error:  # storage that fails is told by what has to be written
@@ -190,10 +192,16 @@ def _beat(folder: str, number: int, me: Owner, done: threading.Event) -> None:
             return
 
 
+def _is_followed(folder: str, number: int) -> bool:
+    """Whether another process has taken over; whoever does deletes the files before its own."""
+    own, next_one = _path(folder, number), _path(folder, number + 1)
+    return storage.exists(next_one) or not storage.exists(own)
+
+
 def _leave(folder: str, number: int, me: Owner) -> None:
     if all(map(is_owner_file, storage.visible_files(folder))):  # nothing came of it
         storage.delete_file(_path(folder, number))
-    elif not storage.exists(_path(folder, number + 1)):
+    elif not _is_followed(folder, number):
         storage.write_bytes_atomic(_path(folder, number), _content(replace(me, has_left=True)))
 
 

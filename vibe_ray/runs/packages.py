@@ -8,6 +8,8 @@ from typing import Any
 
 from vibe_ray import storage
 from vibe_ray.config import json_object
+from vibe_ray.features.frame_encoder import WEIGHTS_FILE
+from vibe_ray.runs.integrity import FILES
 from vibe_ray.runs.snapshots import (
     CONFIG_FILE,
     DISCRIMINATOR_FILE,
@@ -17,11 +19,11 @@ from vibe_ray.runs.snapshots import (
 )
 from vibe_ray.runs.step_folders import MANIFEST_FILE
 
-PACKAGE_FILES = {
-    *(CONFIG_FILE, MANIFEST_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE),
-    "model.safetensors",
-}
-"""All that an export or import writes; the last is a frame encoder's."""
+BEFORE_HASHES = (
+    *(CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE),
+    WEIGHTS_FILE,
+)
+"""What stands beside a manifest that does not name its files: an older one's, or an encoder's."""
 PROOFS = ("written_by", "encoder_id")
 """What the manifest of a package says; that of a data set has a schema version, too."""
 
@@ -41,7 +43,8 @@ def replaceable(out: str, overwrite: bool) -> set[str]:
     if not found:
         return set()
     elsewhere = "give another --out"
-    if not _is_package(out, found):
+    manifest = _package(out, found)
+    if manifest is None:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise FileExistsError(
             f"{out} is not empty, and no exported checkpoint: it holds "
@@ -51,16 +54,17 @@ def replaceable(out: str, overwrite: bool) -> set[str]:
         raise FileExistsError(
             f"a checkpoint stands in {out} already: --overwrite replaces it, or {elsewhere}"
         )
-    return found & PACKAGE_FILES
+    return found & {MANIFEST_FILE, *manifest.get(FILES, BEFORE_HASHES)}
 
 
-def _is_package(out: str, found: set[str]) -> bool:
-    """Whether networks to use stand there; a checkpoint of a run also holds where it goes on."""
+def _package(out: str, found: set[str]) -> dict[str, Any] | None:
+    """Return the manifest of networks to use; a checkpoint of a run holds where it goes on, too."""
     if MANIFEST_FILE not in found or TRAINER_FILE in found:
-        return False
+        return None
     path = storage.join(out, MANIFEST_FILE)
     try:
         manifest: dict[str, Any] = json_object(storage.read_bytes(path), path)
     except ValueError:
-        return False
-    return "schema_version" not in manifest and any(name in manifest for name in PROOFS)
+        return None
+    is_package = "schema_version" not in manifest and any(name in manifest for name in PROOFS)
+    return manifest if is_package else None

@@ -81,11 +81,6 @@ def exists(path: str) -> bool:
     return True
 
 
-def is_empty_or_missing(path: str) -> bool:
-    """Whether there is no file at or below a path, so that none is lost if it is written to."""
-    return not _all_files(path)
-
-
 def list_files(root: str, suffix: str = "") -> list[str]:
     """Return the files below `root` whose names end in `suffix`, sorted; a file is its own list.
 

@@ -81,11 +81,16 @@ def train_here(config: TrainConfig, launch: Launch) -> RunResult:
     """
     config, plan = prepare_run(config, launch)
     with owning(config, launch, plan):
-        is_left = last_step(launch.run_dir) < config.num_steps
-        device = device_of(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
-        begin_run(config, launch, plan)
-        _train_in_process(config, launch, plan, device)
-        return result_of(launch)
+        return train_owned(config, launch, plan)
+
+
+def train_owned(config: TrainConfig, launch: Launch, plan: StepPlan) -> RunResult:
+    """Train in this process a run that is this process's alone (`owning`), as `train_here` does."""
+    is_left = last_step(launch.run_dir) < config.num_steps
+    device = device_of(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
+    begin_run(config, launch, plan)
+    _train_in_process(config, launch, plan, device)
+    return result_of(launch)
 
 
 def prepare_run(config: TrainConfig, launch: Launch) -> tuple[TrainConfig, StepPlan]:

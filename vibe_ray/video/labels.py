@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM
-from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.labels import LabelledSequence, LabelNames, unknown_labels
 from vibe_ray.data.schema import LABEL_ARRAYS, Array
 from vibe_ray.video.frames import VideoFacts
 from vibe_ray.video.people import Track
@@ -33,6 +32,19 @@ def label_track(
     focal = facts.focal.pixels
     pinhole = np.array([focal, focal, facts.width / 2, facts.height / 2], np.float32)
     kp_2d, conf = track.kp_2d.astype(np.float32), track.kp_2d_conf.astype(np.float32)
+    names = LabelNames(kp_2d=track.names, detected=track.names)
+    known: dict[str, Array] = {
+        "frame_index": track.frames.astype(np.int64),
+        "timestamps": track.times_s.astype(np.float64),
+        "box": track.boxes.astype(np.float32),
+        "kp_2d": kp_2d,
+        "kp_2d_conf": conf,
+        "detected": kp_2d,
+        "detected_conf": conf,
+        "camera": np.tile(pinhole, (N, 1)),
+        "has_camera": np.full(N, not facts.focal.is_assumed),
+        "valid": ~track.filled & (track.boxes[:, 2] > 0),
+    }
     return LabelledSequence(
         dataset=dataset,
         sequence=sequence,
@@ -42,22 +54,8 @@ def label_track(
         images=tuple(facts.images[frame] for frame in track.frames) if facts.images else (),
         width=facts.width,
         height=facts.height,
-        frame_index=track.frames.astype(np.int64),
-        timestamps=track.times_s.astype(np.float64),
-        box=track.boxes.astype(np.float32),
-        names=LabelNames(kp_2d=track.names, detected=track.names),
-        kp_2d=kp_2d,
-        kp_2d_conf=conf,
-        detected=kp_2d,
-        detected_conf=conf,
-        kp_3d=np.zeros((N, 0, 3), np.float32),
-        has_kp_3d=np.zeros(N, bool),
-        pose=np.zeros((N, POSE_DIM), np.float32),
-        betas=np.zeros((N, NUM_BETAS), np.float32),
-        has_smpl=np.zeros(N, bool),
-        camera=np.tile(pinhole, (N, 1)),
-        has_camera=np.full(N, not facts.focal.is_assumed),
-        valid=~track.filled & (track.boxes[:, 2] > 0),
+        names=names,
+        **(unknown_labels(N, names) | known),
     )
 
 

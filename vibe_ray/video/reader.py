@@ -10,6 +10,7 @@ local disk first, since a video's index often stands at its end.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import PurePosixPath
 
 from vibe_ray import storage
@@ -55,13 +56,27 @@ def open_video(
 
 
 def _video_file_class() -> type:
+    return _of_pyav("container", "VideoFile")
+
+
+def video_writer_class() -> type:
+    """Import `writing.VideoWriter`.
+
+    Raises:
+        ImportError: PyAV is missing (extra `video`).
+    """
+    return _of_pyav("writing", "VideoWriter")
+
+
+def _of_pyav(module: str, name: str) -> type:
+    """Import a class from a module of this folder that needs PyAV, which is an extra."""
     try:
-        from vibe_ray.video.container import VideoFile  # PyAV is an extra
+        found: type = getattr(import_module(f"vibe_ray.video.{module}"), name)
     except ImportError as error:
         raise ImportError(
-            f"reading video files needs PyAV ({error}): pip install 'vibe_ray[video]'"
+            f"video files need PyAV ({error}): pip install 'vibe_ray[video]'"
         ) from None
-    return VideoFile
+    return found
 
 
 def find_videos(path: str) -> list[tuple[str, str]]:

@@ -1,4 +1,6 @@
 import pickle
+import tempfile
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -141,9 +143,12 @@ def test_prepare_writes_what_the_source_reads(root: Path, tmp_path: Path) -> Non
     assert labels.images == expected.images
 
 
+MADE_BY_A_PICKLE = Path(tempfile.gettempdir()) / f"made_by_a_pickle_{uuid.uuid4().hex}"
+
+
 class Hostile:
     def __reduce__(self) -> tuple[Any, ...]:
-        return Path.touch, (Path("/tmp/never_made_by_a_pickle"),)
+        return Path.touch, (MADE_BY_A_PICKLE,)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +165,7 @@ def test_a_bad_file_is_told_in_words(tmp_path: Path, raw: bytes, message: str) -
     write(tmp_path, raw)
     with pytest.raises(ValueError, match=message):
         list(read_sequences(str(tmp_path), "validation"))
-    assert not Path("/tmp/never_made_by_a_pickle").exists()
+    assert not MADE_BY_A_PICKLE.exists()
 
 
 def test_missing_pictures_are_told_when_labels_are_made(root: Path) -> None:

@@ -14,9 +14,8 @@ import numpy as np
 import torch
 
 from vibe_ray import storage
-from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM
 from vibe_ray.data.boxes import box_from_keypoints, track_boxes
-from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.labels import LabelledSequence, LabelNames, unknown_labels
 from vibe_ray.data.recordings import Recording
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import FAULTS_OF_A_FILE, reason
@@ -42,7 +41,7 @@ def find_images(folder: str, names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: Some are missing; says how many, and the first.
     """
-    there = {path.rpartition("/")[2] for path in storage.list_files(folder, ".jpg")}
+    there = set(storage.visible_files(folder))
     missing = [name for name in names if name not in there]
     if missing:
         raise ValueError(
@@ -58,8 +57,12 @@ def image_size(path: str) -> tuple[int, int]:
     Raises:
         ValueError: It is no JPEG.
     """
-    from PIL import Image  # of the extras; who has labels only does not need it
-
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            f"pictures need Pillow ({error}): pip install 'vibe_ray[datasets]'"
+        ) from None
     try:
         with Image.open(io.BytesIO(storage.read_bytes(path)), formats=["JPEG"]) as image:
             return image.size
@@ -87,29 +90,14 @@ def labelled(
 ) -> LabelledSequence:
     """Make a sequence of what is known of a person in pictures; all else is unknown, and 0."""
     width, height = image_size(images[0])
-    N, num_2d = len(frame_index), len(names.kp_2d)
-    num_detected, num_3d = len(names.detected), len(names.kp_3d)
-    unknown: dict[str, Any] = {
-        "kp_2d": np.zeros((N, num_2d, 2), np.float32),
-        "kp_2d_conf": np.zeros((N, num_2d), np.float32),
-        "detected": np.zeros((N, num_detected, 2), np.float32),
-        "detected_conf": np.zeros((N, num_detected), np.float32),
-        "kp_3d": np.zeros((N, num_3d, 3), np.float32),
-        "has_kp_3d": np.zeros(N, bool),
-        "pose": np.zeros((N, POSE_DIM), np.float32),
-        "betas": np.zeros((N, NUM_BETAS), np.float32),
-        "has_smpl": np.zeros(N, bool),
-        "camera": np.zeros((N, 4), np.float32),
-        "has_camera": np.zeros(N, bool),
-        "valid": np.ones(N, bool),
-        "timestamps": frame_index / fps,
-    }
+    N = len(frame_index)
+    assumed = {"valid": np.ones(N, bool), "timestamps": frame_index / fps}
+    arrays = unknown_labels(N, names) | assumed | {"frame_index": frame_index.astype(np.int64)}
     return LabelledSequence(
         images=images,
         width=width,
         height=height,
-        frame_index=frame_index.astype(np.int64),
         fps=fps,
         names=names,
-        **(unknown | known),
+        **(arrays | known),
     )

@@ -1,4 +1,4 @@
-from vibe_ray.distributed.tries import MAX_TRIES, Tries
+from vibe_ray.distributed.jobs import MAX_TRIES, Tries
 
 
 def test_what_ends_its_worker_each_time_is_given_up() -> None:
