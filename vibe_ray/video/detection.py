@@ -93,7 +93,8 @@ def track_people(
     sightings = link(seen, times_s, tracking)
     tracks = [fill(s, i, COCO_17, times_s) for i, s in enumerate(sightings)]
     looked_at = refine(video, tracks, networks, config)
-    return choose([t for t in looked_at if t.coverage >= config.min_coverage], people)
+    kept = [track for track in looked_at if track.coverage >= config.min_coverage]
+    return choose([replace(track, person=i) for i, track in enumerate(kept)], people)
 
 
 def find_people(
