@@ -109,13 +109,6 @@ def test_the_operator_keeps_the_rules_of_operators(reverse: bool) -> None:
     torch.library.opcheck(gru_layer, (x, *(p.detach() for p in network.parameters()), reverse))
 
 
-def test_a_devices_own_implementation_is_given_the_weights_in_its_order() -> None:
-    network = build(torch.float64, num_layers=3, bidirectional=True)
-    inputs = random_inputs(5, 6, torch.float64)
-    found = ours_of(network)._of_device(inputs)
-    torch.testing.assert_close(found, network(inputs)[0], rtol=0, atol=1e-12)
-
-
 def test_inputs_that_need_no_gradient_cost_none() -> None:
     network = build(torch.float32)
     inputs = random_inputs(5, 6, torch.float32).detach()

@@ -45,7 +45,10 @@ class GRU(nn.RNNBase):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the last layer's states (B, T, H), or (B, T, 2H), of inputs (B, T, I)."""
         if inputs.device.type != "cpu":
-            return self._of_device(inputs)
+            from vibe_ray.models.whole_gru import whole_gru  # imports PyTorch's compiler
+
+            of_device: Tensor = whole_gru(self, inputs)
+            return of_device
         states = inputs.transpose(0, 1)
         for layer in range(self.num_layers):
             directions = [self._direction(f"l{layer}", states, reverse=False)]
@@ -61,19 +64,6 @@ class GRU(nn.RNNBase):
         x = inputs.to(dtype).contiguous()
         states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse)[0]
         return states
-
-    @torch.compiler.disable  # type: ignore[untyped-decorator]  # it would be taken apart into frames
-    def _of_device(self, inputs: Tensor) -> Tensor:
-        """Run the device's own implementation: cuDNN's."""
-        directions = 2 if self.bidirectional else 1
-        state = inputs.new_zeros(directions * self.num_layers, len(inputs), self.hidden_size)
-        # By name, as weights that are computed from others stand in no list.
-        ways = ("", "_reverse")[:directions]
-        layers = [f"l{layer}{way}" for layer in range(self.num_layers) for way in ways]
-        weights = [getattr(self, f"{kind}_{layer}") for layer in layers for kind in WEIGHTS]
-        how = True, self.num_layers, 0.0, self.training, self.bidirectional, True
-        states, _ = torch.gru(inputs, state, weights, *how)
-        return states.type_as(weights[0])
 
 
 @torch.library.custom_op("vibe_ray::gru_layer", mutates_args=())

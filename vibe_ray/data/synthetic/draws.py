@@ -10,7 +10,6 @@ import math
 
 import numpy as np
 import torch
-from scipy.signal import lfilter
 from torch import Tensor
 
 
@@ -55,6 +54,8 @@ def drift(shape: tuple[int, ...], correlation: float, generator: torch.Generator
         correlation: Between neighbouring frames, in [0, 1).
         generator: Source of randomness.
     """
+    from scipy.signal import lfilter  # which imports half of SciPy: no command waits for its help
+
     steps = normal(shape, generator)
     if shape[1] == 1 or correlation == 0:
         return steps

@@ -1,0 +1,25 @@
+"""The GRU of a device, cuDNN's on a GPU, which `torch.compile` leaves whole.
+
+It would take it apart into frames. To say so imports the compiler, which is as large as the rest of
+PyTorch, so `gru.py` imports this file only where inputs lie on such a device.
+
+Shapes: B windows, T frames, I inputs, H hidden units.
+"""
+
+import torch
+from torch import Tensor, nn
+
+
+@torch.compiler.disable  # type: ignore[untyped-decorator]
+def whole_gru(gru: nn.RNNBase, inputs: Tensor) -> Tensor:
+    """Return the last layer's states (B, T, H), or (B, T, 2H), of inputs (B, T, I)."""
+    directions = 2 if gru.bidirectional else 1
+    state = inputs.new_zeros(directions * gru.num_layers, len(inputs), gru.hidden_size)
+    # By name, as weights that are computed from others stand in no list.
+    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # in this order
+    ways = ("", "_reverse")[:directions]
+    layers = [f"l{layer}{way}" for layer in range(gru.num_layers) for way in ways]
+    weights = [getattr(gru, f"{kind}_{layer}") for layer in layers for kind in kinds]
+    how = True, gru.num_layers, 0.0, gru.training, gru.bidirectional, True
+    states, _ = torch.gru(inputs, state, weights, *how)
+    return states.type_as(weights[0])
