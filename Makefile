@@ -5,13 +5,14 @@
 #     make bench   the benchmarks, ours against plain PyTorch: ten minutes
 #
 # Variables: PYTHON (interpreter that makes .venv), SIZE=smoke (a demo of two minutes),
-# ARGS (handed to pytest), MOTION (folders of more motion for the encoder), PIP_TORCH_FLAGS (see
-# CONTRIBUTING.md).
+# ARGS (handed to pytest), JOBS (processes that share the tests), MOTION (folders of more motion for
+# the encoder), PIP_TORCH_FLAGS (see CONTRIBUTING.md).
 
 PYTHON ?= python3
 VENV ?= .venv
 SIZE ?= full
 ARGS ?=
+JOBS ?= 2
 MOTION ?=
 ENCODER ?= runs/frame_encoder
 ENCODER_DATA ?= data/encoder
@@ -64,7 +65,7 @@ clean-demo:
 	@rm -rf $(RUN)
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS) $(ARGS)
 
 # BENCH names some of them: make bench BENCH="--only step inference"
 bench: $(STAMP)
@@ -75,7 +76,7 @@ test-long: $(STAMP)
 
 # As on other machines: older instructions, one core, a busy neighbor; each takes as long as `test`.
 test-machines: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m tests.integration.machines $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m tests.integration.machines -n $(JOBS) $(ARGS)
 
 check: $(STAMP)
 	$(PY) -m ruff format --check .

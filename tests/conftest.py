@@ -8,6 +8,8 @@ from uuid import uuid4
 
 import pytest
 import torch
+from xdist.remote import Producer
+from xdist.scheduler import LoadGroupScheduling
 
 from tests.body.made_up_bodies import made_up_body
 from tests.data import noise
@@ -26,6 +28,32 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }  # read when Ray is imported, and by the processes that tests start
 torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
+
+
+class WholeFiles(LoadGroupScheduling):
+    """Gives a process a group of tests or a whole file, whose fixtures are then made once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        """Return a test's group, or its file."""
+        scope: str = super()._split_scope(nodeid)
+        return scope.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFiles | None:
+    """Schedule so where `-n` spreads the tests over processes and no other `--dist` is given."""
+    return WholeFiles(config, log) if config.getoption("dist") == "loadgroup" else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process run all that starts Ray, one cluster at a time, and begin with it.
+
+    It takes longest, so that all else is done beside it.
+    """
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+    items.sort(key=lambda item: not item.get_closest_marker("ray"))
 
 
 @pytest.fixture(scope="session")
