@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tests.data import noise
+from tests.integration.machine_memory import read_memory
 from tests.integration.processes import Process, descendants, started
 from tests.integration.survival import Trial, hashes, measured
 from tests.training.tiny import NO_DROPOUT, tiny
@@ -162,10 +163,12 @@ def workers_below(pid: int) -> list[Process]:
 
 
 def share_to_take() -> float:
-    """Share of the machine's memory that is used when as much is left as the run may have."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    memory = {name: 1024 * int(number) for name, number, *_ in lines}
-    return 1 - (memory["MemAvailable:"] - LEFT_FOR_THE_RUN) / memory["MemTotal:"]
+    """Share of the memory that is used when as much is left as the run may have."""
+    memory = read_memory()
+    share = (memory.used + LEFT_FOR_THE_RUN) / memory.total
+    if share >= 1:
+        pytest.skip(f"{LEFT_FOR_THE_RUN / 2**30:.0f} GiB of memory are not free here")
+    return share
 
 
 def take_memory_until(happened: Callable[[], bool]) -> None:
