@@ -60,6 +60,7 @@ SOURCES = (
     Source("deepmimic", "motion", "DeepMimic's motions, as pybullet has them"),
     Source("threedpw", "labels", "3DPW, sequenceFiles and imageFiles", takes_bodies=True),
     Source("penn_action", "labels", "Penn Action, labels and frames"),
+    Source("mpi_inf_3dhp", "labels", "MPI-INF-3DHP, training and test set"),
 )
 
 
