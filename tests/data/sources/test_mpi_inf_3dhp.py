@@ -277,11 +277,11 @@ def test_a_test_file_that_is_cut_off_or_another_s(tmp_path: Path) -> None:
     whole = file.read_bytes()
     for raw in (whole[:3000], penn_action_mat(film(12)), b""):
         file.write_bytes(raw)
-        with pytest.raises(ValueError, match="no .mat file of version 7.3, or cut off"):
+        with pytest.raises(ValueError, match=r"no .mat file of version 7\.3, or cut off"):
             list(read_sequences(str(tmp_path), "test"))
     with h5py.File(file, "w") as other:
         other["Masks"] = np.zeros(3)
-    with pytest.raises(ValueError, match="no test annotation of MPI-INF-3DHP: no annot2, .* Masks"):
+    with pytest.raises(ValueError, match="no test annotation of MPI-INF-3DHP: no annot2"):
         list(read_sequences(str(tmp_path), "test"))
 
 
