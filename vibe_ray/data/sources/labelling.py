@@ -94,7 +94,7 @@ def image_size(path: str) -> tuple[int, int]:
             f"pictures need Pillow ({error}): pip install 'vibe_ray[datasets]'"
         ) from None
     try:
-        with Image.open(io.BytesIO(storage.read_bytes(path)), formats=["JPEG"]) as image:
+        with Image.open(io.BytesIO(storage.read_part(path)), formats=["JPEG"]) as image:
             return image.size
     except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable JPEG: {error}") from error
