@@ -18,7 +18,7 @@ ENCODER ?= runs/frame_encoder
 ENCODER_DATA ?= data/encoder
 PIP_TORCH_FLAGS ?=
 BENCH ?=
-EXTRAS := serve,search,video,motion,usd,dev
+EXTRAS := serve,search,video,datasets,motion,usd,dev
 
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed

@@ -13,7 +13,7 @@ import torch
 
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import split_pose
-from vibe_ray.body.skeletons import KEYPOINTS, indices
+from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.labels import AnySequence, LabelledSequence
 from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
 from vibe_ray.data.targets import pose_targets
@@ -30,6 +30,8 @@ MAX_STEP_ERROR = 0.75
 """Frames by which the time between two frames of labels may be off: a video's own jitter is less
 than half a frame, a frame that is missing a whole one."""
 _NECK, _HIP = indices(("neck", "hip"), KEYPOINTS)
+_COMMON = indices(COMMON_14, KEYPOINTS)
+"""Known wherever any 3D is; the others may be 0, which is far from a body before a camera."""
 _RIGHT, _LEFT = indices(("rhip", "rankle"), KEYPOINTS), indices(("lhip", "lankle"), KEYPOINTS)
 
 
@@ -130,7 +132,8 @@ def _check_kp_2d(where: str, sequence: PoseSequence) -> Iterator[Finding]:
 
 def _check_kp_3d(where: str, kp_3d: Array) -> Iterator[Finding]:
     low, high = BODY_SPAN_M
-    span = float(np.median(np.ptp(kp_3d.astype(np.float64), axis=1).max(axis=-1)))
+    common = kp_3d[:, _COMMON].astype(np.float64)
+    span = float(np.median(np.ptp(common, axis=1).max(axis=-1)))
     if not low <= span <= high:
         yield Finding("error", f"{where}: kp_3d span {span:.3g}: expected a body in meters")
     upright = np.mean(kp_3d[:, _NECK, 1] < kp_3d[:, _HIP, 1])  # y points down in camera axes

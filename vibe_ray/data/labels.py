@@ -60,7 +60,8 @@ class LabelledSequence:
     video: str = ""
     """Path or address of the video that the frames are of, if it is one."""
     images: tuple[str, ...] = ()
-    """Paths or addresses of the (N) frames' images, if they are images. Neither: no pixels."""
+    """Paths or addresses of the (N) frames' images, if they are images, each a file or a part of
+    one (`storage.part_path`). Neither: no pixels."""
     width: int
     height: int
     """Of a frame, in pixels, as it is shown (a video's rotation applied)."""

@@ -154,6 +154,15 @@ PROTOCOLS = {
             same_as=(AS_SPIN,),
         ),
         Protocol(
+            name="human36m_p1",
+            description="Human3.6M's protocol 1: all four cameras, 14 joints from the mesh against "
+            "the data set's, centered on the pelvis",
+            metrics=_WITHOUT_MESH,
+            centered_on=("hip",),
+            truth="kp_3d",
+            dataset="Human3.6M test",
+        ),
+        Protocol(
             name="human36m_p2",
             description="Human3.6M's protocol 2: the frontal camera alone, 14 joints from the mesh "
             "against the data set's, centered on the pelvis",

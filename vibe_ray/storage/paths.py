@@ -9,6 +9,7 @@ another S3 store than Amazon's. The other files here are this one's private half
 import hashlib
 import json
 import os
+import re
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ import pyarrow.fs as pafs
 
 from vibe_ray.storage import buckets, disk, remote
 
+_PART = re.compile(r"(.+)#bytes=(\d+)-(\d+)", re.DOTALL)
 MANIFEST = "manifest.json"
 """The file of a folder without which nobody takes the folder for whole."""
 
@@ -117,6 +119,27 @@ def read_bytes(path: str, start: int | None = None, end: int | None = None) -> b
         first, last, _ = slice(start, end).indices(size)
         file.seek(first)
         return file.read(max(0, last - first))
+
+
+def part_path(path: str, start: int, end: int) -> str:
+    """Name a part of a file, from byte `start` up to `end`, as if it were a file: `read_part`."""
+    return f"{path}#bytes={start}-{end}"
+
+
+def read_part(path: str) -> bytes:
+    """Read a file, or the part of one that `part_path` has named.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: The file is shorter than that.
+    """
+    if not (part := _PART.fullmatch(path)):
+        return read_bytes(path)
+    file, start, end = part[1], int(part[2]), int(part[3])
+    content = read_bytes(file, start, end)
+    if len(content) != end - start:
+        raise ValueError(f"{file} ends before byte {end}: it was cut off, or is another file")
+    return content
 
 
 def sha256(path: str) -> str:

@@ -41,7 +41,7 @@ def _of_images(labels: LabelledSequence, rows: Array) -> Iterator[tuple[int, Arr
     for row in rows.tolist():
         path = labels.images[row]
         try:
-            content = storage.read_bytes(path)
+            content = storage.read_part(path)
         except FileNotFoundError:
             raise ValueError(f"no image at {path}: {_MOVED}") from None
         yield row, read_picture(io.BytesIO(content), path)[0]

@@ -3,6 +3,7 @@
 Everything is computed here in float64 with SciPy and the plain pinhole's formula.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,24 @@ class Filmed:
         """Pixels of some of the 49 (N, L, 2)."""
         return self.kp_2d[:, [KEYPOINTS.index(name) for name in names]]
 
+    def points(self, names: tuple[str, ...]) -> np.ndarray:
+        """Joints (N, L, 3) before the camera; those that are none of the 49 are made up."""
+        hip = self.kp_3d[:, KEYPOINTS.index("hip")]
+        return np.stack(
+            [
+                self.kp_3d[:, KEYPOINTS.index(name)]
+                if name in KEYPOINTS
+                else hip + 0.01 * (number + 1)
+                for number, name in enumerate(names)
+            ],
+            axis=1,
+        )
+
+
+def project(points: np.ndarray) -> np.ndarray:
+    """Pixels (..., 2) of points (..., 3) before the camera."""
+    return FOCAL * points[..., :2] / points[..., 2:] + [WIDTH / 2, HEIGHT / 2]
+
 
 def film(num_frames: int, seed: int = 0) -> Filmed:
     rng = np.random.default_rng(seed)
@@ -49,11 +68,17 @@ def film(num_frames: int, seed: int = 0) -> Filmed:
     rotmat = pose_to_rotmat(torch.tensor(pose))
     shapes = torch.tensor(betas).expand(num_frames, 10)
     kp_3d = joints(shapes, rotmat).numpy() + place[:, None]
-    kp_2d = FOCAL * kp_3d[..., :2] / kp_3d[..., 2:] + [WIDTH / 2, HEIGHT / 2]
-    return Filmed(pose, betas, kp_3d, kp_2d)
+    return Filmed(pose, betas, kp_3d, project(kp_3d))
 
 
 def write_frames(folder: Path, names: list[str]) -> None:
     folder.mkdir(parents=True)
+    jpeg = gray_jpeg(WIDTH, HEIGHT)
     for name in names:
-        Image.new("RGB", (WIDTH, HEIGHT), "gray").save(folder / name)
+        (folder / name).write_bytes(jpeg)
+
+
+def gray_jpeg(width: int, height: int) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), "gray").save(file, "JPEG")
+    return file.getvalue()

@@ -60,6 +60,10 @@ SOURCES = (
     Source("deepmimic", "motion", "DeepMimic's motions, as pybullet has them"),
     Source("threedpw", "labels", "3DPW, sequenceFiles and imageFiles", takes_bodies=True),
     Source("penn_action", "labels", "Penn Action, labels and frames"),
+    Source("mpi_inf_3dhp", "labels", "MPI-INF-3DHP, training and test set"),
+    Source("insta_variety", "labels", "InstaVariety, TFRecord files as HMMR's authors give them"),
+    Source("posetrack", "labels", "PoseTrack 2018 and 2021, annotations and images"),
+    Source("human36m", "labels", "Human3.6M, videos and positions; MoSh's SMPL if it is there"),
 )
 
 

@@ -7,6 +7,7 @@ Shapes: N frames, L key-points.
 """
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ from vibe_ray.data.labels import LabelledSequence, LabelNames, unknown_labels
 from vibe_ray.data.recordings import Recording
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import FAULTS_OF_A_FILE, reason
+
+MIN_FRAMES = 8
+"""Shorter pieces of a track that is cut are left out, as VIBE leaves out PoseTrack's."""
+_NUMBERED = re.compile(r"(.*?)(\d+)(\.jpe?g)", re.IGNORECASE)
 
 
 def recording(
@@ -51,6 +56,31 @@ def find_images(folder: str, names: Sequence[str]) -> tuple[str, ...]:
     return tuple(storage.join(folder, name) for name in names)
 
 
+def numbered_images(folder: str, frames: Array) -> tuple[str, ...]:
+    """Return the paths of frames' pictures, all of which are there.
+
+    They are named as programs name what they take out of a video: `frame_000001.jpg`, the first
+    one's number being 1 or 0.
+
+    Args:
+        folder: Of all of a video's.
+        frames: Numbers of frames, counted from 0.
+
+    Raises:
+        ValueError: Some are missing, or it cannot be told which is which.
+    """
+    names = [name for name in storage.visible_files(folder) if _NUMBERED.fullmatch(name)]
+    if not names:
+        raise ValueError(f"no pictures such as frame_000001.jpg in {folder}")
+    first = _NUMBERED.fullmatch(min(names))
+    assert first is not None
+    stem, digits, ending = first.groups()
+    if int(digits) > 1:
+        raise ValueError(f"the first picture in {folder} is {min(names)}: expected number 0 or 1")
+    wanted = [f"{stem}{int(digits) + frame:0{len(digits)}d}{ending}" for frame in frames]
+    return find_images(folder, wanted)
+
+
 def image_size(path: str) -> tuple[int, int]:
     """Width and height of a picture, in pixels.
 
@@ -64,7 +94,7 @@ def image_size(path: str) -> tuple[int, int]:
             f"pictures need Pillow ({error}): pip install 'vibe_ray[datasets]'"
         ) from None
     try:
-        with Image.open(io.BytesIO(storage.read_bytes(path)), formats=["JPEG"]) as image:
+        with Image.open(io.BytesIO(storage.read_part(path)), formats=["JPEG"]) as image:
             return image.size
     except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} is no readable JPEG: {error}") from error
@@ -85,11 +115,38 @@ def seen_span(kp: Array, conf: Array) -> tuple[slice, Array]:
     return span, boxes
 
 
+def unbroken(keep: Array, at_least: int = MIN_FRAMES) -> list[slice]:
+    """Return the runs of frames (N,) to keep; windows must not span what lies between them."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], keep, [False]]).astype(np.int8)))
+    runs = (slice(int(start), int(end)) for start, end in edges.reshape(-1, 2))
+    return [run for run in runs if run.stop - run.start >= at_least]
+
+
+def piece_name(name: str, number: int, num_pieces: int) -> str:
+    """Name one of the pieces of a track that is cut."""
+    return name if num_pieces == 1 else f"{name}_part{number:02d}"
+
+
 def labelled(
-    *, images: tuple[str, ...], frame_index: Array, fps: float, names: LabelNames, **known: Any
+    *,
+    frame_index: Array,
+    fps: float,
+    names: LabelNames,
+    images: tuple[str, ...] = (),
+    size: tuple[int, int] | None = None,
+    **known: Any,
 ) -> LabelledSequence:
-    """Make a sequence of what is known of a person in pictures; all else is unknown, and 0."""
-    width, height = image_size(images[0])
+    """Make a sequence of what is known of a person in pictures; all else is unknown, and 0.
+
+    Args:
+        frame_index: (N,) numbers of the frames.
+        fps: At which they follow each other, where no `timestamps` are known.
+        names: Of the key-points.
+        images: The frames', where they are not a video's.
+        size: Width and height; if not known, the first image is asked.
+        known: More of the sequence.
+    """
+    width, height = size or image_size(images[0])
     N = len(frame_index)
     assumed = {"valid": np.ones(N, bool), "timestamps": frame_index / fps}
     arrays = unknown_labels(N, names) | assumed | {"frame_index": frame_index.astype(np.int64)}

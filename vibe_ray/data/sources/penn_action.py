@@ -6,14 +6,9 @@ videos are taken to play at 25 frames per second.
 Shapes: N frames.
 """
 
-import io
-import zlib
-from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
 
 import numpy as np
-import scipy.io
 
 from vibe_ray import storage
 from vibe_ray.body.skeletons import PENN_ACTION_13
@@ -21,17 +16,13 @@ from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
 from vibe_ray.data.sources.conversion import find_files, read_file
 from vibe_ray.data.sources.labelling import find_images, labelled, recording, seen_span
+from vibe_ray.data.sources.matlab import read_mat
 
 FPS = 25.0
 NAMES = LabelNames(kp_2d=PENN_ACTION_13)
 SPLITS = {"train": 1, "test": -1}
 """What `train` is in a file of each."""
 _KEYS = ("x", "y", "visibility", "nframes", "train")
-_BROKEN = (
-    *(ValueError, TypeError, OSError, LookupError, zlib.error, NotImplementedError),
-    scipy.io.matlab.MatReadError,
-)
-"""What scipy raises of a damaged .mat file, or of none."""
 
 
 def read_sequences(
@@ -55,7 +46,7 @@ def read_sequences(
 
 
 def _read(root: str, path: str, name: str, split: str) -> list[LabelledSequence]:
-    mat = read_mat(read_file(path))
+    mat = read_mat(read_file(path), _KEYS, "label file of Penn Action")
     if int(mat["train"].item()) != SPLITS[split]:
         return []
     N = int(mat["nframes"].item())
@@ -84,19 +75,3 @@ def _read(root: str, path: str, name: str, split: str) -> list[LabelledSequence]
             kp_2d_conf=conf[span],
         )
     ]
-
-
-def read_mat(content: bytes) -> Mapping[str, Any]:
-    """Read a label file.
-
-    Raises:
-        ValueError: It is damaged, or another data set's.
-    """
-    try:
-        mat: Mapping[str, Any] = scipy.io.loadmat(io.BytesIO(content))
-    except _BROKEN as error:
-        raise ValueError(f"no .mat file, or cut off: {error}") from error
-    if missing := [key for key in _KEYS if key not in mat]:
-        found = ", ".join(key for key in mat if not key.startswith("__"))
-        raise ValueError(f"no label file of Penn Action: no {', '.join(missing)} among {found}")
-    return mat

@@ -116,7 +116,9 @@ def _person(
     images = find_images(
         storage.join(root, "imageFiles", name), [f"image_{frame:05d}.jpg" for frame in frames]
     )
-    known = {"kp_3d": _kp_3d(body, betas, pose), "has_kp_3d": aligned} if body else {}
+    known: dict[str, Any] = {}
+    if body:
+        known = {"kp_3d": _kp_3d(body, betas, pose), "has_kp_3d": aligned}
     fx, fy, cx, cy = np.asarray(content["cam_intrinsics"], np.float32)[[0, 1, 0, 1], [0, 1, 2, 2]]
     return labelled(
         dataset="threedpw",
