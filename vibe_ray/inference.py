@@ -15,7 +15,7 @@ from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
-from vibe_ray.evaluation.evaluator import predict_sequence
+from vibe_ray.evaluation.passes import predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.integrity import opened

@@ -21,6 +21,24 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS if fields else 0.0
 
 
+def peak_mib(pid: int) -> float:
+    """Largest resident size of a process so far; 0 for one that is gone."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    sizes = [int(line.split()[1]) for line in lines if line.startswith("VmHWM:")]
+    return max(sizes, default=0) / 1024
+
+
+def is_ray(pid: int) -> bool:
+    """Whether it is a worker, task or actor of Ray's."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def _all() -> dict[int, list[str]]:
     pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
     return {pid: fields for pid in pids if (fields := _fields(pid))}

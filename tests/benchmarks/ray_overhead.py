@@ -150,7 +150,7 @@ def _run_on_ray(config: TrainConfig, out: Path) -> dict[str, float]:
         scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=ray.train.RunConfig(storage_path=str(out.parent / "ray"), name=out.stem),
         datasets={STREAM: ray.data.from_items([])},
-        dataset_config=StepData(plan, config.num_steps, str(out.with_suffix(""))),
+        dataset_config=StepData(plan, config.num_steps),
     )
     trainer.fit()
     return _with_start(out, began)
@@ -169,13 +169,12 @@ def ray_loop(loop_config: dict[str, LoopJob]) -> None:
     import ray.train
     import ray.train.torch
 
-    from vibe_ray.distributed.feed import STREAM
-    from vibe_ray.distributed.streams import step_batches
+    from vibe_ray.distributed.feed import STREAM, fed_batches
 
     job = loop_config["job"]
     state = TrainState.create(from_dict(job.config), torch.device("cpu"))
     state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
-    _loop(state, step_batches(ray.train.get_dataset_shard(STREAM), 0, 0), job)
+    _loop(state, fed_batches(ray.train.get_dataset_shard(STREAM), 0, 0), job)
 
 
 def bare_loop(job: LoopJob) -> None:

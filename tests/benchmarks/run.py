@@ -40,6 +40,7 @@ from tests.benchmarks.memory import memory
 from tests.benchmarks.object_store import object_store
 from tests.benchmarks.ray_overhead import ray_overhead
 from tests.benchmarks.scaling import scaling
+from tests.benchmarks.start_up import start_up
 from tests.benchmarks.steps import step_parts, train_step
 from tests.benchmarks.tables import print_report, to_markdown
 
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scaling": scaling,
     "memory": memory,
     "ray": ray_overhead,
+    "start": start_up,
 }
 ON_CUDA = ("step", "parts", "joints", "inference", "loader", "memory")
 """Those that take a device; the others are about processes."""

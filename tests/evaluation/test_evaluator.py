@@ -15,11 +15,11 @@ from torch import Tensor
 from tests.evaluation.toy_sequences import MakeSequence, Noise
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays
-from vibe_ray.body.params import SmplParams, pose_to_rotmat
+from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS
 from vibe_ray.data.schema import PoseSequence
 from vibe_ray.evaluation import evaluator as module
-from vibe_ray.evaluation.evaluator import Evaluator, evaluate, predict_sequence
+from vibe_ray.evaluation.evaluator import Evaluator, evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
 
 T = 8
@@ -79,35 +79,6 @@ def pair(sequence: PoseSequence, frames: Any = slice(None)) -> tuple[Array, Arra
 
 def assert_metrics(found: dict[str, float], expected: dict[str, float]) -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize("num_frames", [1, 5, 8, 9, 16, 23])
-def test_each_frame_is_predicted_once(num_frames: int, network: Noise) -> None:
-    features = torch.rand(num_frames, 85)
-    params = predict_sequence(network, features, T, batch_windows=2)
-    torch.testing.assert_close(params.betas, features[:, 72:82])
-    torch.testing.assert_close(params.cam, features[:, 82:])
-    assert sum(shape[0] for shape in network.shapes) == max(1, -(-num_frames // T))
-    assert all(shape[0] <= 2 and shape[1] == min(T, num_frames) for shape in network.shapes)
-
-
-def test_the_last_window_ends_with_the_sequence_and_only_its_end_is_new() -> None:
-    def positions(features: Tensor) -> SmplParams:  # answers with the place within the window
-        place = torch.arange(features.shape[1]).float().expand(features.shape[:2])
-        return SmplParams(
-            place[..., None, None, None].expand(-1, -1, 24, 3, 3),
-            place[..., None].expand(-1, -1, 10),
-            features,
-        )
-
-    params = predict_sequence(positions, torch.arange(11.0)[:, None].expand(-1, 3), 4)
-    assert params.betas[:, 0].tolist() == [0, 1, 2, 3, 0, 1, 2, 3, 1, 2, 3]
-    assert params.cam[:, 0].tolist() == list(range(11))
-
-
-def test_features_of_any_float_type_reach_the_network_as_float32(network: Noise) -> None:
-    params = predict_sequence(network, torch.rand(9, 85).half(), T)
-    assert params.betas.dtype == torch.float32
 
 
 @pytest.mark.parametrize("protocol", ["open", "sequence"])

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.evaluation.scores import Motion, SequenceScore, Sums, add_joint_metrics, combine
+from vibe_ray.evaluation.scores import Motion, SequenceScore, Sums, TrackScore, combine
 
 
 def test_means_do_not_depend_on_how_values_are_dealt() -> None:
@@ -25,23 +25,39 @@ def test_a_metric_without_values_is_absent() -> None:
 
 
 def test_two_frames_have_no_acceleration() -> None:
-    sums, joints = Sums(), torch.rand(2, 14, 3)
-    add_joint_metrics(
-        sums, Motion(joints, joints), torch.ones(2, dtype=torch.bool), PROTOCOLS["open"]
-    )
-    assert "mpjpe_mm" in sums.means()
-    assert "accel_error_mm_per_frame2" not in sums.means()
+    track, joints = TrackScore(PROTOCOLS["open"]), torch.rand(2, 14, 3)
+    track.add(Motion(joints, joints), torch.ones(2, dtype=torch.bool))
+    assert "mpjpe_mm" in track.sums.means()
+    assert "accel_error_mm_per_frame2" not in track.sums.means()
 
 
 def test_an_acceleration_needs_its_three_frames() -> None:
     joints = torch.zeros(7, 14, 3)
     joints[3] = torch.nan  # what an unusable frame may hold
     usable = torch.tensor([1, 1, 1, 0, 1, 1, 1], dtype=torch.bool)
-    sums = Sums()
-    add_joint_metrics(sums, Motion(joints, joints), usable, PROTOCOLS["open"])
+    track = TrackScore(PROTOCOLS["open"])
+    track.add(Motion(joints, joints), usable)
+    sums = track.sums
     assert sums.counts["mpjpe_mm"] == 6
     assert sums.counts["accel_error_mm_per_frame2"] == 2
     assert sums.means()["accel_error_mm_per_frame2"] == 0.0
+
+
+@pytest.mark.parametrize("pieces", [[1] * 12, [2, 1, 9], [3, 4, 5], [11, 1]], ids=str)
+def test_a_track_that_comes_in_pieces_scores_as_a_whole_one(pieces: list[int]) -> None:
+    made = torch.Generator().manual_seed(0)
+    motion = Motion(*torch.rand(2, 12, 14, 3, generator=made, dtype=torch.float64))
+    usable = torch.ones(12, dtype=torch.bool)
+    usable[[2, 7]] = False
+    whole, cut = TrackScore(PROTOCOLS["open"]), TrackScore(PROTOCOLS["open"])
+    whole.add(motion, usable)
+    for frames in torch.arange(12).split(pieces):
+        cut.add(motion.select(frames), usable[frames])
+    assert cut.sums.counts == whole.sums.counts
+    assert cut.sums.totals == pytest.approx(whole.sums.totals, rel=1e-12)
+    assert cut.num_frames == whole.num_frames == 12
+    for end in ("head", "tail"):
+        torch.testing.assert_close(vars(getattr(cut, end)), vars(getattr(whole, end)))
 
 
 def score(truth: str | None, num_frames: int, name: str) -> SequenceScore:

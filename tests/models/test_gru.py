@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from tests.models.conftest import Packing
 from vibe_ray.models.gru import GRU, gru_layer
+from vibe_ray.models.whole_gru import whole_gru
 
 SHAPES = [(1, 1), (1, 7), (3, 1), (5, 6)]
 """Windows and frames."""
@@ -107,6 +108,25 @@ def test_the_operator_keeps_the_rules_of_operators(reverse: bool) -> None:
     network = build(torch.float32, num_layers=1)
     x = random_inputs(6, 5, torch.float32).detach().requires_grad_()
     torch.library.opcheck(gru_layer, (x, *(p.detach() for p in network.parameters()), reverse))
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["ours", "the device's"])
+def test_a_sequence_may_come_in_pieces(own: bool) -> None:
+    network = build(torch.float64, num_layers=3)
+    inputs = random_inputs(2, 23, torch.float64)
+    twin, last, found = ours_of(network), None, []
+    for piece in inputs.split([1, 9, 12, 1], dim=1):
+        states, last = whole_gru(twin, piece, last) if own else twin.go_on(piece, last)
+        found.append(states)
+    expected = network(inputs)
+    torch.testing.assert_close((torch.cat(found, dim=1), last), expected, rtol=0, atol=1e-12)
+
+
+def test_what_goes_on_from_a_state_has_no_wrong_gradients() -> None:
+    weights = [p.detach() for p in build(torch.float32, num_layers=1).parameters()]
+    x = random_inputs(2, 4, torch.float32).transpose(0, 1).contiguous()
+    with pytest.raises(NotImplementedError, match="no gradients"):
+        gru_layer(x, *weights, False, torch.zeros(2, 8))
 
 
 def test_inputs_that_need_no_gradient_cost_none() -> None:

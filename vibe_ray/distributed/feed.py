@@ -1,46 +1,161 @@
-"""The stream of steps that Ray Data brings to Ray Train's workers.
+"""Where do the workers' batches come from? One horizon of steps after the other, by Ray Data.
+
+Ray makes all tasks of a dataset before its first block: a millisecond each, for every share of
+every step. So a run is a sequence of datasets, each of which reads a bounded number of items, its
+**horizon**: a start takes as long whether a thousand steps are left or ten million. The next one is
+made while the workers train, and begun shortly before the last batch of the one before it.
 
 Ray's controller and its manager of data load this module at every start of a run, before the first
 batch: it is kept from torch, which would take each of them seconds.
 """
 
-from typing import Any
+import threading
+from collections.abc import Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Any
 
+import ray
 import ray.data
 import ray.train
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.distributed.streams import step_dataset
-from vibe_ray.runs.step_folders import last_step
+from vibe_ray.distributed.streams import num_item_steps, step_batches, step_dataset
+
+if TYPE_CHECKING:
+    from vibe_ray.data.batches import StepBatch
 
 STREAM = "steps"
+HORIZON_ITEMS = 512
+"""Items of a horizon, of all ranks together: half a second to make."""
+LEAD_ITEMS = 4
+"""Of a rank: so many items before a horizon's end the next is begun, which takes Ray a second."""
 
 
-class StepData(ray.train.DataConfig):
-    """Makes the stream that begins where the last checkpoint stands, at every start of the workers.
+@dataclass(frozen=True)
+class Horizon:
+    """Some steps, and one rank's part of the dataset that brings them."""
 
-    A stream of steps depends on how many workers share them, and here alone Ray says how many have
-    come. So the data set that the trainer names holds nothing, and is replaced.
-    """
+    steps: range
+    """Empty at the run's end."""
+    begin_next: int
+    """The step at which the next horizon should be begun."""
+    split: ray.data.DataIterator | None
 
-    def __init__(self, plan: StepPlan, num_steps: int, run_dir: str) -> None:
+
+class Feeder:
+    """Makes the datasets of a run, for as many workers as have come; as an actor."""
+
+    def __init__(self, plan: StepPlan, num_steps: int, num_workers: int) -> None:
         """Set up; reads nothing yet.
 
         Args:
             plan: Which windows come when.
             num_steps: Of the whole run.
-            run_dir: Folder of its checkpoints.
+            num_workers: Who share the steps.
         """
-        options = ray.data.ExecutionOptions(preserve_order=True)
-        super().__init__(execution_options=options)
         self._plan = plan
         self._num_steps = num_steps
-        self._run_dir = run_dir
+        self._num_workers = num_workers
+        self._item_steps = num_item_steps(plan, num_workers)
+        self._start = -1
+        self._splits: list[ray.data.DataIterator] = []
+
+    def horizon(self, start: int, rank: int) -> Horizon:
+        """Return one rank's part of the steps from `start` on.
+
+        A rank asks for the next horizon when batches of the present one have come, thus when all
+        ranks have asked for that: none but the last that was made is ever asked for again.
+        """
+        most = max(1, HORIZON_ITEMS // self._num_workers) * self._item_steps
+        steps = range(start, min(start + most, self._num_steps))
+        if not steps:
+            return Horizon(steps, start, None)
+        if start != self._start:
+            dataset = step_dataset(self._plan, start, len(steps), self._num_workers)
+            dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)
+            self._splits = dataset.streaming_split(self._num_workers, equal=True)
+            self._start = start
+        begin_next = max(start, steps.stop - LEAD_ITEMS * self._item_steps)
+        return Horizon(steps, begin_next, self._splits[rank])
+
+
+class StepData(ray.train.DataConfig):
+    """Gives the workers a feeder, at every start of them.
+
+    A stream of steps depends on how many workers share them, and here alone Ray says how many have
+    come. So the dataset that the trainer names holds nothing, and is replaced.
+    """
+
+    def __init__(self, plan: StepPlan, num_steps: int) -> None:
+        """Set up; reads nothing yet.
+
+        Args:
+            plan: Which windows come when.
+            num_steps: Of the whole run.
+        """
+        super().__init__()
+        self._plan = plan
+        self._num_steps = num_steps
 
     def configure(
-        self, datasets: dict[str, ray.data.Dataset], world_size: int, *args: Any, **kwargs: Any
-    ) -> list[dict[str, ray.data.DataIterator]]:
-        """Deal the steps that are left to the workers; called once per start."""
-        start = last_step(self._run_dir)
-        stream = step_dataset(self._plan, start, self._num_steps - start, world_size)
-        return super().configure({STREAM: stream}, world_size, *args, **kwargs)
+        self, datasets: dict[str, ray.data.Dataset], world_size: int, *_: Any, **__: Any
+    ) -> list[dict[str, Any]]:
+        """Make a feeder, which lives as long as these workers; called once per start."""
+        feeder = make_feeder(self._plan, self._num_steps, world_size)
+        return [{STREAM: feeder}] * world_size
+
+
+def make_feeder(plan: StepPlan, num_steps: int, num_workers: int) -> Any:
+    """Start a `Feeder` beside this process, with which it ends; returns the actor."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    actor: Any = ray.remote(Feeder).options(num_cpus=0, scheduling_strategy=here)
+    return actor.remote(plan, num_steps, num_workers)
+
+
+def fed_batches(feeder: Any, start_step: int, rank: int) -> "Iterator[StepBatch]":
+    """Yield this rank's batches from a step to the run's last.
+
+    Args:
+        feeder: The actor.
+        start_step: The same on all ranks.
+        rank: Of this worker.
+
+    Raises:
+        RuntimeError: A row of another rank or step arrived, or a row is missing.
+    """
+    coming = _begun(feeder.horizon.remote(start_step, rank), rank)
+    while True:
+        horizon, batches = coming.result()
+        if not horizon.steps:
+            return
+        step = horizon.steps.start
+        for step, batch in enumerate(batches, horizon.steps.start + 1):
+            if step == horizon.steps.start + 1:  # every rank has its part of this one by now
+                upcoming = feeder.horizon.remote(horizon.steps.stop, rank)
+            if step == horizon.begin_next + 1:
+                coming = _begun(upcoming, rank)
+            yield batch
+        if step != horizon.steps.stop:
+            raise RuntimeError(f"the stream ended at step {step}, before {horizon.steps.stop}")
+
+
+def _begun(ref: ray.ObjectRef[Horizon], rank: int) -> "Future[tuple[Horizon, Iterator[StepBatch]]]":
+    """Have a horizon's first batch read, which takes all ranks: in a thread of its own."""
+    done: Future[tuple[Horizon, Iterator[StepBatch]]] = Future()
+
+    def begin() -> None:
+        try:
+            horizon = ray.get(ref)
+            if horizon.split is None:
+                done.set_result((horizon, iter(())))
+                return
+            batches = step_batches(horizon.split, horizon.steps.start, rank)
+            done.set_result((horizon, chain([next(batches)], batches)))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=begin, name="horizon", daemon=True).start()
+    return done

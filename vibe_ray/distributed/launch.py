@@ -183,7 +183,7 @@ def _trainer(
             logging_config=ray.train.LoggingConfig(log_level="WARNING"),
         ),
         datasets={STREAM: ray.data.from_items([])},
-        dataset_config=StepData(plan, config.num_steps, job.run_dir),
+        dataset_config=StepData(plan, config.num_steps),
     )
 
 

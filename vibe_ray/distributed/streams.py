@@ -32,6 +32,11 @@ READER_CPUS = 0.25
 PREFETCH = 2
 
 
+def num_item_steps(plan: StepPlan, num_workers: int) -> int:
+    """Return how many steps an item has."""
+    return max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, num_workers)))
+
+
 def step_dataset(
     plan: StepPlan, start_step: int, num_steps: int, num_workers: int
 ) -> ray.data.Dataset:
@@ -39,7 +44,7 @@ def step_dataset(
 
     Its splits must be made with `ExecutionOptions(preserve_order=True)` and `equal=True`.
     """
-    item_steps = max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, num_workers)))
+    item_steps = num_item_steps(plan, num_workers)
     num_items = -(-num_steps // item_steps) * num_workers
     plan_ref = ray.put(plan)
 

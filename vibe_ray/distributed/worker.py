@@ -15,8 +15,7 @@ from vibe_ray import storage
 from vibe_ray.config import from_dict
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.distributed.feed import STREAM
-from vibe_ray.distributed.streams import step_batches
+from vibe_ray.distributed.feed import STREAM, fed_batches
 from vibe_ray.runs.claims import RUN_FILE
 from vibe_ray.runs.log import read_failure, write_failure
 from vibe_ray.runs.step_folders import last_step
@@ -58,15 +57,15 @@ def _train(job: WorkerJob) -> None:
             "--storage on a disk that all machines share, or s3://"
         )
     config = from_dict(job.config)
+    feeder = ray.train.get_dataset_shard(STREAM)  # it starts while the networks are made
     rank = ray.train.get_context().get_world_rank()
     is_resumed = last_step(job.run_dir) > 0
     state = create(config, ray.train.torch.get_device(), rank, is_resumed=is_resumed)
     recorder = RunRecorder(job.run_dir, job.cadence, job.plan, announce=ray.train.report)
     recorder.resume(state)
     state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
-    stream = ray.train.get_dataset_shard(STREAM)
     try:
-        run_epochs(state, _watched(step_batches(stream, state.step, rank), job), recorder)
+        run_epochs(state, _watched(fed_batches(feeder, state.step, rank), job), recorder)
     finally:
         recorder.close()
 

@@ -1,13 +1,14 @@
 """How good is a network on a set of sequences? Runs it over them and scores what comes out.
 
-Predictions live for one sequence only, meshes for one chunk of frames, so memory does not grow with
-the data set. The network's mode is the caller's business: pass it in eval mode.
+Predictions live for some frames of one sequence, meshes for fewer, so memory grows neither with the
+data set nor with a sequence's length. The network's mode is the caller's business: pass it in eval
+mode.
 
 Shapes: N frames of one sequence, B windows, T frames of a window, F features, K joints, V vertices.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cached_property
 from itertools import chain, zip_longest
 
@@ -22,75 +23,30 @@ from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.schema import PoseSequence
 from vibe_ray.evaluation.metrics import center_on, pve_mm
+from vibe_ray.evaluation.passes import BATCH_WINDOWS, Predict, predict_pieces
 from vibe_ray.evaluation.protocols import MESH_METRIC, Protocol
 from vibe_ray.evaluation.scores import (
     EvaluationResult,
     Motion,
     SequenceScore,
     Sums,
+    TrackScore,
     Truth,
-    add_joint_metrics,
     combine,
 )
 
-Predict = Callable[[Tensor], SmplParams]
-"""Features (B, T, F) -> parameters with leading (B, T); a `Generator` is one."""
-
-BATCH_WINDOWS = 64
 MESH_CHUNK = 128
 """Frames whose meshes exist at the same time: some 20 MB for both sides."""
-SEAM_FRAMES = 2
-"""Frames on each side of a seam that its accelerations reach."""
 
 
-@torch.no_grad()
-def predict_sequence(
-    predict: Predict,
-    features: Tensor,
-    window_length: int,
-    device: torch.device | str = "cpu",
-    batch_windows: int = BATCH_WINDOWS,
-) -> SmplParams:
-    """Predict every frame of one person once.
+def true_params(sequence: PoseSequence, frames: Tensor | None = None) -> SmplParams:
+    """The true bodies (N,) of a sequence, or those of some of its frames, on the CPU.
 
-    Windows of T frames do not overlap, except that the last one ends with the sequence and only its
-    frames not yet covered are used. A sequence shorter than T is one short window.
-
-    Args:
-        predict: The network, in eval mode.
-        features: (N, F) of any float type, on any device; N at least 1.
-        window_length: T; N or more runs the whole sequence in one piece.
-        device: Where the network is.
-        batch_windows: Windows per call.
-
-    Returns:
-        Parameters with leading (N,), on `device`.
+    The camera, which no metric uses, is zero.
     """
-    num_frames = len(features)
-    length = min(window_length, num_frames)
-    whole = num_frames - num_frames % length
-    starts = torch.arange(0, whole, length)
-    if whole < num_frames:
-        starts = torch.cat([starts, torch.tensor([num_frames - length])])
-    windows = starts[:, None] + torch.arange(length)  # (windows, T) frame numbers
-    parts = [
-        predict(features[batch].to(device, torch.float32)).map(lambda x: x.flatten(0, 1))
-        for batch in windows.split(batch_windows)
-    ]
-    # In the flat order, `whole` new frames, then the last window, of which the end is new.
-    flat = torch.arange(windows.numel(), device=device)
-    new = torch.cat([flat[:whole], flat[len(flat) - (num_frames - whole) :]])
-    return SmplParams(
-        rotmat=torch.cat([part.rotmat for part in parts])[new],
-        betas=torch.cat([part.betas for part in parts])[new],
-        cam=torch.cat([part.cam for part in parts])[new],
-    )
-
-
-def true_params(sequence: PoseSequence) -> SmplParams:
-    """The true bodies (N,) of a sequence, on the CPU; the camera, which no metric uses, is zero."""
-    pose = torch.tensor(sequence.pose, dtype=torch.float32)
-    betas = torch.tensor(sequence.betas, dtype=torch.float32)
+    rows = slice(None) if frames is None else frames.numpy()
+    pose = torch.tensor(sequence.pose[rows], dtype=torch.float32)
+    betas = torch.tensor(sequence.betas[rows], dtype=torch.float32)
     return SmplParams(pose_to_rotmat(pose), betas, cam=betas.new_zeros(len(betas), 3))
 
 
@@ -184,23 +140,26 @@ class Evaluator:
         usable = usable[frames]
         if not usable.any():
             return empty
-        features = torch.tensor(sequence.features)[frames]
-        window = len(features) if self.protocol.windowing == "sequence" else self.window_length
-        params = predict_sequence(predict, features, window, self.device, self.batch_windows)
-        _check_finite(params, sequence)
-        usable = usable.to(self.device)
-        sums = Sums()
-        motion = self._motion(params, sequence, frames, truth)
-        add_joint_metrics(sums, motion, usable, self.protocol)
-        if truth == "smpl" and self.protocol.needs_mesh:
-            self._add_pve(sums, params, self._true_params(sequence, frames), usable)
+        if truth == "kp_3d":
+            self._check_joints(sequence)
+        window = len(frames) if self.protocol.windowing == "sequence" else self.window_length
+        features = _Features(sequence, frames)
+        track = TrackScore(self.protocol)
+        for params in predict_pieces(predict, features, window, self.device, self.batch_windows):
+            _check_finite(params, sequence)
+            piece = slice(track.num_frames, track.num_frames + len(params.betas))
+            of_piece, usable_here = frames[piece], usable[piece].to(self.device)
+            track.add(self._motion(params, sequence, of_piece, truth), usable_here)
+            if truth == "smpl" and self.protocol.needs_mesh:
+                target = self._true_params(sequence, of_piece)
+                self._add_pve(track.sums, params, target, usable_here)
         return dataclasses.replace(
             empty,
             truth=truth,
             num_frames=int(usable.sum()),
-            sums=sums,
-            head=motion.select(slice(None, SEAM_FRAMES)).cpu(),
-            tail=motion.select(slice(-SEAM_FRAMES, None)).cpu(),
+            sums=track.sums,
+            head=track.head,
+            tail=track.tail.cpu() if track.tail else None,
         )
 
     def _frames(self, usable: Tensor) -> Tensor:
@@ -214,7 +173,7 @@ class Evaluator:
     def _motion(
         self, params: SmplParams, sequence: PoseSequence, frames: Tensor, truth: Truth
     ) -> Motion:
-        """Predicted and true joints of those frames, centered (N, K, 3)."""
+        """Predicted and true joints of those frames, centered (n, K, 3)."""
         if truth == "smpl":
             true = self._true_params(sequence, frames)
             joints = self._evaluation_joints(params.betas, params.rotmat)
@@ -225,9 +184,8 @@ class Evaluator:
                 joints = self._evaluation_joints(params.betas, params.rotmat)
             else:
                 joints = self._keypoints(params.betas, params.rotmat)[:, rows]
-            self._check_joints(sequence)
-            kp_3d = torch.tensor(sequence.kp_3d[:, rows], dtype=torch.float32)
-            target = kp_3d[frames].to(self.device)
+            kp_3d = torch.tensor(sequence.kp_3d[frames.numpy()][:, rows], dtype=torch.float32)
+            target = kp_3d.to(self.device)
         return Motion(self._centered(joints), self._centered(target))
 
     def _centered(self, joints: Tensor) -> Tensor:
@@ -242,10 +200,10 @@ class Evaluator:
 
     def _check_joints(self, sequence: PoseSequence) -> None:
         """Refuse to measure joints that the data set does not have: their place is zero there."""
-        known = sequence.kp_3d[sequence.has_kp_3d]
         for name in self.protocol.joints:
             may_be_zero = name in (*COMMON_14, *self.protocol.centered_on)  # known, or the origin
-            if not may_be_zero and not known[:, KEYPOINTS.index(name)].any():
+            known = sequence.kp_3d[:, KEYPOINTS.index(name)][sequence.has_kp_3d]
+            if not may_be_zero and not known.any():
                 raise ValueError(
                     f"sequence {sequence.sequence!r} of {sequence.dataset!r} has no 3D joint "
                     f"{name!r}, which protocol {self.protocol.name!r} measures: evaluate by "
@@ -253,7 +211,7 @@ class Evaluator:
                 )
 
     def _true_params(self, sequence: PoseSequence, frames: Tensor) -> SmplParams:
-        return true_params(sequence).map(lambda x: x[frames].to(self.device))
+        return true_params(sequence, frames).map(lambda x: x.to(self.device))
 
     def _add_pve(self, sums: Sums, params: SmplParams, target: SmplParams, usable: Tensor) -> None:
         for frames in usable.nonzero().squeeze(-1).to(self.device).split(MESH_CHUNK):
@@ -272,6 +230,20 @@ class Evaluator:
     @cached_property
     def _mesh(self) -> BodyModel:
         return BodyModel(self._body).to(self.device)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Features:
+    """Features of some frames of a sequence, copied when they are asked for."""
+
+    sequence: PoseSequence
+    frames: Tensor
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __getitem__(self, some: slice | Tensor, /) -> Tensor:
+        return torch.from_numpy(self.sequence.features[self.frames[some].numpy()])
 
 
 def _check_finite(params: SmplParams, sequence: PoseSequence) -> None:

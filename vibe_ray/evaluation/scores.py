@@ -26,6 +26,8 @@ from vibe_ray.evaluation.protocols import METRICS, Protocol
 
 Truth = Literal["smpl", "kp_3d"]
 
+SEAM_FRAMES = 2
+"""Frames on each side of a seam that its accelerations reach."""
 PER_FRAME = {
     "mpjpe_mm": mpjpe_mm,
     "pa_mpjpe_mm": pa_mpjpe_mm,
@@ -134,24 +136,51 @@ class EvaluationResult:
         return dataclasses.asdict(self)
 
 
-def add_joint_metrics(sums: Sums, motion: Motion, usable: Tensor, protocol: Protocol) -> None:
-    """Add a sequence's joint metrics; an acceleration counts if its three frames are usable.
+class TrackScore:
+    """Adds up a sequence that comes some frames at a time."""
 
-    Args:
-        sums: Changed in place.
-        motion: All N frames in time order.
-        usable: (N,) bool.
-        protocol: Says which metrics are wanted.
-    """
-    chosen = motion.select(usable)
+    def __init__(self, protocol: Protocol) -> None:
+        self.sums = Sums()
+        self.num_frames = 0
+        """So far, usable or not."""
+        self.head: Motion | None = None
+        """The first two frames, on the CPU."""
+        self.tail: Motion | None = None
+        """The last two of all so far."""
+        self._protocol = protocol
+        self._usable: Tensor | None = None
+
+    def add(self, motion: Motion, usable: Tensor) -> None:
+        """Add the joint metrics of the next frames.
+
+        An acceleration counts if its three frames are usable, those of earlier calls included.
+
+        Args:
+            motion: The next n frames in time order.
+            usable: (n,) bool.
+        """
+        num_new = len(motion)
+        add_joint_metrics(self.sums, motion.select(usable), self._protocol)
+        if self.tail is not None and self._usable is not None:
+            motion = self.tail.followed_by(motion)
+            usable = torch.cat([self._usable, usable])
+        add_accelerations(self.sums, motion, usable, self._protocol)
+        if self.num_frames < SEAM_FRAMES:
+            self.head = motion.select(slice(SEAM_FRAMES)).cpu()
+        self.num_frames += num_new
+        self.tail = motion.select(slice(-SEAM_FRAMES, None))
+        self._usable = usable[-SEAM_FRAMES:]
+
+
+def add_joint_metrics(sums: Sums, motion: Motion, protocol: Protocol) -> None:
+    """Add the metrics that each of some usable frames has by itself."""
     for name, function in PER_FRAME.items():
         if name in protocol.metrics:
-            sums.add_values(name, function(chosen.joints, chosen.target))
-    add_accelerations(sums, motion, usable, protocol)
+            sums.add_values(name, function(motion.joints, motion.target))
 
 
 def add_accelerations(sums: Sums, motion: Motion, usable: Tensor, protocol: Protocol) -> None:
-    """Add the accelerations of N frames in time order; arguments as `add_joint_metrics`."""
+    """Add the accelerations of N frames in time order; one counts if its frames are usable (N,)."""
     if len(motion) < 3:
         return
     triples = usable[2:] & usable[1:-1] & usable[:-2]

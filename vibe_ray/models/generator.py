@@ -10,15 +10,22 @@ Shapes: B windows, T frames, F features.
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 
+import torch
 from torch import Tensor, nn
 
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.schema import FEATURE_DIM
-from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig
-from vibe_ray.models.temporal_encoder import TemporalEncoderConfig, temporal_encoder
+from vibe_ray.models.pieces import Sliceable
+from vibe_ray.models.smpl_regressor import FoldedSmplRegressor, SmplRegressor, SmplRegressorConfig
+from vibe_ray.models.temporal_encoder import (
+    TemporalEncoderConfig,
+    encoded_pieces,
+    temporal_encoder,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +36,48 @@ class GeneratorConfig:
     regressor: SmplRegressorConfig = field(default_factory=SmplRegressorConfig)
 
 
-class Generator(nn.Module):
+class _Network(nn.Module):
+    """What features go through, in training and in use."""
+
+    config: GeneratorConfig
+    encoder: nn.Module
+    regressor: SmplRegressor | FoldedSmplRegressor
+
+    def forward(self, features: Tensor) -> SmplParams:
+        """Estimate SMPL parameters (B, T, ...) of windows of features (B, T, F).
+
+        Raises:
+            ValueError: The features have another width than the generator was built for.
+        """
+        check_features(features, self.config.feature_dim)
+        params: SmplParams = self.regressor(self.encoder(features))
+        return params
+
+    @torch.no_grad()
+    def pieces(self, features: Sliceable, length: int) -> Iterator[SmplParams]:
+        """Estimate a sequence (N, F) in one pass, but for memory some frames (n, ...) at a time.
+
+        The numbers are those of `forward` for one window of N frames, to rounding; there are no
+        gradients. Features may be of any float type and on any device.
+
+        Raises:
+            ValueError: The features have another width than the generator was built for.
+        """
+        check_features(features[:1][None], self.config.feature_dim)
+        like = next(chain(self.parameters(), self.buffers()))
+        for encoded in encoded_pieces(self.encoder, features, length):
+            yield self.regressor(encoded.to(like))
+
+
+class Generator(_Network):
     """Temporal encoder and SMPL regressor; the names of the weights are VIBE's.
 
     Raises:
         FileNotFoundError: The configured mean parameters are missing.
         ValueError: The configured widths do not fit together.
     """
+
+    regressor: SmplRegressor
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -55,15 +97,6 @@ class Generator(nn.Module):
         generator.load_state_dict(weights)
         return generator
 
-    def forward(self, features: Tensor) -> SmplParams:
-        """Estimate SMPL parameters (B, T, ...) of windows of features (B, T, F).
-
-        Raises:
-            ValueError: The features have another width than the generator was built for.
-        """
-        check_features(features, self.config.feature_dim)
-        return self.regressor(self.encoder(features))
-
     def folded(self) -> "FoldedGenerator":
         """Return a copy for inference, without dropout and with a cheap regressor.
 
@@ -73,7 +106,7 @@ class Generator(nn.Module):
         return FoldedGenerator(self)
 
 
-class FoldedGenerator(nn.Module):
+class FoldedGenerator(_Network):
     """A generator's snapshot for inference; see `Generator.folded`."""
 
     def __init__(self, generator: Generator) -> None:
@@ -82,15 +115,6 @@ class FoldedGenerator(nn.Module):
         self.encoder = copy.deepcopy(generator.encoder)
         self.regressor = generator.regressor.folded()
         self.eval().requires_grad_(False)
-
-    def forward(self, features: Tensor) -> SmplParams:
-        """Estimate SMPL parameters (B, T, ...) of windows of features (B, T, F).
-
-        Raises:
-            ValueError: The features have another width than the generator was built for.
-        """
-        check_features(features, self.config.feature_dim)
-        return self.regressor(self.encoder(features))
 
 
 def check_features(features: Tensor, feature_dim: int) -> None:

@@ -45,10 +45,7 @@ class GRU(nn.RNNBase):
     def forward(self, inputs: Tensor) -> Tensor:
         """Return the last layer's states (B, T, H), or (B, T, 2H), of inputs (B, T, I)."""
         if inputs.device.type != "cpu":
-            from vibe_ray.models.whole_gru import whole_gru  # imports PyTorch's compiler
-
-            of_device: Tensor = whole_gru(self, inputs)
-            return of_device
+            return _whole_gru(self, inputs, None)[0]
         states = inputs.transpose(0, 1)
         for layer in range(self.num_layers):
             directions = [self._direction(f"l{layer}", states, reverse=False)]
@@ -57,18 +54,55 @@ class GRU(nn.RNNBase):
             states = torch.cat(directions, dim=-1) if self.bidirectional else directions[0]
         return states.transpose(0, 1).contiguous()
 
-    def _direction(self, name: str, inputs: Tensor, *, reverse: bool) -> Tensor:
+    @torch.no_grad()
+    def go_on(self, inputs: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Run over the next frames of a sequence, without gradients; in one direction only.
+
+        Args:
+            inputs: (B, T, I).
+            last: What the call for the frames before returned (layers, B, H); None at first.
+
+        Returns:
+            The last layer's states (B, T, H), and every layer's last one.
+        """
+        assert not self.bidirectional
+        if inputs.device.type != "cpu":
+            return _whole_gru(self, inputs, last)
+        states, ends = inputs.transpose(0, 1), []
+        for layer in range(self.num_layers):
+            before = None if last is None else last[layer]
+            states = self._direction(f"l{layer}", states, reverse=False, last=before)
+            ends.append(states[-1])
+        return states.transpose(0, 1).contiguous(), torch.stack(ends)
+
+    def _direction(
+        self, name: str, inputs: Tensor, *, reverse: bool, last: Tensor | None = None
+    ) -> Tensor:
         """Run one layer in one direction: (T, B, I) -> (T, B, H)."""
         w_ih, w_hh, b_ih, b_hh = (getattr(self, f"{kind}_{name}") for kind in WEIGHTS)
         dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else w_ih.dtype
         x = inputs.to(dtype).contiguous()
-        states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse)[0]
+        states: Tensor = gru_layer(x, w_ih.to(dtype), w_hh.to(dtype), b_ih, b_hh, reverse, last)[0]
         return states
 
 
+def _whole_gru(gru: GRU, inputs: Tensor, last: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Run a device's own implementation; see `whole_gru.py`, which imports PyTorch's compiler."""
+    from vibe_ray.models.whole_gru import whole_gru
+
+    found: tuple[Tensor, Tensor] = whole_gru(gru, inputs, last)
+    return found
+
+
 @torch.library.custom_op("vibe_ray::gru_layer", mutates_args=())
-def gru_layer(
-    x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, reverse: bool
+def gru_layer(  # noqa: PLR0913  # operators take no structures
+    x: Tensor,
+    w_ih: Tensor,
+    w_hh: Tensor,
+    b_ih: Tensor,
+    b_hh: Tensor,
+    reverse: bool,
+    last: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Run one layer in one direction.
 
@@ -79,6 +113,7 @@ def gru_layer(
         b_ih: (3H,), of the type of the results.
         b_hh: (3H,), likewise.
         reverse: Whether time runs backwards.
+        last: State (B, H) to begin from, zero if None; then there are no gradients.
 
     Returns:
         States (T, B, H), and for the backward pass the gates (T, B, 3H) and the state's part of the
@@ -89,7 +124,7 @@ def gru_layer(
     gates = linear(x.view(T * B, -1), w_ih, b_ih).view(T, B, 3 * H)
     recur = repeated_linear(w_hh, b_hh, rows=B, times=T)
     states, hidden = gates.new_empty(T, B, H), gates.new_empty(T, B, H)
-    h: Tensor | None = None
+    h = last
     for t in _order(T, reverse):
         from_state = b_hh.expand(B, -1) if h is None else recur(h)
         reset_update, n = gates[t].split([2 * H, H], dim=1)
@@ -180,7 +215,7 @@ def _add_product(total: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 @gru_layer.register_fake
 def _(
-    x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, reverse: bool
+    x: Tensor, w_ih: Tensor, w_hh: Tensor, b_ih: Tensor, b_hh: Tensor, *_: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     states = b_hh.new_empty(*x.shape[:2], w_hh.shape[1])
     return states, b_hh.new_empty(*x.shape[:2], len(w_hh)), torch.empty_like(states)
@@ -197,17 +232,19 @@ def _(
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    x, w_ih, w_hh, _, _, ctx.reverse = inputs
+    x, w_ih, w_hh, _, _, ctx.reverse, last = inputs
+    if last is not None:
+        raise NotImplementedError("a GRU that goes on from a state has no gradients")
     ctx.set_materialize_grads(False)
     ctx.save_for_backward(x, w_ih, w_hh, *output)
 
 
 def _differentiate(ctx: Any, grad: Tensor | None, *_: Tensor) -> tuple[Tensor | None, ...]:
     if grad is None:  # the states were not used
-        return (None,) * 6
+        return (None,) * 7
     needs_x = ctx.needs_input_grad[0]
     gradients = gru_layer_backward(grad, ctx.saved_tensors, ctx.reverse, needs_x)
-    return gradients[0] if needs_x else None, *gradients[1:], None
+    return gradients[0] if needs_x else None, *gradients[1:], None, None
 
 
 gru_layer.register_autograd(_differentiate, setup_context=_save)

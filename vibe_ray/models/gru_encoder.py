@@ -3,12 +3,15 @@
 VIBE Sec. 3.1. Shapes: B windows, T frames, F features, H hidden units.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from vibe_ray.models.frame_average import FrameAverage, check_residual_frames
 from vibe_ray.models.gru import GRU
+from vibe_ray.models.pieces import Piece, Sliceable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +70,23 @@ class GruEncoder(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Encode features (B, T, F) as features of the same shape that know their neighbors."""
-        encoded = self.gru(features)  # (B, T, H), or (B, T, 2H) in both directions
-        if self.linear is not None:
-            encoded = self.linear(encoded.relu()).to(features.dtype)  # (B, T, F)
+        encoded = self._mapped(self.gru(features), features.dtype)
         if not self.config.residual:
             return encoded
         return encoded + (features if self.average is None else self.average(features))
+
+    def pieces(self, features: Sliceable, length: int) -> Iterator[Tensor]:
+        """Encode a sequence (N, F) as `forward` does, `length` frames (n, F) at a time."""
+        weight, last = next(self.parameters()), None
+        for piece in Piece.of(len(features), length, margin=self.config.residual_frames // 2):
+            around = features[piece.around].to(weight)[None]
+            x = around[:, piece.inside]
+            states, last = self.gru.go_on(x, last)
+            encoded = self._mapped(states, x.dtype)
+            if self.config.residual:
+                encoded += x if self.average is None else self.average(around)[:, piece.inside]
+            yield encoded[0]
+
+    def _mapped(self, states: Tensor, dtype: torch.dtype) -> Tensor:
+        """Map states (B, T, H), or (B, T, 2H) of both directions, to features (B, T, F)."""
+        return states if self.linear is None else self.linear(states.relu()).to(dtype)

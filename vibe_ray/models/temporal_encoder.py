@@ -4,12 +4,14 @@ The choice stands here, each kind in a module of its own with its own config. Al
 (B, T, F) of any number of frames and give features of the same shape.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-from torch import nn
+from torch import Tensor, nn
 
 from vibe_ray.models.gru_encoder import GruEncoder, GruEncoderConfig
+from vibe_ray.models.pieces import Piece, Sliceable
 from vibe_ray.models.tcmr_encoder import TcmrEncoder, TcmrEncoderConfig
 from vibe_ray.models.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
 
@@ -38,3 +40,21 @@ def temporal_encoder(config: TemporalEncoderConfig, feature_dim: int) -> nn.Modu
     if config.kind == "transformer":
         return TransformerEncoder(config.transformer, feature_dim)
     return nn.Identity()
+
+
+def encoded_pieces(encoder: nn.Module, features: Sliceable, length: int) -> Iterator[Tensor]:
+    """Encode a sequence (N, F) as the encoder does, `length` frames (n, F) at a time.
+
+    Where every frame depends on all others, as with a GRU in both directions, the whole sequence
+    is encoded at once, and memory grows with its length.
+    """
+    match encoder:
+        case nn.Identity():
+            return (features[piece.around] for piece in Piece.of(len(features), length, 0))
+        case GruEncoder() if not encoder.config.bidirectional:
+            return encoder.pieces(features, length)
+        case TransformerEncoder() if encoder.config.reach:
+            return encoder.pieces(features, length)
+    weight = next(encoder.parameters())
+    encoded: Tensor = encoder(features[:].to(weight)[None])[0]
+    return iter(encoded.split(length))

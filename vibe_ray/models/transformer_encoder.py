@@ -13,6 +13,7 @@ origin of the positions, so that rounding is the same at the end of an hour as a
 Shapes: B windows, T frames, F features, H width, h heads, D = H / h, R = reach, N blocks.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -21,6 +22,7 @@ from torch.nn import functional as F
 
 from vibe_ray.models.dropout import Dropout
 from vibe_ray.models.frame_average import FrameAverage, check_residual_frames
+from vibe_ray.models.pieces import Piece, Sliceable
 
 ROTARY_BASE = 10_000.0
 """The slowest pair of numbers turns by about one radian in so many frames."""
@@ -87,6 +89,17 @@ class TransformerEncoder(nn.Module):
         if not self.config.residual:
             return encoded
         return encoded + (features if self.average is None else self.average(features))
+
+    def pieces(self, features: Sliceable, length: int) -> Iterator[Tensor]:
+        """Encode a sequence (N, F) as `forward` does, `length` frames (n, F) at a time.
+
+        Each piece is encoded with the frames around it that can reach it.
+        """
+        config = self.config
+        margin = config.num_layers * config.reach + config.residual_frames // 2
+        for piece in Piece.of(len(features), length, margin):
+            around = features[piece.around].to(self.inputs.weight)
+            yield self(around[None])[0, piece.inside]
 
 
 class Layer(nn.Module):
