@@ -23,7 +23,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "several are seeds of one method and give medians",
     )
     parser.add_argument("--data", metavar="P", help="data root (the checkpoint's)")
-    parser.add_argument("--split", default="test", choices=("test", "validation"))
+    parser.add_argument(
+        "--split",
+        default="test",
+        metavar="NAME",
+        help="test, validation (the checkpoint's), or a folder below the data root (test)",
+    )
     parser.add_argument("--protocol", default="open", help="see evaluation/protocols.py (open)")
     parser.add_argument(
         "--baseline",

@@ -1,4 +1,5 @@
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,6 +208,19 @@ def test_motion_at_another_frame_rate_than_the_captures_is_refused(
     with pytest.raises(ValueError, match=message):
         check_usable(DataConfig(root=root), noise.F)
     check_usable(DataConfig(root=root, batch_size=0, validation="motion/train"), noise.F)
+
+
+def test_rates_that_windows_and_motion_both_have_may_be_mixed(tmp_path: Path) -> None:
+    root = noise.write_all(str(tmp_path))
+    path = tmp_path / "open_3d/train"
+    shutil.rmtree(path)
+    write(path, noise.header("open_3d/train", fps=30.0), noise.pose_sequence("s", 20, fps=30.0))
+    noise.write(root, "motion/fast", (50,), fps=30.0)
+    both = DataConfig(root=root, motion=("motion/train", "motion/fast"))
+    check_usable(both, noise.F)
+    message = f"{root}/motion/train plays at 25 frames .*{root}/open_3d/train at 30: .*--fps 30"
+    with pytest.raises(ValueError, match=message):
+        check_usable(replace(both, ratio_2d=0.0), noise.F)
 
 
 def test_frame_rates_may_differ_by_rounding(tmp_path: Path) -> None:

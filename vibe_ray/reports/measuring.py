@@ -141,7 +141,7 @@ def measure_checkpoints(
     checkpoints: Sequence[str],
     baseline: str | None = None,
     data_root: str | None = None,
-    split: Literal["test", "validation"] = "test",
+    split: str = "test",
     protocol: str = "open",
 ) -> Measurement:
     """Load checkpoints and measure them on a split.
@@ -151,7 +151,7 @@ def measure_checkpoints(
             packaged one): seeds of one method.
         baseline: A frame baseline, likewise, to be measured beside them.
         data_root: Where the data sets are; by default where the first checkpoint's were.
-        split: Which of its config's data sets.
+        split: `test` or `validation`, its config's, or a data set's folder below the root.
         protocol: One of `evaluation.protocols.PROTOCOLS`.
 
     Raises:
@@ -163,7 +163,8 @@ def measure_checkpoints(
         raise ValueError(f"no protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
     predictors = [_load(checkpoint, "vibe") for checkpoint in checkpoints]
     settings = predictors[0].config.data
-    data = storage.join(data_root or settings.root, getattr(settings, split))
+    own = {"test": settings.test, "validation": settings.validation}
+    data = storage.join(data_root or settings.root, own.get(split, split))
     runs = [
         _measure(checkpoint, predictor, data, protocol)
         for checkpoint, predictor in zip(checkpoints, predictors, strict=True)

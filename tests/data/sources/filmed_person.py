@@ -63,7 +63,7 @@ def film(num_frames: int, seed: int = 0) -> Filmed:
     turn = Rotation.from_euler("y", 20 * swing + 40 * seed, degrees=True)
     pose[:, :3] = (CAMERA_AXES * turn).as_rotvec()
     betas = rng.standard_normal(10)
-    place = np.array([0.2 * seed, 0.1, 4.0]) + swing * np.array([0.3, 0.0, 0.5])
+    place = np.array([0.2 * (seed % 2), 0.1, 4.0]) + swing * np.array([0.3, 0.0, 0.5])
     joints = BodyJoints.keypoints(load_body(BodyConfig()), torch.float64)
     rotmat = pose_to_rotmat(torch.tensor(pose))
     shapes = torch.tensor(betas).expand(num_frames, 10)
