@@ -28,6 +28,8 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }  # read when Ray is imported, and by the processes that tests start
 torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
+MADE_ONCE = {"ranks"}
+"""Fixtures of a session that take so long that no second process may make them, too."""
 
 
 class WholeFiles(LoadGroupScheduling):
@@ -48,11 +50,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFi
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one process run all that starts Ray, one cluster at a time, and begin with it.
 
-    It takes longest, so that all else is done beside it.
+    It takes longest, so that all else is done beside it. What is made with much ado, and by a
+    session once, is wanted by tests of one group, too.
     """
     for item in items:
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
+        elif shared := MADE_ONCE.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group(min(shared)))
     items.sort(key=lambda item: not item.get_closest_marker("ray"))
 
 

@@ -108,7 +108,7 @@ def test_a_clip_larger_than_the_cache_is_read_all_the_same(shards: str) -> None:
 def test_memory_does_not_grow_with_the_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    num_clips = 60
+    num_clips = 30
     peaks = []
     for times in (1, 3):
         root = str(tmp_path / str(times))

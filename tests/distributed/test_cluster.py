@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 def no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a process that has joined none, whatever tests before did."""
     monkeypatch.setattr(cluster.ray, "is_initialized", lambda: False)
-    monkeypatch.setattr(cluster, "PROBE_SECONDS", 0.3)
+    monkeypatch.setattr(cluster, "PROBE_SECONDS", 60)  # what answers may be slow to
     monkeypatch.delenv("RAY_USE_TLS", raising=False)
 
 
@@ -73,6 +73,7 @@ def test_something_else_listens_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_something_hangs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """As a cluster's process that was stopped: its kernel takes connections, and no one answers."""
+    monkeypatch.setattr(cluster, "PROBE_SECONDS", 0.3)
     done = threading.Event()
     with listening(lambda connection: done.wait(10) and None) as port:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
@@ -158,8 +159,9 @@ def test_a_cluster_of_our_own_listens_to_this_machine_alone() -> None:
         capture_output=True,
         text=True,
         timeout=200,
-        check=True,
+        check=False,
     )
+    assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])
     assert found.keys() >= {"gcs", "raylet"}
     others = {

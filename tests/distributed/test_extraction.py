@@ -75,7 +75,7 @@ def test_a_job_of_pixels_leaves_out_what_cannot_be_read(
     torch.save(spin_checkpoint(), weights)
     flags = ["features", "--labels", labels, "--encoder", "resnet50", "--weights", str(weights)]
     prepare.main([*flags, "--out", str(tmp_path / "here")])
-    prepare.main([*flags, "--out", str(tmp_path / "job"), "--workers", "2"])
+    prepare.main([*flags, "--out", str(tmp_path / "job"), "--workers", "1"])
     told = capsys.readouterr().out
     assert told.count("left out clip_1/0: no image at") == 2
     here, job = (read_pose_sequences(str(tmp_path / name)) for name in ("here", "job"))
@@ -93,7 +93,7 @@ def test_a_job_cut_off_hands_out_nothing_that_is_finished(
     monkeypatch.setattr(journal, "SAVE_S", 0.0)
     encoder, handed_out = load_encoder("open"), []
     encode_labels(labels, str(tmp_path / "here"), encoder)
-    extraction = Extraction(labels, None, "open", None, num_workers=2)
+    extraction = Extraction(labels, None, "open", None, num_workers=1)
 
     def read(die_after: int) -> Callable[..., Any]:
         def noted(left: Any) -> Any:

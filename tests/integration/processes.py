@@ -74,10 +74,18 @@ def descendants(root: int) -> list[Process]:
 def listening(pid: int) -> list[str]:
     """Return the addresses, `host:port`, on which a process listens to TCP."""
     with suppress(FileNotFoundError, ProcessLookupError, PermissionError):
-        links = [str(entry.readlink()) for entry in (PROC / str(pid) / "fd").iterdir()]
-        inodes = {link[8:-1] for link in links if link.startswith("socket:[")}
+        inodes = _sockets(pid)
         return [address for inode, address in _listeners(pid) if inode in inodes]
     return []
+
+
+def _sockets(pid: int) -> set[str]:
+    """Return the inodes of all sockets that a process has open."""
+    links = []
+    for entry in (PROC / str(pid) / "fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            links.append(str(entry.readlink()))
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
 
 
 def _listeners(pid: int) -> Iterator[tuple[str, str]]:

@@ -1,4 +1,6 @@
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,18 +15,22 @@ from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.outputs import animation, finished, predict_video, view_camera
 from vibe_ray.prediction.settings import PredictConfig
 
+NUM_FRAMES = 12
 FOLDER_FILES = ["overlay.mp4", "people.npz", "person_0.bvh", "person_0.glb", "summary.json"]
 
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, PredictConfig]:
-    """A folder of gray pictures, and exact key-points of who walks through them."""
+    """A folder of gray pictures, and exact key-points of who walks through them.
+
+    Without the fit: what is asked is what is written, and where.
+    """
     folder = tmp_path_factory.mktemp("clip")
     gray = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 128, np.uint8))
-    for i in range(12):
+    for i in range(NUM_FRAMES):
         gray.save(folder / f"{i:03d}.png")
-    keypoints = write_keypoints(tmp_path_factory.mktemp("keypoints") / "k", walk(12))
-    return str(folder), PredictConfig(keypoints=str(keypoints), fps=FPS)
+    keypoints = write_keypoints(tmp_path_factory.mktemp("keypoints") / "k", walk(NUM_FRAMES))
+    return str(folder), PredictConfig(keypoints=str(keypoints), fps=FPS, fit=False)
 
 
 @pytest.fixture(scope="module")
@@ -39,11 +45,11 @@ def test_a_folder_has_all_files_and_says_so(done: Path) -> None:
     summary = json.loads((done / "summary.json").read_text())
     assert sorted([*summary["files"], "summary.json"]) == FOLDER_FILES
     (person,) = summary["people"]
-    assert (person["num_frames"], person["coverage"]) == (12, 1.0)
-    assert summary["video"]["num_frames"] == 12
+    assert (person["num_frames"], person["coverage"]) == (NUM_FRAMES, 1.0)
+    assert summary["video"]["num_frames"] == NUM_FRAMES
     assert "assumed" in summary["assumed"]["focal"]
     with np.load(done / "people.npz", allow_pickle=False) as data:
-        assert data["pose"].shape == (12, 72)
+        assert data["pose"].shape == (NUM_FRAMES, 72)
 
 
 def test_what_is_done_is_not_done_again(
@@ -60,7 +66,8 @@ def test_what_was_cut_off_is_done_anew(
     done: Path, clip: tuple[str, PredictConfig], tmp_path: Path
 ) -> None:
     (tmp_path / "people.npz").write_bytes((done / "people.npz").read_bytes()[:100])
-    predict_video(clip[0], str(tmp_path), Tools(clip[1]))
+    only = dataclasses.replace(clip[1], files=("npz",))
+    predict_video(clip[0], str(tmp_path), Tools(only))
     with np.load(tmp_path / "people.npz") as again, np.load(done / "people.npz") as first:
         for name in first:
             np.testing.assert_array_equal(again[name], first[name])
@@ -88,19 +95,19 @@ def test_other_settings_are_another_result(done: Path, clip: tuple[str, PredictC
     path, config = clip
     assert finished(str(done), path, config) is not None
     with pytest.raises(FileExistsError, match="or of other settings"):
-        finished(str(done), path, PredictConfig(keypoints=config.keypoints, fps=FPS, flip=False))
+        finished(str(done), path, dataclasses.replace(config, flip=False))
     with pytest.raises(FileExistsError, match=r"holds results of .*clip"):
         finished(str(done), "another.mp4", config)
 
 
 def test_overwriting_leaves_what_is_new_and_what_is_not_ours(
-    clip: tuple[str, PredictConfig], tmp_path: Path
+    done: Path, clip: tuple[str, PredictConfig], tmp_path: Path
 ) -> None:
     path, config = clip
     folder = str(tmp_path / "r")
-    predict_video(path, folder, Tools(config))
+    shutil.copytree(done, folder)
     (tmp_path / "r/person_7.usda").write_text("of an earlier result")
-    only = PredictConfig(keypoints=config.keypoints, fps=FPS, files=("npz",))
+    only = dataclasses.replace(config, files=("npz",))
     with pytest.raises(FileExistsError, match="or --overwrite"):
         predict_video(path, folder, Tools(only))
     predict_video(path, folder, Tools(only), overwrite=True)
