@@ -6,7 +6,7 @@
 #
 # Variables: PYTHON (interpreter that makes .venv), SIZE=smoke (a demo of two minutes),
 # ARGS (handed to pytest), JOBS (processes that share the tests), MOTION (folders of more motion for
-# the encoder), PIP_TORCH_FLAGS (see CONTRIBUTING.md).
+# the encoder), SET (settings of its training), PIP_TORCH_FLAGS (see CONTRIBUTING.md).
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -14,6 +14,9 @@ SIZE ?= full
 ARGS ?=
 JOBS ?= 2
 MOTION ?=
+SOURCE_FPS ?=
+RECIPE ?= frame_encoder_hours
+SET ?=
 ENCODER ?= runs/frame_encoder
 ENCODER_DATA ?= data/encoder
 PIP_TORCH_FLAGS ?=
@@ -88,11 +91,13 @@ format: $(STAMP)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-# The packaged frame encoder and its frame baseline, trained anew; taken up again where it stands.
-# Of the data only the motion is read, so as few captures as may be are made of it.
+# The packaged frame encoder and its frame baseline, continued on more motion; taken up again where
+# it stands. RECIPE=frame_encoder trains them from nothing. SOURCE_FPS is a file of frame rates that
+# recordings do not tell (CMU's salsa is of 60 frames per second, its BVH files say 120).
 encoder: $(STAMP)
-	$(PY) -m vibe_ray.prepare open --out $(ENCODER_DATA) --captures 2 $(addprefix --motion ,$(MOTION))
-	$(PY) -m vibe_ray.train --recipe frame_encoder --workers 0 --data $(ENCODER_DATA) \
+	$(PY) -m vibe_ray.prepare open --out $(ENCODER_DATA) --captures 0 \
+	  $(addprefix --motion ,$(MOTION)) $(addprefix --source-fps ,$(SOURCE_FPS))
+	$(PY) -m vibe_ray.train --recipe $(RECIPE) --workers 0 $(addprefix --set ,$(SET)) --data $(ENCODER_DATA) \
 	  --storage $(dir $(ENCODER)) --name $(notdir $(ENCODER)) \
 	  $(if $(wildcard $(ENCODER)/run.json),--resume)
 	$(PY) -m vibe_ray.prepare export --checkpoint $(ENCODER) --out $(ENCODER)/packages --overwrite

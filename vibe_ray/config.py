@@ -63,8 +63,9 @@ class OptimConfig:
     """Parts in which a rank computes its share of a step, one after the other: the same windows
     and the same gradient in less memory."""
     average_decay: float = 0.0
-    """Share that a moving average of the generator's weights keeps per step, less in the first
-    steps. Above 0 the average is what is validated and what `generator.safetensors` holds."""
+    """Share that a moving average of the generator's weights, and of the frame encoder's in
+    training, keeps per step, less in the first steps. Above 0 the average is what is validated and
+    what a checkpoint's networks hold."""
     lr_schedule: Literal["plateau", "cosine"] = "plateau"
     """`plateau` cuts rates when validation gets no better, as VIBE does; `cosine` lets them rise
     for some steps, and fall along a cosine to the run's end."""
@@ -124,6 +125,9 @@ class TrainConfig:
     needs a C++ compiler."""
     initial_regressor: str = "scratch"
     """`scratch`, `open` (the packaged frame baseline's) or a checkpoint directory's path."""
+    initial_frame_encoder: str = "scratch"
+    """Of a frame encoder in training, and of its baseline: `scratch`, `open` (the packaged ones) or
+    the folder into which `prepare export` wrote both."""
     motion_prior: str = ""
     """`open` (the packaged one) or the path of a trained motion prior, its checkpoint or its run's
     folder, for the term that `losses.motion_prior` weighs. It learns no more, and is no part of the

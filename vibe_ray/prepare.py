@@ -11,6 +11,7 @@ from vibe_ray.data.sources import SOURCES, Source, gather_motion
 if TYPE_CHECKING:
     from vibe_ray.body.model import BodyConfig
     from vibe_ray.data.recordings import Recordings
+    from vibe_ray.data.sources.conversion import ConversionConfig
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
@@ -143,9 +144,11 @@ def _add_open(commands: "Commands") -> None:
         "--captures",
         type=int,
         default=24,
-        help="captures of each training clip with full truth, and half as many 2D-only ones (24)",
+        help="captures of each training clip with full truth, and half as many 2D-only ones (24); "
+        "0 writes the motion alone, which is all that a frame encoder learns from",
     )
     command.add_argument("--size", default="full", choices=("full", "smoke"))
+    _add_hints(command)
 
 
 def _add_tools(commands: "Commands") -> None:
@@ -186,17 +189,23 @@ def _add_package_flags(command: argparse.ArgumentParser) -> None:
 
 
 def _motion(args: argparse.Namespace) -> None:
-    from vibe_ray.data.sources.conversion import ConversionConfig
-    from vibe_ray.data.sources.hints import read_names, read_source_fps
+    from dataclasses import replace
 
-    config = ConversionConfig(
-        fps=args.fps,
-        names=read_names(args.names) if args.names else {},
-        source_fps=read_source_fps(args.source_fps) if args.source_fps else {},
-    )
+    config = replace(_hints(args), fps=args.fps)
     recordings = args.of.reader()(args.raw, config)
     source = f"{args.raw}; settings {config.digest()}"
     _write(args, recordings, args.of.name, kind="motion", fps=config.fps, source=source)
+
+
+def _hints(args: argparse.Namespace) -> "ConversionConfig":
+    """Read what the user knows of the recordings."""
+    from vibe_ray.data.sources.conversion import ConversionConfig
+    from vibe_ray.data.sources.hints import read_names, read_source_fps
+
+    return ConversionConfig(
+        names=read_names(args.names) if args.names else {},
+        source_fps=read_source_fps(args.source_fps) if args.source_fps else {},
+    )
 
 
 def _labels(args: argparse.Namespace) -> None:
@@ -257,11 +266,11 @@ def _open(args: argparse.Namespace) -> None:
     from vibe_ray.body.model import BodyConfig, load_body
     from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, smoke_captures
     from vibe_ray.features.frame_encoder import load_encoder
-    from vibe_ray.features.open_world import write_open_world
+    from vibe_ray.features.open_world import write_motion, write_open_world
 
     encoder = load_encoder(args.encoder)
-    if args.captures < 2:
-        raise ValueError(f"--captures is {args.captures}, must be at least 2")
+    if args.captures != 0 and args.captures < 2:
+        raise ValueError(f"--captures is {args.captures}, must be 0 or at least 2")
     config = (
         smoke_captures(args.seed)
         if args.size == "smoke"
@@ -269,10 +278,14 @@ def _open(args: argparse.Namespace) -> None:
             seed=args.seed, captures_3d=args.captures, captures_2d=args.captures // 2
         )
     )
-    motion = gather_motion(args.motion, _watched)
+    motion, body = gather_motion(args.motion, _hints(args), _watched), load_body(BodyConfig())
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60
     logger.info("%d motion clips, %.1f minutes", len(motion), minutes)
-    write_open_world(args.out, motion, encoder, config, load_body(BodyConfig()))
+    if not args.captures:
+        splits = write_motion(args.out, motion, config, body)
+        print(f"{args.out}: {', '.join(f'{len(c)} clips of {s}' for s, c in splits.items())}")
+        return
+    write_open_world(args.out, motion, encoder, config, body)
     print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}`")
 
 

@@ -222,13 +222,32 @@ def frame_encoder() -> TrainConfig:
             gradient_clip=10.0,
             lr_schedule="cosine",
             warmup_steps=500,
+            average_decay=0.998,
         ),
+    )
+
+
+def frame_encoder_hours() -> TrainConfig:
+    """`frame_encoder` continued from the packaged weights, on hours of motion: `make encoder`.
+
+    At a smaller rate, that it may learn what is new without losing first what it knows.
+    """
+    return override(
+        frame_encoder(),
+        {
+            "initial_frame_encoder": "open",
+            "epochs": 16,
+            "steps_per_epoch": 500,
+            "optim.frame_encoder_lr": 3e-4,
+            "optim.warmup_steps": 100,
+        },
     )
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "ablation": ablation,
     "frame_encoder": frame_encoder,
+    "frame_encoder_hours": frame_encoder_hours,
     "motion_prior": motion_prior,
     "open_world": open_world,
     "paper": paper,

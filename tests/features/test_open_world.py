@@ -212,3 +212,23 @@ def test_a_world_cut_off_is_taken_up_without_capturing_again_what_is_done(
     for stream in STREAMS:
         ours, whole = (read_manifest(str(root / stream)) for root in (tmp_path, world))
         assert ours == whole
+
+
+def test_kinds_held_out_are_a_split_of_their_own(
+    tmp_path: Path, made_up_motion: Callable[..., MotionSequence]
+) -> None:
+    names = ("a", "b_unseen", "c_val", "d_test")
+    clips = [made_up_motion(name, 40, seed) for seed, name in enumerate(names)]
+    config = OpenCapturesConfig(
+        test_clips=("*test",), validation_clips=("*val",), unseen_clips=("*unseen",)
+    )
+    body = load_body(BodyConfig())
+    write_motion(str(tmp_path / "all"), clips, config, body)
+    found = {
+        split: [clip.name for clip in read_motion_sequences(str(tmp_path / "all/motion" / split))]
+        for split in ("train", "val", "test", "unseen")
+    }
+    assert found == {"train": ["a"], "val": ["c_val"], "test": ["d_test"], "unseen": ["b_unseen"]}
+    without = [clip for clip in clips if "unseen" not in clip.name]
+    write_motion(str(tmp_path / "none"), without, config, body)
+    assert not (tmp_path / "none/motion/unseen").exists()

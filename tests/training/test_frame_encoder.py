@@ -30,14 +30,16 @@ from tests.training.tiny import (
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.config import TrainConfig
+from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import Detections, StepBatch, local_step_batches
 from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.frames import FramePool, held_out_frames
 from vibe_ray.distributed.launch import train
+from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import encoder_inputs
 from vibe_ray.models.generator import Generator
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.exports import export_checkpoint
 from vibe_ray.training.frame_encoder import FrameEncoderState, joint_errors, set_mean_pose
 from vibe_ray.training.launch import RunResult
 from vibe_ray.training.recorder import Cadence
@@ -260,7 +262,52 @@ def test_a_runs_rows_are_means_over_its_steps(finished: RunResult, config: Train
     found = [row["train/generator/total"] for row in finished.metrics]
     assert found == pytest.approx([sum(totals[:3]) / 3, sum(totals[3:]) / 3])
     stored = load_file(Path(finished.last) / "encoder.safetensors")
-    assert largest_difference(stored, dict(state.network.encoder.state_dict())) == 0
+    assert state.average is not None
+    assert largest_difference(stored, dict(state.average.encoder.state_dict())) == 0
+    assert largest_difference(stored, dict(state.network.encoder.state_dict())) > 0
+
+
+def test_without_an_average_the_network_itself_is_best(config: TrainConfig) -> None:
+    state = tiny_frames_state(override(config, {"optim.average_decay": 0.0}))
+    assert state.best_network is state.network
+
+
+def test_the_average_follows_the_weights(config: TrainConfig) -> None:
+    state = tiny_frames_state(override(config, {"optim.average_decay": 0.9}))
+    expected = weights_of(state)
+    for step in range(1, 5):
+        state.update(batch_at(config, step))
+        kept = min(0.9, step / (step + 9))
+        new = weights_of(state)
+        expected = {n: kept * value + (1 - kept) * new[n] for n, value in expected.items()}
+    assert state.average is not None
+    found = {f"frame.{name}": value for name, value in state.average.state_dict().items()}
+    assert largest_difference(found, expected) < 1e-6
+    assert largest_difference(found, weights_of(state)) > 1e-5
+
+
+def test_training_starts_from_trained_weights(
+    finished: RunResult, config: TrainConfig, tmp_path: Path
+) -> None:
+    """Packages of a run's checkpoint start another one, which says so in its checkpoints."""
+    packages = str(tmp_path / "packages")
+    export_checkpoint(finished.last, packages)
+    continued = override(config, {"initial_frame_encoder": packages, "seed": 5})
+    state = tiny_frames_state(continued)
+    encoder = load_encoder(f"{packages}/keypoint_encoder")
+    baseline = load_file(Path(packages) / "frame_baseline" / "generator.safetensors")
+    assert largest_difference(dict(encoder.state_dict()), state.network.encoder.state_dict()) == 0
+    found = state.network.generator.state_dict()
+    assert largest_difference({n: v.float() for n, v in baseline.items()}, found) == 0
+    result = train(continued, launch(tmp_path))
+    manifest = json.loads((Path(result.last) / "manifest.json").read_text())
+    assert manifest["started_from"] == state.started_from == encoder.id
+    exported = export_checkpoint(result.last, str(tmp_path / "again"))
+    assert exported["started_from"] == encoder.id
+    assert json.loads((Path(finished.last) / "manifest.json").read_text())["started_from"] == ""
+    other = override(continued, {"frame_encoder.num_blocks": 2})
+    with pytest.raises(ValueError, match=r"initial_frame_encoder .* expected .*num_blocks=2"):
+        tiny_frames_state(other)
 
 
 @pytest.mark.parametrize("step", [1, 3, 4])

@@ -185,7 +185,7 @@ def test_each_rate_follows_its_own_network(motion: str) -> None:
     ("changes", "named"),
     [
         ({"optim__accumulate": 2}, "optim.accumulate"),
-        ({"optim__average_decay": 0.9, "compile": True}, "optim.average_decay, compile"),
+        ({"optim__average_decay": 0.9, "compile": True}, "compile, optim.average_decay"),
     ],
 )
 def test_settings_that_it_does_not_know_are_refused(changes: dict[str, Any], named: str) -> None:

@@ -138,6 +138,7 @@ def to_precision(state: State, dtype: torch.dtype) -> None:
     modules = list(networks_of(state).values())
     if isinstance(state, FrameEncoderState):
         state.keypoints = BodyJoints.keypoints(load_body(state.config.body), dtype)
+        modules += [state.best_network]
     elif isinstance(state, PriorState):
         modules += [state.joints]
     else:

@@ -36,8 +36,9 @@ STREAMS: tuple[tuple[str, Split], ...] = (
     ("open_3d", "train"),
     ("open_3d", "val"),
     ("open_3d", "test"),
+    ("open_3d", "unseen"),
 )
-MOTION_SPLITS: tuple[Split, ...] = ("train", "val")
+MOTION_SPLITS: tuple[Split, ...] = ("train", "val", "test", "unseen")
 
 
 def open_recordings(
@@ -73,9 +74,10 @@ def write_open_world(
     config: OpenCapturesConfig,
     body: BodyArrays,
 ) -> None:
-    """Write `open_2d/train`, `open_3d/{train,val,test}` and `motion/{train,val}` below `out`.
+    """Write `open_2d/train`, `open_3d/{train,val,test}` and `motion/{train,val,test}` below `out`.
 
-    What was captured before, of the same clips with the same settings, is not captured again.
+    Beside them `unseen`, where there is motion of those kinds. What was captured before, of the
+    same clips with the same settings, is not captured again.
 
     Args:
         out: Folder, local or remote.
@@ -87,15 +89,12 @@ def write_open_world(
     Raises:
         ValueError: No motion is left for one of the splits.
     """
-    splits = split_motion(motion, config)
+    splits = write_motion(out, motion, config, body)
     source = _source(motion, config, body)
-    for split in MOTION_SPLITS:
-        header = _header("motion", split, source, config)
-        with ShardWriter(join(out, f"motion/{split}"), header) as writer:
-            for clip in splits[split]:
-                writer.write(clip)
     keypoints = BodyJoints.keypoints(body)
     for dataset, split in STREAMS:
+        if not splits[split]:
+            continue
         stream = f"{dataset}/{split}"
         header = _header(dataset, split, source, config).model_copy(
             update={
@@ -109,6 +108,35 @@ def write_open_world(
             found = open_recordings(splits[split], stream, config, keypoints)
             manifest = encoded(found, encoder).write_to(join(out, stream), header).manifest
         logger.info("%s: %d frames", stream, manifest.num_frames)
+
+
+def write_motion(
+    out: str, motion: Sequence[MotionSequence], config: OpenCapturesConfig, body: BodyArrays
+) -> dict[Split, list[MotionSequence]]:
+    """Write `motion/{train,val,test,unseen}` below `out`: all that a frame encoder learns from.
+
+    Args:
+        out: Folder, local or remote.
+        motion: All clips; they are split by name.
+        config: Says how.
+        body: Named in the manifests, as in those of the captures.
+
+    Returns:
+        The clips of each split.
+
+    Raises:
+        ValueError: No motion is left for one of the splits.
+    """
+    splits = split_motion(motion, config)
+    source = _source(motion, config, body)
+    for split in MOTION_SPLITS:
+        if not splits[split]:
+            continue
+        header = _header("motion", split, source, config)
+        with ShardWriter(join(out, f"motion/{split}"), header) as writer:
+            for clip in splits[split]:
+                writer.write(clip)
+    return splits
 
 
 def _source(motion: Sequence[MotionSequence], config: OpenCapturesConfig, body: BodyArrays) -> str:

@@ -24,7 +24,7 @@ from vibe_ray.runs.snapshots import (
 )
 
 EXPORTED = (GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE)
-KEPT = ("step", "data_hash", "encoder_id")
+KEPT = ("step", "data_hash", "encoder_id", "started_from")
 """Of a checkpoint's manifest."""
 ENCODER_DIR = "keypoint_encoder"
 BASELINE_DIR = "frame_baseline"

@@ -9,6 +9,9 @@ checkpoint has (`snapshots.py`):
     encoder.safetensors         the frame encoder
     generator.safetensors       the frame baseline: a generator without a temporal encoder
 
+Both are moving averages where the config asks for them (`optim.average_decay`); what is trained is
+then in `trainer.pt`.
+
 Shapes: B frames, as windows of T = 1 frame, J = 24, K = 49.
 """
 
@@ -21,6 +24,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
 from vibe_ray.body.params import SmplParams
@@ -29,12 +33,15 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch
 from vibe_ray.data.synthetic.frames import FramePool, frame_plan, held_out_frames
 from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
+from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, encoder_inputs
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.geometry.rotations import rotmat_to_rot6d
 from vibe_ray.losses.supervised import SUPERVISED, Estimate
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.smpl_regressor import SmplRegressor
+from vibe_ray.pretrained import packaged
+from vibe_ray.runs.exports import BASELINE_DIR, ENCODER_DIR
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     ENCODER_FILE,
@@ -42,11 +49,12 @@ from vibe_ray.runs.snapshots import (
     TRAINER_FILE,
     Snapshot,
     copied,
+    load_regressor,
     load_weights,
 )
 from vibe_ray.training.learner import Progress, check_settings, check_weights
 from vibe_ray.training.meter import check_terms
-from vibe_ray.training.optimizers import Descent
+from vibe_ray.training.optimizers import Descent, start_average, update_average
 from vibe_ray.training.precision import set_float32_products
 from vibe_ray.training.ranks import counts_over_ranks, descend_sum, own_share
 
@@ -76,6 +84,10 @@ class FrameEncoderState(Progress):
     evaluation: BodyJoints
     """The 14 joints by which errors are measured."""
     descent: Descent
+    average: FrameNetwork | None = None
+    """Moving average of the network, where the config asks for one."""
+    started_from: str = ""
+    """Id of the encoder from whose weights, and whose baseline's, training started."""
     synced: nn.Module = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,11 +103,11 @@ class FrameEncoderState(Progress):
             config: Of the run.
             device: To which everything is moved.
             rank: Of this process.
-            is_resumed: Whether a checkpoint will be loaded: then the motion, at whose mean pose the
-                baseline's estimate starts, is not read for it.
+            is_resumed: Whether a checkpoint will be loaded: then neither the motion, at whose mean
+                pose the baseline's estimate starts, nor initial weights are read for it.
 
         Raises:
-            FileNotFoundError: The body or the motion is missing.
+            FileNotFoundError: The body, the motion or the initial weights are missing.
             ValueError: Settings that this training knows nothing of, or that do not go together.
         """
         _check_settings(config)
@@ -103,7 +115,10 @@ class FrameEncoderState(Progress):
         torch.manual_seed(config.seed)
         encoder = KeypointEncoder(config.frame_encoder)
         generator = Generator(config.generator)
-        if not is_resumed:
+        started_from = ""
+        if not is_resumed and config.initial_frame_encoder != "scratch":
+            started_from = load_frame_baseline(encoder, generator, config.initial_frame_encoder)
+        elif not is_resumed:
             plan = frame_plan(config.data, config.frames, config.body, config.seed)
             assert plan.frames is not None
             set_mean_pose(generator.regressor, plan.frames.pool())
@@ -121,7 +136,14 @@ class FrameEncoderState(Progress):
             keypoints=BodyJoints.keypoints(body).to(device),
             evaluation=BodyJoints.evaluation(body).to(device),
             descent=Descent(parts, optim.frame_encoder_lr, config),
+            average=start_average(network) if optim.average_decay else None,
+            started_from=started_from,
         )
+
+    @property
+    def best_network(self) -> FrameNetwork:
+        """What is validated and exported: the average, where there is one."""
+        return self.network if self.average is None else self.average
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
         """Wrap the networks, as one, for synchronized backward passes."""
@@ -148,6 +170,9 @@ class FrameEncoderState(Progress):
         # of the gradient, `optim.gradient_clip`, one bad batch sends them off for good.
         self.descent.step(self.network, self.step)
         self.step += 1
+        if self.average is not None:
+            decay = self.config.optim.average_decay
+            update_average(self.average, self.network, decay, self.step)
         shares["generator/total"] = torch.stack(weighted).sum()
         return {f"train/{name}": share.detach() for name, share in shares.items()}
 
@@ -162,7 +187,7 @@ class FrameEncoderState(Progress):
         every = held_out_frames(config.data, config.frames, config.body, config.seed)
         own = every.part(own_share()).to(self.device)
         image_size = own.image_size[:, None]
-        params = self.network(Detections(own.detected, own.detected_conf, own.box, image_size))
+        params = self.best_network(Detections(own.detected, own.detected_conf, own.box, image_size))
         found = self.evaluation(params.betas, params.rotmat)
         true = self.evaluation(own.betas[:, None], own.rotmat)
         errors = joint_errors(found, true)  # (2, own frames, 1)
@@ -193,29 +218,64 @@ class FrameEncoderState(Progress):
 
     def snapshot(self, manifest: dict[str, Any]) -> Snapshot:
         """Copy all that a checkpoint holds; every rank calls it."""
+        best = self.best_network
         networks = {
-            ENCODER_FILE: self.network.encoder.state_dict(),
-            GENERATOR_FILE: self.network.generator.state_dict(),
+            ENCODER_FILE: best.encoder.state_dict(),
+            GENERATOR_FILE: best.generator.state_dict(),
         }
         trainer = {
             **self.progress(),
             "optimizer": self.descent.optimizer.state_dict(),
             "schedule": self.descent.schedule_state(),
+            "started_from": self.started_from,
         }
+        if self.average is not None:
+            trainer["network"] = self.network.state_dict()
         return Snapshot(
             config=self.config,
             networks=copied(networks),
             trainer=copied(trainer),
-            manifest=manifest,
+            manifest={"started_from": self.started_from, **manifest},
         )
 
     def load(self, directory: Path) -> None:
         """Continue from a checkpoint of the same config, with any number of ranks."""
-        self.network.encoder.load_state_dict(load_weights(directory, ENCODER_FILE))
-        self.network.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
+        best = self.best_network
+        best.encoder.load_state_dict(load_weights(directory, ENCODER_FILE))
+        best.generator.load_state_dict(load_weights(directory, GENERATOR_FILE))
         trainer = torch.load(directory / TRAINER_FILE, weights_only=True, map_location="cpu")
+        if self.average is not None:
+            self.network.load_state_dict(trainer["network"])
+        self.started_from = trainer["started_from"]
         self.load_progress(trainer)
         self.descent.load(trainer["optimizer"], trainer["schedule"])
+
+
+def load_frame_baseline(encoder: KeypointEncoder, generator: Generator, source: str) -> str:
+    """Start an encoder and its frame baseline from trained ones.
+
+    Args:
+        encoder: Its weights are overwritten.
+        generator: Likewise.
+        source: `open` for the packaged ones, or the folder into which `prepare export` wrote both.
+
+    Returns:
+        The id of the encoder.
+
+    Raises:
+        FileNotFoundError: One of them is not there.
+        ValueError: They are of another size than the configured ones.
+    """
+    path = str(packaged("keypoint_encoder").parent) if source == "open" else source
+    trained = load_encoder(storage.join(path, ENCODER_DIR))
+    if trained.config != encoder.config:
+        raise ValueError(
+            f"initial_frame_encoder {path} holds {trained.config}, expected {encoder.config}: set "
+            "frame_encoder to the same"
+        )
+    encoder.load_state_dict(trained.state_dict())
+    load_regressor(generator, storage.join(path, BASELINE_DIR))
+    return trained.id
 
 
 def set_mean_pose(regressor: SmplRegressor, pool: FramePool) -> None:

@@ -118,7 +118,6 @@ def check_settings(config: TrainConfig, learned: str, given: Mapping[str, bool])
     optim = config.optim
     without = {
         "optim.accumulate": optim.accumulate > 1,
-        "optim.average_decay": optim.average_decay > 0,
         "compile": config.compile,
         **given,
     }

@@ -252,7 +252,8 @@ def _file(name: str) -> str:
 
 
 def _check_settings(config: TrainConfig) -> None:
-    check_settings(config, "a motion prior", {})
+    given = {"optim.average_decay": config.optim.average_decay > 0}
+    check_settings(config, "a motion prior", given)
     data = config.data
     if data.batch_size:
         raise ValueError(

@@ -20,7 +20,7 @@ def test_the_motion_is_clean_and_stands_on_the_floor() -> None:
         assert (clip.dataset, clip.fps) == ("cmu", 30.0)
         assert len(clip.pose) >= 16
         assert clip.pose.dtype == clip.trans.dtype == np.float32
-        whole = clean_pieces(clip.pose, clip.fps, arrays.rest_joints()[0])
+        whole = clean_pieces(clip.pose, clip.trans, clip.fps, arrays.rest_joints()[0])
         assert whole == [slice(0, len(clip.pose))]
         poses = clip.pose.reshape(-1, 24, 3)
         assert poses[:, [4, 5], 0].min() > -0.2  # knees bend backward only

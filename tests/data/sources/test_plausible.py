@@ -7,6 +7,7 @@ from vibe_ray.data.sources.conversion import Conversion
 from vibe_ray.data.sources.plausible import clean_pieces, twist_about
 
 FPS = 100.0
+STILL = np.zeros((500, 3))
 
 
 def swinging() -> np.ndarray:
@@ -16,26 +17,37 @@ def swinging() -> np.ndarray:
 
 
 def test_a_sound_recording_stays_whole(conversion: Conversion) -> None:
-    assert clean_pieces(swinging(), FPS, conversion.rest_joints) == [slice(0, 500)]
+    assert clean_pieces(swinging(), STILL, FPS, conversion.rest_joints) == [slice(0, 500)]
 
 
 @pytest.mark.parametrize("joint", ["pelvis", "left_knee", "head", "right_wrist"])
 def test_a_jump_cuts_the_recording(conversion: Conversion, joint: str) -> None:
     pose = swinging()
     pose[200:, 3 * SMPL_JOINTS.index(joint)] += 0.6  # 60 radians per second for one frame
-    assert clean_pieces(pose, FPS, conversion.rest_joints) == [slice(0, 189), slice(211, 500)]
+    assert clean_pieces(pose, STILL, FPS, conversion.rest_joints) == [
+        slice(0, 189),
+        slice(211, 500),
+    ]
+
+
+def test_a_root_that_jumps_cuts_the_recording(conversion: Conversion) -> None:
+    trans = STILL + np.arange(500)[:, None] * [0.1, 0.0, 0.0]  # a sprint of 10 meters per second
+    assert clean_pieces(swinging(), trans, FPS, conversion.rest_joints) == [slice(0, 500)]
+    trans[300:, 1] += 0.2  # 22 of them for one frame
+    pieces = clean_pieces(swinging(), trans, FPS, conversion.rest_joints)
+    assert pieces == [slice(0, 289), slice(311, 500)]
 
 
 def test_a_t_pose_in_front_is_cut_off(conversion: Conversion) -> None:
     pose = swinging() + 0.7
     pose[0] = 0.0
-    assert clean_pieces(pose, FPS, conversion.rest_joints) == [slice(12, 500)]
+    assert clean_pieces(pose, STILL, FPS, conversion.rest_joints) == [slice(12, 500)]
 
 
 def test_toes_are_not_judged(conversion: Conversion) -> None:
     pose = swinging()
     pose[200:, 3 * SMPL_JOINTS.index("left_foot")] += 0.9
-    assert clean_pieces(pose, FPS, conversion.rest_joints) == [slice(0, 500)]
+    assert clean_pieces(pose, STILL, FPS, conversion.rest_joints) == [slice(0, 500)]
 
 
 def test_a_leg_that_is_turned_over_is_left_out(conversion: Conversion) -> None:
@@ -45,7 +57,7 @@ def test_a_leg_that_is_turned_over_is_left_out(conversion: Conversion) -> None:
     pose = np.zeros((500, 72))
     angle = np.deg2rad(np.clip(np.arange(500), 0, 150))  # a degree per frame: slow, but too far
     pose[:, 3 * hip : 3 * hip + 3] = angle[:, None] * thigh
-    (piece,) = clean_pieces(pose, FPS, conversion.rest_joints)
+    (piece,) = clean_pieces(pose, STILL, FPS, conversion.rest_joints)
     assert piece.start == 0
     assert 99 <= piece.stop <= 102
 

@@ -7,11 +7,12 @@ import torch
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.data.schema import MotionSequence
-from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures, split_motion
+from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, captures, split_motion
 
 CONFIG = OpenCapturesConfig(
     test_clips=("*test",),
-    validation_clips=("*val",),
+    validation_clips=("*val", "*_either"),
+    unseen_clips=("*unseen", "*_either"),
     captures_2d=1,
     captures_3d=2,
     captures_heldout=3,
@@ -28,21 +29,34 @@ def motion(made_up_motion: MakeMotion) -> list[MotionSequence]:
     return [made_up_motion(name, 70, seed) for seed, name in enumerate(names)]
 
 
-def test_clips_are_dealt_by_name_whatever_their_order(motion: list[MotionSequence]) -> None:
+def names_of(splits: dict[Split, list[MotionSequence]]) -> dict[Split, list[str]]:
+    return {split: [clip.name for clip in part] for split, part in splits.items()}
+
+
+def test_clips_are_dealt_by_name_whatever_their_order(
+    motion: list[MotionSequence], made_up_motion: MakeMotion
+) -> None:
+    expected = {"train": ["a", "b"], "val": ["c_val"], "test": ["d_test"], "unseen": []}
     for clips in (motion, motion[::-1]):
-        splits = split_motion(clips, CONFIG)
-        names = {split: [clip.name for clip in part] for split, part in splits.items()}
-        assert names == {"train": ["a", "b"], "val": ["c_val"], "test": ["d_test"]}
+        assert names_of(split_motion(clips, CONFIG)) == expected
+    more = [made_up_motion(name, 70) for name in ("e_unseen", "f_either")]
+    expected["unseen"] = ["e_unseen", "f_either"]
+    assert names_of(split_motion([*motion, *more], CONFIG)) == expected
 
 
-def test_default_patterns_hold_out_subject_03_and_spare_the_rest(
+def test_default_patterns_hold_out_who_is_in_the_test_and_whole_kinds(
     made_up_motion: MakeMotion,
 ) -> None:
-    names = ("cmu/03/03_01_part00", "01/01_01", "01_14", "bvh/salsa/03_part00", "01/01_03_part00")
+    held_out: dict[Split, list[str]] = {
+        "test": ["01/01_01", "bvh/salsa/05", "cmu/03/03_01_part00", "martial/10_part01"],
+        "val": ["01_14", "60/60_01", "94__94_16", "a/135_02", "bvh/salsa/03_part00", "indian/06"],
+        "unseen": ["05/05_02_part00", "a/49__49_01", "b/131_03"],
+    }
+    # Names that only look like one of those.
+    train = ["01/01_03_part00", "105/105_01", "a/149_01", "s_005_05", "x__160_01"]
+    names = [name for part in held_out.values() for name in part] + train
     splits = split_motion([made_up_motion(n, 20) for n in names], OpenCapturesConfig())
-    assert [c.name for c in splits["test"]] == ["01/01_01", "cmu/03/03_01_part00"]
-    assert [c.name for c in splits["val"]] == ["01_14"]
-    assert [c.name for c in splits["train"]] == ["01/01_03_part00", "bvh/salsa/03_part00"]
+    assert names_of(splits) == {"train": train, **held_out}
 
 
 def test_an_empty_split_is_an_error(motion: list[MotionSequence]) -> None:

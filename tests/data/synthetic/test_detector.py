@@ -1,19 +1,25 @@
 import dataclasses
+import math
 
+import numpy as np
 import pytest
 import torch
 
 from tests.data.perfect import PERFECT
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices, mirrored_name
 from vibe_ray.data.synthetic.detector import (
+    CONFUSED,
     DETECTED,
     DETECTED_AMONG_49,
+    FACE,
     FEET,
     LIMBS,
     DetectorConfig,
     Projected,
+    Spread,
+    SpreadConfig,
     detect,
-    spread,
+    part_of,
 )
 
 HEIGHT = 400.0
@@ -48,38 +54,80 @@ def test_a_perfect_detector_tells_the_truth() -> None:
     true = person(3, 10)
     kp, conf = detect(true, PERFECT, seeded())
     torch.testing.assert_close(kp, true.kp)
-    assert conf.min() > 0.3
+    assert conf[..., 5:].min() > 0.3
+    assert conf.min() > 0.3 - PERFECT.face_doubt
 
 
 def test_noise_has_the_measured_spread() -> None:
     true = person(20_000, 1)
-    kp, _ = detect(true, dataclasses.replace(PERFECT, noise=1.0), seeded())
-    face = indices(("nose", "leye", "reye"), DETECTED)
-    assert spread()[face].tolist() == pytest.approx([0.010] * 3)
-    hidden = 1 + 1 / (1 + torch.exp(torch.tensor(0.03 / 0.015)))  # depths are equal: barely hidden
-    is_face = torch.tensor([name in DETECTED[:5] for name in DETECTED])
-    expected = spread() * torch.where(is_face, hidden, 1.0)
+    kp, _ = detect(true, dataclasses.replace(PERFECT, noise=(1.0, 1.0)), seeded())
+    expected = DetectorConfig().spread.table().square().sum(dim=0).sqrt()  # (D,)
+    wrist = indices(("lwrist", "rwrist"), DETECTED)
+    assert expected[wrist].tolist() == pytest.approx([math.hypot(3.6, 10.6, 5.1) / 1000] * 2)
+    hidden = 1 + 1 / (1 + math.exp(0.03 / 0.015))  # depths are equal: barely hidden
+    is_face = torch.tensor([name in FACE for name in DETECTED])
+    expected = expected * torch.where(is_face, hidden, 1.0)
     found = (kp - true.kp).std(dim=(0, 1)) / HEIGHT  # (D, 2)
     torch.testing.assert_close(found, expected[:, None].expand(-1, 2), rtol=0.03, atol=0.0)
 
 
-def test_noise_splits_into_bias_drift_and_jitter() -> None:
-    config = dataclasses.replace(PERFECT, noise=1.0, bias_share=0.5, drift_share=0.3, drift_s=0.4)
-    true = person(300, 200)
-    error = (detect(true, config, seeded())[0] - true.kp) / HEIGHT
-    error = error[:, :, indices(("lknee", "rknee"), DETECTED)] / 0.014
+def test_every_key_point_belongs_to_a_part_of_the_spread() -> None:
+    parts = {field.name for field in dataclasses.fields(SpreadConfig)}
+    assert {part_of(name) for name in DETECTED} == parts
+    assert {name for name in DETECTED if part_of(name) == "shoulder"} == {"lshoulder", "rshoulder"}
+
+
+@pytest.mark.parametrize("spread", [(9.0, 6.9, 1.7), (4.0, 4.7, 14.0)])
+def test_noise_splits_into_what_stays_drifts_and_jitters(spread: Spread) -> None:
+    constant, slow, jitter = spread
+    config = dataclasses.replace(
+        PERFECT, noise=(1.0, 1.0), spread=SpreadConfig(hip=spread), drift_s=0.4
+    )
+    true = person(400, 200)
+    error = 1000 * (detect(true, config, seeded())[0] - true.kp) / HEIGHT
+    error = error[:, :, indices(("lhip", "rhip"), DETECTED)]
+    for lag in (1, 3, 20):  # of AR(1) noise and white noise, whatever is constant
+        correlation = math.exp(-lag / (0.4 * 25))
+        expected = 2 * slow**2 * (1 - correlation) + 2 * jitter**2
+        found = (error[:, lag:] - error[:, :-lag]).square().mean()
+        assert float(found) == pytest.approx(expected, rel=0.05)
     bias = error.mean(dim=1).square().mean()
-    steps = (error[:, 1:] - error[:, :-1]).square().mean()
-    correlation = torch.exp(torch.tensor(-1 / (0.4 * 25)))
-    assert float(steps) == pytest.approx(2 * 0.3 * float(1 - correlation) + 2 * 0.2, rel=0.05)
-    assert float(bias) == pytest.approx(0.5, abs=0.08)  # the drift's own mean adds a little
-    assert float(error.square().mean()) == pytest.approx(1.0, rel=0.08)
+    # The mean over 200 frames of an AR(1) process of correlation time 10 frames.
+    lags = np.arange(1, 200)
+    left = (1 + 2 * ((1 - lags / 200) * np.exp(-lags / 10)).sum()) / 200
+    expected = constant**2 + slow**2 * left + jitter**2 / 200
+    assert float(bias) == pytest.approx(expected, rel=0.1)
 
 
-def test_misses_have_confidence_zero_and_no_coordinates() -> None:
-    kp, conf = detect(person(50, 100), DetectorConfig(), seeded())
+def test_clips_differ_in_how_noisy_they_are() -> None:
+    low, high = 0.5, 2.0
+    config = dataclasses.replace(PERFECT, noise=(low, high))
+    true = person(3000, 1)
+    error = (detect(true, config, seeded())[0] - true.kp) / HEIGHT
+    knee = indices(("lknee", "rknee"), DETECTED)
+    once = config.spread.table()[:, knee].square().sum(dim=0).mean()
+    # The mean square of a number whose logarithm is uniform.
+    expected = (high**2 - low**2) / (2 * math.log(high / low))
+    assert float(error[:, :, knee].square().mean() / once) == pytest.approx(expected, rel=0.05)
+    per_clip = (error / DetectorConfig().spread.table().norm(dim=0)[:, None]).std(dim=(1, 2, 3))
+    assert per_clip.quantile(0.95) / per_clip.quantile(0.05) > 2.5
+
+
+def test_noise_of_a_wrong_range_is_refused() -> None:
+    for noise in ((2.0, 1.0), (0.0, 1.0), (-1.0, 1.0)):
+        with pytest.raises(ValueError, match=r"detector.noise is .* the smaller first"):
+            DetectorConfig(noise=noise)
+
+
+@pytest.mark.parametrize(
+    ("config", "low", "high"), [(DetectorConfig(), 0.004, 0.05), (CONFUSED, 0.02, 0.4)]
+)
+def test_misses_have_confidence_zero_and_no_coordinates(
+    config: DetectorConfig, low: float, high: float
+) -> None:
+    kp, conf = detect(person(50, 100), config, seeded())
     missed = conf == 0
-    assert 0.02 < missed[..., : len(COCO_17)].float().mean() < 0.4
+    assert low < missed[..., : len(COCO_17)].float().mean() < high
     assert not kp[missed].any()
     assert conf[~missed].min() >= 0.05
     assert conf.max() <= 1
@@ -126,14 +174,21 @@ def test_sides_are_swapped_more_often_from_behind(behind: bool, share: float) ->
     torch.testing.assert_close(kp[changed], true.kp[..., mirror, :][changed])
 
 
-def test_face_seen_from_behind_has_little_confidence() -> None:
-    true = person(200, 1)
-    nose = indices(("nose",), DETECTED)
+@pytest.mark.parametrize("config", [DetectorConfig(), CONFUSED], ids=["measured", "confused"])
+def test_face_loses_confidence_as_configured(config: DetectorConfig) -> None:
+    true = person(4000, 1)
+    nose, hip = (indices((name,), DETECTED)[0] for name in ("nose", "lhip"))
     depth = true.depth.clone()
-    depth[:100, :, nose] += 0.1  # behind the ears
-    depth[100:, :, nose] -= 0.1
-    _, conf = detect(dataclasses.replace(true, depth=depth), PERFECT, seeded())
-    assert conf[:100, :, nose].mean() < 0.3 < 0.6 < conf[100:, :, nose].mean()
+    depth[:2000, :, nose] += 0.1  # behind the ears
+    depth[2000:, :, nose] -= 0.1
+    exact = dataclasses.replace(
+        PERFECT, face_doubt=config.face_doubt, hidden_doubt=config.hidden_doubt
+    )
+    _, conf = detect(dataclasses.replace(true, depth=depth), exact, seeded())
+    behind, front = conf[:2000, 0, nose].mean(), conf[2000:, 0, nose].mean()
+    hidden = 1 / (1 + math.exp(-(0.1 - 0.03) / 0.015))
+    assert float(behind / front) == pytest.approx(1 - config.hidden_doubt * hidden, abs=0.02)
+    assert float(conf[:, 0, hip].mean() - front) == pytest.approx(config.face_doubt, abs=0.02)
 
 
 def test_only_some_detectors_report_feet() -> None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from vibe_ray.data.recordings import Recordings
     from vibe_ray.data.schema import MotionSequence
+    from vibe_ray.data.sources.conversion import ConversionConfig
 
 
 @dataclass(frozen=True)
@@ -67,16 +68,21 @@ SOURCES = (
 )
 
 
-def read_motion(root: str) -> "Iterator[MotionSequence]":
+def read_motion(root: str, config: "ConversionConfig | None" = None) -> "Iterator[MotionSequence]":
     """Yield every recording of motion below `root` (folder, file or s3://), format by format.
 
     Of recordings with one name in several formats, the later ones get their ending to it.
+
+    Args:
+        root: Where they are.
+        config: What is known of them; the defaults.
 
     Raises:
         FileNotFoundError: No file of a known format there.
         ValueError: None of a format's files could be used.
     """
     from vibe_ray import storage  # the table alone is for those who only want to know what there is
+    from vibe_ray.data.sources.conversion import DEFAULT
 
     known = [source for source in SOURCES if source.suffix]
     found = [source for source in known if storage.list_files(root, source.suffix)]
@@ -85,17 +91,19 @@ def read_motion(root: str) -> "Iterator[MotionSequence]":
         raise FileNotFoundError(f"no motion in {root}: expected {endings} files")
     taken: set[str] = set()
     for source in found:
-        yield from with_own_names(source.reader()(root), taken, source.suffix)
+        yield from with_own_names(source.reader()(root, config or DEFAULT), taken, source.suffix)
 
 
 def gather_motion(
     folders: Iterable[str],
+    config: "ConversionConfig | None" = None,
     watch: "Callable[[Iterable[MotionSequence]], Iterable[MotionSequence]]" = iter,
 ) -> "list[MotionSequence]":
     """Collect the packaged open motion, DeepMimic's, and what is below folders of a user's.
 
     Args:
         folders: As for `read_motion`. Clips of a name that is taken get a `_` to it.
+        config: What is known of the user's recordings.
         watch: Passes the recordings of a folder on, one by one, and may show how far it is.
     """
     from vibe_ray.data.sources import deepmimic
@@ -104,7 +112,7 @@ def gather_motion(
     motion = [*load_open_motion(), *deepmimic.read_sequences()]
     taken = {clip.name for clip in motion}
     for folder in folders:
-        motion += with_own_names(watch(read_motion(folder)), taken, "_")
+        motion += with_own_names(watch(read_motion(folder, config)), taken, "_")
     return motion
 
 

@@ -139,7 +139,7 @@ class Conversion:
         if len(sequence.pose) < 2:
             raise ValueError(f"it has {len(sequence.pose)} frames: a motion has two or more")
         sequence = self._upright(sequence)
-        clean = clean_pieces(sequence.pose, sequence.fps, self.rest_joints)
+        clean = clean_pieces(sequence.pose, sequence.trans, sequence.fps, self.rest_joints)
         resampled = [
             replace(sequence, pose=sequence.pose[run], trans=sequence.trans[run]).resampled(
                 self.config.fps

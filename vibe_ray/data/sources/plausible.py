@@ -1,8 +1,8 @@
 """Which frames of a recording show a human, and which a glitch of the capture?
 
 CMU's recordings begin with a T-pose out of which the body jumps, and where markers were lost limbs
-flip over. A discriminator that is shown such frames as real motion learns to accept them, so a
-recording is cut there into clean pieces.
+flip over, or the whole body is elsewhere in the next frame. A discriminator that is shown such
+frames as real motion learns to accept them, so a recording is cut there into clean pieces.
 
 Shapes: N frames, J = 24 joints.
 """
@@ -14,6 +14,8 @@ from vibe_ray.body.skeletons import SMPL_JOINTS, indices
 
 MAX_SPEED = 40.0
 """Radians per second; the fastest turns in sound recordings of kicks and flips are below 30."""
+MAX_ROOT_SPEED = 15.0
+"""Meters per second; the fastest sprinter reaches 12.4. A root that is faster has jumped."""
 MAX_TWIST = np.deg2rad(110.0)
 """About the bone of a thigh, a forearm or a hand, away from the T-pose. Dancers reach 70 degrees;
 a limb that is turned further has been flipped over."""
@@ -30,12 +32,15 @@ _UNJUDGED = indices(
 """Toes and hands are noise in most recordings, too small to matter."""
 
 
-def clean_pieces(pose: np.ndarray, fps: float, rest_joints: np.ndarray) -> list[slice]:
+def clean_pieces(
+    pose: np.ndarray, trans: np.ndarray, fps: float, rest_joints: np.ndarray
+) -> list[slice]:
     """Longest runs of frames in which nothing is beyond what people do.
 
     Args:
         pose: (N, 72) axis-angle.
-        fps: Its frame rate; speeds are best judged at the rate of the recording.
+        trans: (N, 3) of the root, meters.
+        fps: Their frame rate; speeds are best judged at the rate of the recording.
         rest_joints: (J, 3) joints of the body at rest.
 
     Returns:
@@ -44,6 +49,7 @@ def clean_pieces(pose: np.ndarray, fps: float, rest_joints: np.ndarray) -> list[
     rotations = Rotation.from_rotvec(pose.reshape(-1, 3))
     bad = _is_twisted(rotations.as_quat().reshape(len(pose), -1, 4), rest_joints)
     jumps = _speeds(rotations.as_matrix().reshape(len(pose), -1, 3, 3), fps) > MAX_SPEED
+    jumps |= np.linalg.norm(np.diff(trans, axis=0), axis=1) * fps > MAX_ROOT_SPEED
     bad[:-1] |= jumps
     bad[1:] |= jumps
     around = int(np.ceil(MARGIN * fps))

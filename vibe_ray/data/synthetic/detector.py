@@ -1,20 +1,30 @@
 """How wrong is a key-point detector? A model of its noise, misses and confusions.
 
-The spread per joint is the measured disagreement of two independent detectors (MoveNet and
-BlazePose on real video), as a share of the body's height; it is split into what stays for a clip,
-what drifts, and what jitters. Occlusion, truncation, swapped sides and missed frames come on top.
+The spread per joint is measured: MoveNet's key-points in four calibrated views of a real person
+against their triangulation, as a share of the body's height, split into what stays for a clip, what
+drifts, and what jitters. Simulated views, triangulated alike, show the same spread (an error that
+all views share shows in neither). Occlusion, truncation and missed frames come on top; of the real
+person's pairs of joints none was swapped.
 
 Shapes: C clips, N frames, D detected key-points.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, WHOLEBODY_23, indices, mirror_table
-from vibe_ray.data.synthetic.draws import drift, events, held_frames, hold, normal, uniform
+from vibe_ray.data.synthetic.draws import (
+    drift,
+    events,
+    held_frames,
+    hold,
+    log_uniform,
+    normal,
+    uniform,
+)
 
 DETECTED = WHOLEBODY_23
 """Names among the 49 of all that a detector may report: COCO's 17, and BODY_25's feet."""
@@ -22,21 +32,6 @@ FEET = DETECTED[len(COCO_17) :]
 DETECTED_AMONG_49 = indices(DETECTED, KEYPOINTS)
 MIRROR = mirror_table(DETECTED)
 
-SPREAD = {
-    "nose": 0.010,
-    "eye": 0.010,
-    "ear": 0.015,
-    "shoulder": 0.020,
-    "elbow": 0.016,
-    "wrist": 0.018,
-    "hip": 0.023,
-    "knee": 0.014,
-    "ankle": 0.016,
-    "BigToe": 0.018,
-    "SmallToe": 0.018,
-    "Heel": 0.018,
-}
-"""Standard deviation per coordinate over the body's height; toes and heels are our guess."""
 LIMBS = (
     ("lelbow", "lwrist"),
     ("relbow", "rwrist"),
@@ -53,35 +48,73 @@ LIMBS = (
 FACE = ("nose", "leye", "reye", "lear", "rear")
 
 
+Spread = tuple[float, float, float]
+"""Standard deviations per coordinate in thousandths of the body's height: of what stays for a clip,
+of what drifts, of what jitters from frame to frame."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpreadConfig:
+    """How far a detector's key-points are off, by part of the body."""
+
+    face: Spread = (10.6, 16.7, 9.5)
+    shoulder: Spread = (5.3, 7.1, 2.8)
+    elbow: Spread = (3.4, 8.0, 3.7)
+    wrist: Spread = (3.6, 10.6, 5.1)
+    hip: Spread = (9.0, 6.9, 1.7)
+    knee: Spread = (2.8, 6.6, 2.8)
+    ankle: Spread = (4.0, 4.7, 4.0)
+    foot: Spread = (6.0, 6.0, 5.0)
+    """Toes and heels, which MoveNet does not report: a guess."""
+
+    def table(self) -> Tensor:
+        """Return the standard deviations (3, D) over the body's height, in `DETECTED`'s order."""
+        parts = [getattr(self, part_of(name)) for name in DETECTED]
+        return torch.tensor(parts).T / 1000
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetectorConfig:
     """Strength of each kind of mistake; probabilities are shares of frames."""
 
-    noise: float = 1.0
-    """Multiplies `SPREAD`."""
-    bias_share: float = 0.5
-    drift_share: float = 0.3
-    """Shares of the variance; the rest jitters from frame to frame."""
+    spread: SpreadConfig = field(default_factory=SpreadConfig)
+    noise: tuple[float, float] = (0.6, 1.7)
+    """Range of what multiplies a clip's spread, drawn evenly in its logarithm: people, pictures
+    and detectors differ; 0 and 0 for none."""
     drift_s: float = 0.4
     """Correlation time of the drift."""
-    peak_prob: float = 0.01
+    peak_prob: float = 0.003
     peak_size: float = 0.08
     """Standard deviation of a peak over the body's height."""
-    occlusion_prob: float = 0.03
+    occlusion_prob: float = 0.012
     """Per group of `LIMBS`."""
     occlusion_s: float = 0.6
-    wrong_share: float = 0.3
+    wrong_share: float = 0.6
     """Share of occluded spans that are reported, confidently, in a wrong place."""
     wrong_size: float = 0.06
-    swap_prob: float = 0.004
-    swap_prob_behind: float = 0.06
-    """Left and right exchanged, for people seen from the front and from behind."""
+    swap_prob: float = 0.001
+    swap_prob_behind: float = 0.001
+    """Left and right exchanged, for people seen from the front and from behind: none of 1,200
+    pairs was. One frame cannot tell a swap from another heading; who learns to expect swaps turns
+    people about that stand as they seem."""
     swap_s: float = 0.16
-    miss_prob: float = 0.01
+    miss_prob: float = 0.003
     """Nothing found at all."""
     miss_s: float = 0.12
+    face_doubt: float = 0.17
+    """By which the face is reported with less confidence than the body."""
+    hidden_doubt: float = 0.15
+    """Share of its confidence that a facial point loses behind the head: little, with MoveNet."""
     feet_prob: float = 0.2
     """Share of clips whose detector reports feet, as BODY_25 does."""
+
+    def __post_init__(self) -> None:
+        low, high = self.noise
+        if not (0 < low <= high or low == high == 0):
+            raise ValueError(
+                f"detector.noise is {self.noise}, expected two positive numbers, the smaller "
+                "first, or 0 and 0 for none"
+            )
 
 
 @dataclass(frozen=True)
@@ -99,6 +132,48 @@ class Projected:
     fps: float
 
 
+EXACT = DetectorConfig(
+    noise=(0.0, 0.0),
+    peak_prob=0.0,
+    occlusion_prob=0.0,
+    swap_prob=0.0,
+    swap_prob_behind=0.0,
+    miss_prob=0.0,
+)
+"""Sees every point in the picture where it is: what is then left of an error is the lifting's."""
+
+
+def _halves(spread: float) -> Spread:
+    """Split a variance into 50, 30 and 20 %."""
+    constant, slow, jitter = (1000 * spread * math.sqrt(share) for share in (0.5, 0.3, 0.2))
+    return constant, slow, jitter
+
+
+CONFUSED = DetectorConfig(
+    spread=SpreadConfig(
+        face=_halves(0.012),
+        shoulder=_halves(0.020),
+        elbow=_halves(0.016),
+        wrist=_halves(0.018),
+        hip=_halves(0.023),
+        knee=_halves(0.014),
+        ankle=_halves(0.016),
+        foot=_halves(0.018),
+    ),
+    noise=(1.0, 1.0),
+    peak_prob=0.01,
+    occlusion_prob=0.03,
+    wrong_share=0.3,
+    swap_prob=0.004,
+    swap_prob_behind=0.06,
+    miss_prob=0.01,
+    face_doubt=0.0,
+    hidden_doubt=0.75,
+)
+"""Far worse than was measured: spread by the disagreement of two detectors, swapped sides, limbs
+missed in a third of the frames. To see what a model makes of a bad detector."""
+
+
 def detect(
     true: Projected, config: DetectorConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
@@ -113,7 +188,7 @@ def detect(
     hidden = torch.sigmoid((behind - 0.03) / 0.015)
     error = error * (1 + hidden[..., None]) + wrong
     kp = true.kp + error * true.height_px[..., None, None]
-    conf = _confidence(error, hidden, generator)
+    conf = _confidence(error, hidden, config, generator)
     kp, conf = _swap_sides(kp, conf, true, config, generator)
     outside = ((kp < 0) | (kp > true.image_size[:, None, None])).any(dim=-1)
     missed |= outside | peak & (torch.rand(peak.shape, generator=generator) < 0.3)
@@ -130,21 +205,27 @@ def _noise(
     """Return errors (C, N, D, 2) over the body's height, and where they peak (C, N, D)."""
     shape = tuple(true.kp.shape)
     C, _, D, _ = shape
-    a, b = config.bias_share, config.drift_share
+    constant, slow, jitter = config.spread.table()[..., None]  # (D, 1) each
     correlation = math.exp(-1.0 / (config.drift_s * true.fps))
-    error = math.sqrt(a) * normal((C, 1, D, 2), generator)
-    error = error + math.sqrt(b) * drift(shape, correlation, generator)
-    error = error + math.sqrt(1 - a - b) * normal(shape, generator)
-    error = error * (config.noise * spread())[:, None]
+    error = constant * normal((C, 1, D, 2), generator)
+    error = error + slow * drift(shape, correlation, generator)
+    error = error + jitter * normal(shape, generator)
+    error = error * _scale(C, config.noise, generator)
     peak = torch.rand(shape[:-1], generator=generator) < config.peak_prob
     return error + peak[..., None] * config.peak_size * normal(shape, generator), peak
 
 
-def spread() -> Tensor:
-    """Return the standard deviations (D,) in `DETECTED`'s order."""
-    return torch.tensor(
-        [next(s for part, s in SPREAD.items() if name.endswith(part)) for name in DETECTED]
-    )
+def _scale(num_clips: int, noise: tuple[float, float], generator: torch.Generator) -> Tensor:
+    """Draw what multiplies each clip's spread (C, 1, 1, 1)."""
+    shape = (num_clips, 1, 1, 1)
+    return log_uniform(shape, *noise, generator) if noise[1] else torch.zeros(shape)
+
+
+def part_of(name: str) -> str:
+    """Return to which of `SpreadConfig`'s parts one of `DETECTED` belongs."""
+    if name in FEET:
+        return "foot"
+    return "face" if name in FACE else name[1:]
 
 
 def _occlusion(
@@ -176,12 +257,15 @@ def _distance_behind(true: Projected) -> Tensor:
     return torch.where(face, true.depth - ears, -1.0)
 
 
-def _confidence(error: Tensor, hidden: Tensor, generator: torch.Generator) -> Tensor:
+def _confidence(
+    error: Tensor, hidden: Tensor, config: DetectorConfig, generator: torch.Generator
+) -> Tensor:
     """Confidence (C, N, D): falls with the error, but says little about small ones."""
     C, _, D, _ = error.shape
-    usual = uniform((C, 1, D), 0.55, 0.95, generator)
+    face = torch.tensor([name in FACE for name in DETECTED])
+    usual = uniform((C, 1, D), 0.55, 0.95, generator) - config.face_doubt * face
     conf = usual - 2.5 * error.norm(dim=-1) + 0.06 * normal(tuple(hidden.shape), generator)
-    return (conf * (1 - 0.75 * hidden)).clamp(0.05, 1.0)
+    return (conf * (1 - config.hidden_doubt * hidden)).clamp(0.05, 1.0)
 
 
 def _swap_sides(

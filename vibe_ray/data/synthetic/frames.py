@@ -29,6 +29,7 @@ from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
 from vibe_ray.data.synthetic.draws import normal
+from vibe_ray.data.synthetic.novelty import novelty_weights
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 ARMS = indices(
@@ -63,6 +64,9 @@ class FramesConfig:
     """Frames per step over all workers."""
     fps: float = 25.0
     """Rate to which clips are brought, so that none counts more for its frame rate."""
+    novelty: float = 0.0
+    """Power of a pose's distance to its neighbors by which it is drawn more often
+    (`novelty.py`); 0 draws all poses of a clip alike."""
     validation_frames: int = 4096
     """Captured frames of held-out motion on which the encoder is validated, always the same."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -72,6 +76,8 @@ class FramesConfig:
         for name in ("batch_size", "validation_frames"):
             if getattr(self, name) < 1:
                 raise ValueError(f"frames.{name} is {getattr(self, name)}, must be at least 1")
+        if not self.novelty >= 0:
+            raise ValueError(f"frames.novelty is {self.novelty}, expected 0 or more")
         if not self.fps > 0:
             raise ValueError(f"frames.fps is {self.fps}, expected more than 0")
 
@@ -79,12 +85,13 @@ class FramesConfig:
 class FramePool:
     """All poses of some motion, ready to draw from."""
 
-    def __init__(self, motion: Sequence[MotionSequence], fps: float) -> None:
+    def __init__(self, motion: Sequence[MotionSequence], fps: float, novelty: float = 0.0) -> None:
         """Collect frames.
 
         Args:
             motion: Clips.
             fps: Rate to which they are brought, so that none counts more for its frame rate.
+            novelty: How much rare poses are preferred, `FramesConfig.novelty`.
 
         Raises:
             ValueError: There is no motion.
@@ -96,6 +103,7 @@ class FramePool:
         self.rotmat = axis_angle_to_rotmat(poses.unflatten(-1, (len(SMPL_JOINTS), 3)))  # (M, J,...)
         # A clip counts as the root of its length: long clips repeat themselves.
         weight = torch.cat([torch.full((2 * len(c),), len(c) ** -0.5) for c in clips]).double()
+        weight *= novelty_weights(self.rotmat, novelty)
         self._cumulative = (weight / weight.sum()).cumsum(0)
 
     def __len__(self) -> int:
@@ -148,7 +156,7 @@ class FrameSource:
             ValueError: There is no motion, or a number of it is NaN or infinite.
         """
         hashes = tuple(manifest.hash() for manifest in self.manifests)
-        return _pool(self.paths, hashes, self.config.fps)
+        return _pool(self.paths, hashes, self.config.fps, self.config.novelty)
 
     def captured(self, step: int) -> CapturedClips:
         """Capture the frames of a step, as clips of one frame each.
@@ -208,15 +216,17 @@ def held_out_frames(
     data: DataConfig, frames: FramesConfig, body: BodyConfig, seed: int
 ) -> CapturedClips:
     """Capture frames of the validation motion, poses as they were recorded, always the same."""
-    config = dataclasses.replace(frames, batch_size=frames.validation_frames, augment=NOT_AUGMENTED)
+    config = dataclasses.replace(
+        frames, batch_size=frames.validation_frames, augment=NOT_AUGMENTED, novelty=0.0
+    )
     path = storage.join(data.root, data.validation)
     return FrameSource.over([path], config, body, seed).captured(-1)
 
 
 @lru_cache(maxsize=2)
-def _pool(paths: tuple[str, ...], hashes: tuple[str, ...], fps: float) -> FramePool:
+def _pool(paths: tuple[str, ...], hashes: tuple[str, ...], fps: float, novelty: float) -> FramePool:
     """Read motion; the hashes tell apart what lay at the same paths before."""
-    return FramePool(list(_finite(paths)), fps)
+    return FramePool(list(_finite(paths)), fps, novelty)
 
 
 def _finite(paths: Sequence[str]) -> Iterator[MotionSequence]:
