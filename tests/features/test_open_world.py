@@ -27,7 +27,7 @@ from vibe_ray.data.validate import validate
 from vibe_ray.features import open_world
 from vibe_ray.features.encoding import encode, encode_labels
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
-from vibe_ray.features.open_world import open_recordings, write_open_world
+from vibe_ray.features.open_world import open_recordings, write_motion, write_open_world
 
 CONFIG = OpenCapturesConfig(
     test_clips=("*part00",),
@@ -214,11 +214,9 @@ def test_a_world_cut_off_is_taken_up_without_capturing_again_what_is_done(
         assert ours == whole
 
 
-def test_kinds_held_out_are_a_split_of_their_own(
-    tmp_path: Path, made_up_motion: Callable[..., MotionSequence]
-) -> None:
+def test_kinds_held_out_are_a_split_of_their_own(tmp_path: Path) -> None:
     names = ("a", "b_unseen", "c_val", "d_test")
-    clips = [made_up_motion(name, 40, seed) for seed, name in enumerate(names)]
+    clips = [noise.motion_sequence(name, 40, seed) for seed, name in enumerate(names)]
     config = OpenCapturesConfig(
         test_clips=("*test",), validation_clips=("*val",), unseen_clips=("*unseen",)
     )
