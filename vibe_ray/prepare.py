@@ -148,7 +148,7 @@ def _add_open(commands: "Commands") -> None:
         "0 writes the motion alone, which is all that a frame encoder learns from",
     )
     command.add_argument("--size", default="full", choices=("full", "smoke"))
-    _add_hints(command)
+    _add_hints(command, ("source_fps",))
 
 
 def _add_tools(commands: "Commands") -> None:

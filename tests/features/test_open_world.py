@@ -214,13 +214,12 @@ def test_a_world_cut_off_is_taken_up_without_capturing_again_what_is_done(
         assert ours == whole
 
 
-def test_kinds_held_out_are_a_split_of_their_own(tmp_path: Path) -> None:
+def test_kinds_held_out_are_a_split_of_their_own(tmp_path: Path, body: BodyArrays) -> None:
     names = ("a", "b_unseen", "c_val", "d_test")
     clips = [noise.motion_sequence(name, 40, seed) for seed, name in enumerate(names)]
     config = OpenCapturesConfig(
         test_clips=("*test",), validation_clips=("*val",), unseen_clips=("*unseen",)
     )
-    body = load_body(BodyConfig())
     write_motion(str(tmp_path / "all"), clips, config, body)
     found = {
         split: [clip.name for clip in read_motion_sequences(str(tmp_path / "all/motion" / split))]
