@@ -19,6 +19,7 @@ import vibe_ray
 from vibe_ray.body.model import BodyConfig
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.synthetic.frames import FramesConfig
+from vibe_ray.data.synthetic.windows import WindowsConfig
 from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
 from vibe_ray.losses.prior import PriorWeights
 from vibe_ray.losses.weights import LossWeights
@@ -145,6 +146,8 @@ class TrainConfig:
     """Of a frame encoder in training; elsewhere the data say which one made their features."""
     frames: FramesConfig = field(default_factory=FramesConfig)
     """What a frame encoder learns from."""
+    windows: WindowsConfig = field(default_factory=WindowsConfig)
+    """What a generator learns from, if windows are captured as it learns."""
     optim: OptimConfig = field(default_factory=OptimConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
 

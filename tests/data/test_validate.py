@@ -17,7 +17,7 @@ from vibe_ray.body.skeletons import KEYPOINTS, KEYPOINTS_MIRROR
 from vibe_ray.data.checks import Finding
 from vibe_ray.data.labels import AnySequence, LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.mixing import DataConfig
+from vibe_ray.data.mixing import DataConfig, make_plan
 from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.data.validate import check_usable, validate
@@ -176,18 +176,22 @@ def test_a_folder_without_data_sets_is_an_error(tmp_path: Path) -> None:
         findings(tmp_path)
 
 
+def check(config: DataConfig, feature_dim: int) -> None:
+    check_usable(config, feature_dim, make_plan(config, seed=0))
+
+
 def test_usable_data_pass(shards: str) -> None:
-    check_usable(DataConfig(root=shards), noise.F)
+    check(DataConfig(root=shards), noise.F)
 
 
 def test_unusable_data_are_told_before_a_run(shards: str) -> None:
     config = DataConfig(root=shards)
     with pytest.raises(ValueError, match=r"width 16 \(encoder 'noise'\), the generator expects 8"):
-        check_usable(config, 8)
+        check(config, 8)
     with pytest.raises(ValueError, match="the longest clip 90"):
-        check_usable(replace(config, window_length=91), noise.F)
+        check(replace(config, window_length=91), noise.F)
     with pytest.raises(FileNotFoundError, match=r"open_3d/absent .*python -m vibe_ray\.prepare"):
-        check_usable(replace(config, validation="open_3d/absent"), noise.F)
+        check(replace(config, validation="open_3d/absent"), noise.F)
 
 
 def test_features_of_different_encoders_are_not_mixed(tmp_path: Path) -> None:
@@ -195,7 +199,7 @@ def test_features_of_different_encoders_are_not_mixed(tmp_path: Path) -> None:
     other = noise.pose_sequence("s", 20, encoder_id="other")
     write(tmp_path / "open_3d/train", noise.header("open_3d/train", encoder_id="other"), other)
     with pytest.raises(ValueError, match="different frame encoders cannot be mixed"):
-        check_usable(config, noise.F)
+        check(config, noise.F)
 
 
 @pytest.mark.parametrize("stream", ["open_2d/train", "open_3d/train"])
@@ -206,8 +210,8 @@ def test_motion_at_another_frame_rate_than_the_captures_is_refused(
     write(tmp_path / stream, noise.header(stream, fps=30.0), noise.pose_sequence("s", 20, fps=30.0))
     message = f"{root}/{stream} plays at 30 frames .*{root}/motion/train at 25: .*--fps 30"
     with pytest.raises(ValueError, match=message):
-        check_usable(DataConfig(root=root), noise.F)
-    check_usable(DataConfig(root=root, batch_size=0, validation="motion/train"), noise.F)
+        check(DataConfig(root=root), noise.F)
+    check(DataConfig(root=root, batch_size=0, validation="motion/train"), noise.F)
 
 
 def test_rates_that_windows_and_motion_both_have_may_be_mixed(tmp_path: Path) -> None:
@@ -226,7 +230,7 @@ def test_rates_that_windows_and_motion_both_have_may_be_mixed(tmp_path: Path) ->
 def test_frame_rates_may_differ_by_rounding(tmp_path: Path) -> None:
     root = noise.write_all(str(tmp_path))
     noise.write(root, "motion/train", (50,), fps=25.02)
-    check_usable(DataConfig(root=root), noise.F)
+    check(DataConfig(root=root), noise.F)
 
 
 def _set(array: np.ndarray, value: float) -> np.ndarray:

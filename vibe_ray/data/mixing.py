@@ -16,8 +16,9 @@ from vibe_ray.data.schema import Kind
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.windows import Window, WindowStream
 
-if TYPE_CHECKING:  # it needs torch, which most readers do without
+if TYPE_CHECKING:  # they need torch, which most readers do without
     from vibe_ray.data.synthetic.frames import FrameSource
+    from vibe_ray.data.synthetic.windows import WindowSource
 
 LEAST = {
     "window_length": 3,
@@ -95,8 +96,8 @@ class Share:
     pose_2d: tuple[Window, ...]
     pose_3d: tuple[Window, ...]
     motion: tuple[Window, ...]
-    frames: range = range(0)
-    """Which of the step's captured frames."""
+    captured: range = range(0)
+    """Which of the windows that are captured for the step."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +109,9 @@ class StepPlan:
     motion: Source
     window_length: int
     readers: int
-    frames: "FrameSource | None" = None
-    """What captures single frames of the motion anew at every step, for the frame encoder; windows
-    of one frame, in the place of those of the other streams."""
+    captured: "FrameSource | WindowSource | None" = None
+    """What captures motion anew at every step: single frames, as windows of one, for the frame
+    encoder, or windows for the generator, in the place of stored ones with 3D labels."""
 
     @property
     def manifest_hashes(self) -> dict[str, str]:
@@ -118,12 +119,13 @@ class StepPlan:
 
         Not by its path: data that have been moved are the same data.
         """
-        motion = self.motion.manifests if self.frames is None else self.frames.manifests
         streams = {
             "pose_2d": self.pose_2d.manifests,
             "pose_3d": self.pose_3d.manifests,
-            "motion": motion,
+            "motion": self.motion.manifests,
         }
+        if self.captured is not None:
+            streams[self.captured.stream] = self.captured.manifests
         return {
             f"{name}[{index}]": manifest.hash()
             for name, manifests in streams.items()
@@ -138,12 +140,14 @@ class StepPlan:
     @property
     def encoder_id(self) -> str:
         """Which frame encoder made the features, if any; `check_usable` sees that all agree."""
+        if self.captured is not None and self.captured.encoder_id:
+            return self.captured.encoder_id
         manifests = (*self.pose_2d.manifests, *self.pose_3d.manifests)
         return manifests[0].encoder_id if manifests else ""
 
     @property
     def feature_dim(self) -> int:
-        """F, width of the features, if any; `check_usable` sees to it that all agree."""
+        """F, width of the stored features, if any; `check_usable` sees to it that all agree."""
         manifests = (*self.pose_2d.manifests, *self.pose_3d.manifests)
         return manifests[0].feature_dim if manifests else 0
 
@@ -154,12 +158,14 @@ class StepPlan:
             ValueError: There are more ranks than windows, so some would have nothing to do.
         """
         num_2d, num_3d = self.pose_2d.per_step, self.pose_3d.per_step
-        num_frames = 0 if self.frames is None else self.frames.config.batch_size
+        num_captured = 0 if self.captured is None else self.captured.per_step
         sizes = {
             "data.batch_size": num_2d + num_3d,
             "data.motion_batch_size": self.motion.per_step,
-            "frames.batch_size": num_frames,
         }
+        if self.captured is not None:
+            name = self.captured.size_name
+            sizes[name] = sizes.get(name, 0) + num_captured
         sizes = {name: size for name, size in sizes.items() if size}  # what the run reads
         if num_workers > min(sizes.values()):
             read = " and ".join(f"{name} {size}" for name, size in sizes.items())
@@ -171,7 +177,7 @@ class StepPlan:
             self.pose_2d.windows(step, rank, num_workers),
             self.pose_3d.windows(step, (rank - num_2d) % num_workers, num_workers),
             self.motion.windows(step, rank, num_workers),
-            range(rank, num_frames, num_workers),
+            range((rank - num_2d) % num_workers, num_captured, num_workers),
         )
 
 
@@ -182,30 +188,46 @@ def make_plan(config: DataConfig, seed: int) -> StepPlan:
         FileNotFoundError: A data set is missing.
         ValueError: A manifest is of another schema version or kind, or no window fits.
     """
-
-    def source(names: Sequence[str], kind: Kind, stream_id: int, per_step: int) -> Source:
-        paths = tuple(storage.join(config.root, name) for name in names) if per_step else ()
-        manifests = tuple(read_manifest(path, kind) for path in paths)
-        stream = WindowStream.over(
-            manifests,
-            stream_id=stream_id,
-            seed=seed,
-            length=config.window_length,
-            stride=config.window_stride,
-        )
-        if per_step and not stream.num_windows:
-            longest = max(stream.num_frames, default=0)
-            raise ValueError(
-                f"no usable window in {', '.join(paths) or 'no data set'}: windows have "
-                f"{config.window_length} frames, the longest clip {longest}; set "
-                "data.window_length lower"
-            )
-        return Source(paths, manifests, stream, per_step)
-
     return StepPlan(
-        source(config.pose_2d, "pose", 0, config.num_2d),
-        source(config.pose_3d, "pose", 1, config.num_3d),
-        source(config.motion, "motion", 2, config.motion_batch_size),
+        make_source(config, config.pose_2d, "pose", 0, config.num_2d, seed),
+        make_source(config, config.pose_3d, "pose", 1, config.num_3d, seed),
+        make_source(config, config.motion, "motion", 2, config.motion_batch_size, seed),
         config.window_length,
         config.readers,
     )
+
+
+def make_source(
+    config: DataConfig, names: Sequence[str], kind: Kind, stream_id: int, per_step: int, seed: int
+) -> Source:
+    """Index the clips of one stream's data sets.
+
+    Args:
+        config: Says where they are and how long windows are.
+        names: Of the data sets; none is read of which a step takes nothing.
+        kind: Of all of them.
+        stream_id: Tells streams of one seed apart.
+        per_step: Windows that a step takes.
+        seed: Of the windows' order.
+
+    Raises:
+        FileNotFoundError: A data set is missing.
+        ValueError: A manifest is of another schema version or kind, or no window fits.
+    """
+    paths = tuple(storage.join(config.root, name) for name in names) if per_step else ()
+    manifests = tuple(read_manifest(path, kind) for path in paths)
+    stream = WindowStream.over(
+        manifests,
+        stream_id=stream_id,
+        seed=seed,
+        length=config.window_length,
+        stride=config.window_stride,
+    )
+    if per_step and not stream.num_windows:
+        longest = max(stream.num_frames, default=0)
+        raise ValueError(
+            f"no usable window in {', '.join(paths) or 'no data set'}: windows have "
+            f"{config.window_length} frames, the longest clip {longest}; set "
+            "data.window_length lower"
+        )
+    return Source(paths, manifests, stream, per_step)

@@ -1,7 +1,7 @@
 """Reads what a plan names: a rank's windows of some steps, as one Arrow table.
 
 The same in Ray's readers and without Ray, and without torch, which a reader of windows does not
-need: starting one would take two seconds and 250 MB more. A reader that captures frames has it.
+need: starting one would take two seconds and 250 MB more. A reader that captures has it.
 
 Shapes: M steps, B windows of one step, T frames.
 """
@@ -46,7 +46,7 @@ SHARE_SCHEMA = pa.schema(
     ]
 )
 """A row is one rank's share of one step: pose windows (B, T, ...), 2D first, and motion windows.
-Captured windows stand among the pose windows, without features, and what was detected in them
+Captured windows stand behind the stored ones, without features, and what was detected in them
 beside."""
 
 Clip = dict[str, Array]
@@ -62,8 +62,10 @@ def read_shares(plan: StepPlan, shares: Sequence[Share]) -> pa.Table:
             sequence or the file.
     """
     T = plan.window_length
-    num_captured = [len(share.frames) for share in shares]
-    num_windows = [len(share.pose_2d) + len(share.pose_3d) + len(share.frames) for share in shares]
+    num_captured = [len(share.captured) for share in shares]
+    num_windows = [
+        len(share.pose_2d) + len(share.pose_3d) + len(share.captured) for share in shares
+    ]
     num_motion = [len(share.motion) for share in shares]
     pose = {
         name: np.empty((sum(num_windows), T, *_shape(spec, plan.feature_dim)), spec[0])
@@ -74,8 +76,8 @@ def read_shares(plan: StepPlan, shares: Sequence[Share]) -> pa.Table:
         name: np.empty((sum(num_captured), T, *shape), dtype)
         for name, (dtype, shape) in DETECTION_ARRAYS.items()
     }
-    _capture(plan, shares, pose | detections)
-    for index, (clip, start) in enumerate(_pose_windows(plan, shares)):
+    _capture(plan, shares, pose, detections)
+    for index, clip, start in _pose_windows(plan, shares):
         for name, array in pose.items():
             array[index] = clip[name][start : start + T]
     for index, (clip, start) in enumerate(_motion_windows(plan, shares)):
@@ -102,11 +104,11 @@ def num_row_bytes(plan: StepPlan, num_workers: int) -> int:
         return int(np.prod(shape, dtype=int)) * np.dtype(spec[0]).itemsize
 
     share = plan.share(0, 0, num_workers)
-    num_windows = len(share.pose_2d) + len(share.pose_3d) + len(share.frames)
+    num_windows = len(share.pose_2d) + len(share.pose_3d) + len(share.captured)
     return plan.window_length * (
         num_windows * sum(map(num_bytes, WINDOW_ARRAYS.values()))
         + len(share.motion) * num_bytes(MOTION_SPEC)
-        + len(share.frames) * sum(map(num_bytes, DETECTION_ARRAYS.values()))
+        + len(share.captured) * sum(map(num_bytes, DETECTION_ARRAYS.values()))
     )
 
 
@@ -145,33 +147,49 @@ CACHE = ClipCache(CACHE_BYTES)
 """Of this process: one plan is read at a time."""
 
 
-def _pose_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[Clip, int]]:
+def _pose_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[int, Clip, int]]:
+    """Yield where each stored window goes, its clip and where it starts there."""
+    index = 0
     for share in shares:
-        for window in share.pose_2d:
-            yield _clip(plan.pose_2d, window), window.start
-        for window in share.pose_3d:
-            yield _clip(plan.pose_3d, window), window.start
+        for source, windows in ((plan.pose_2d, share.pose_2d), (plan.pose_3d, share.pose_3d)):
+            for window in windows:
+                yield index, source_clip(source, window), window.start
+                index += 1
+        index += len(share.captured)
 
 
-def _capture(plan: StepPlan, shares: Sequence[Share], arrays: dict[str, Array]) -> None:
-    """Write shares of freshly captured frames into arrays, which have room for nothing else."""
-    if plan.frames is None:
+def _capture(
+    plan: StepPlan, shares: Sequence[Share], pose: dict[str, Array], detections: dict[str, Array]
+) -> None:
+    """Write shares of freshly captured windows behind the stored ones of their rows."""
+    if plan.captured is None:
         return
-    first = 0
+    end = first = 0
     for share in shares:
-        last = first + len(share.frames)
-        for name, values in plan.frames.arrays(share.step).items():
-            arrays[name][first:last] = values[share.frames.start :: share.frames.step]
+        end += len(share.pose_2d) + len(share.pose_3d) + len(share.captured)
+        last = first + len(share.captured)
+        for name, values in plan.captured.arrays(share.step).items():
+            own = values[share.captured.start :: share.captured.step]
+            if name in pose:
+                pose[name][end - len(own) : end] = own
+            else:
+                detections[name][first:last] = own
+        pose["features"][end - len(share.captured) : end] = 0  # they are yet to be made
         first = last
 
 
 def _motion_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[Clip, int]]:
     for share in shares:
         for window in share.motion:
-            yield _clip(plan.motion, window), window.start
+            yield source_clip(plan.motion, window), window.start
 
 
-def _clip(source: Source, window: Window) -> Clip:
+def source_clip(source: Source, window: Window) -> Clip:
+    """Return the arrays of the whole clip that a window is of, from memory if read lately.
+
+    Raises:
+        ValueError: A number is NaN or infinite, or the clip is not what its manifest says.
+    """
     path, manifest = source.paths[window.dataset], source.manifests[window.dataset]
     file = manifest.files[window.file]
     check_content(path, file.name, file.sha256)

@@ -9,7 +9,7 @@ from vibe_ray.data.agreement import row_problems
 from vibe_ray.data.checks import Finding, check_sequence
 from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
-from vibe_ray.data.mixing import DataConfig, Source, StepPlan, make_plan
+from vibe_ray.data.mixing import DataConfig, Source, StepPlan
 from vibe_ray.data.sequences import (
     read_label_sequences,
     read_motion_sequences,
@@ -22,25 +22,24 @@ SAME_FPS = 0.01
 """Share by which frame rates may differ: 29.97 are 30."""
 
 
-def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPlan:
-    """Make sure, from the manifests alone, that a run can begin, and return its plan.
+def check_usable(config: DataConfig, feature_dim: int, plan: StepPlan) -> None:
+    """Make sure, from the manifests alone, that a run can begin.
 
     Args:
         config: What the run reads. Without windows of features it learns from motion alone, and is
             validated on motion.
         feature_dim: F, as the generator expects it.
-        seed: Of the windows' order.
+        plan: Of its steps.
 
     Raises:
-        FileNotFoundError: A data set is missing.
-        ValueError: Another schema version or kind, features of another width, no usable window,
-            motion at another frame rate than what it is compared with.
+        FileNotFoundError: The validation split is missing.
+        ValueError: Another schema version or kind, features of another width, motion at another
+            frame rate than what it is compared with.
     """
-    plan = make_plan(config, seed)
     validation = storage.join(config.root, config.validation)
     if not config.batch_size:
         read_manifest(validation, "motion")
-        return plan
+        return
     train_sets = [*_sets(plan.pose_2d), *_sets(plan.pose_3d)]
     pose_sets = [*train_sets, (validation, read_manifest(validation, "pose"))]
     for path, manifest in pose_sets:
@@ -50,11 +49,12 @@ def check_usable(config: DataConfig, feature_dim: int, seed: int = 0) -> StepPla
                 f"{manifest.encoder_id!r}), the generator expects {feature_dim}: set "
                 "generator.feature_dim, or prepare the data with the other encoder"
             )
-    encoders = {manifest.encoder_id for _, manifest in pose_sets}
+    encoders = {plan.encoder_id, *(manifest.encoder_id for _, manifest in pose_sets)}
     if len(encoders) > 1:
         raise ValueError(f"data sets of different frame encoders cannot be mixed: {encoders}")
+    if plan.captured is not None:
+        train_sets += zip(plan.captured.paths, plan.captured.manifests, strict=True)
     _check_same_rates(train_sets, _sets(plan.motion))
-    return plan
 
 
 def _sets(source: Source) -> list[tuple[str, Manifest]]:

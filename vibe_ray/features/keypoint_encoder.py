@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vibe_ray.body.skeletons import COCO_17, mirror_table
+from vibe_ray.body.skeletons import COCO_17, WHOLEBODY_23, mirror_table
+from vibe_ray.data.batches import Detections
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.frame_encoder import FrameEncoder
 
@@ -112,6 +113,13 @@ def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:
 def canonical_name(name: str) -> str:
     """Return a key-point's name without the skeleton it is from: `OP LHeel` -> `lheel`."""
     return name.removeprefix("OP ").lower()
+
+
+def inputs_of(seen: Detections) -> Tensor:
+    """Return the encoder's inputs (B, T, 3 * I + 3) of what was detected in windows."""
+    return encoder_inputs(
+        WHOLEBODY_23, seen.detected, seen.detected_conf, seen.box, seen.image_size
+    )
 
 
 def encoder_inputs(

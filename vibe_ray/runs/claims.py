@@ -94,9 +94,9 @@ def check_name(run_dir: str, resume: bool, config: TrainConfig, plan: StepPlan) 
     hashes = before["data_hashes"]
     other = [name for name, value in _hashes(config, plan).items() if hashes.get(name) != value]
     if other:
+        settings = ", ".join(name if "." in name else f"data.{name}" for name in other)
         raise ValueError(
-            f"cannot resume {run_dir}: the manifests of data.{', data.'.join(other)} have changed "
-            "since it began"
+            f"cannot resume {run_dir}: the manifests of {settings} have changed since it began"
         )
 
 

@@ -28,13 +28,12 @@ from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
 from vibe_ray.body.params import SmplParams
-from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch
-from vibe_ray.data.synthetic.frames import FramePool, frame_plan, held_out_frames
+from vibe_ray.data.synthetic.frames import FramePool, FrameSource, frame_plan, held_out_frames
 from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
 from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import KeypointEncoder, encoder_inputs
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.geometry.rotations import rotmat_to_rot6d
 from vibe_ray.losses.supervised import SUPERVISED, Estimate
@@ -69,10 +68,7 @@ class FrameNetwork(nn.Module):
 
     def forward(self, seen: Detections) -> SmplParams:
         """Estimate SMPL parameters (B, T, ...) of what was detected (B, T, ...)."""
-        inputs = encoder_inputs(
-            WHOLEBODY_23, seen.detected, seen.detected_conf, seen.box, seen.image_size
-        )
-        return self.generator(self.encoder(inputs))
+        return self.generator(self.encoder(inputs_of(seen)))
 
 
 @dataclass(kw_only=True)
@@ -120,8 +116,8 @@ class FrameEncoderState(Progress):
             started_from = load_frame_baseline(encoder, generator, config.initial_frame_encoder)
         elif not is_resumed:
             plan = frame_plan(config.data, config.frames, config.body, config.seed)
-            assert plan.frames is not None
-            set_mean_pose(generator.regressor, plan.frames.pool())
+            assert isinstance(plan.captured, FrameSource)
+            set_mean_pose(generator.regressor, plan.captured.pool())
         network = FrameNetwork(encoder, generator).to(device)
         optim, body = config.optim, load_body(config.body)
         parts = [

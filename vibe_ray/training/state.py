@@ -5,7 +5,7 @@ What is here is what a run carries from step to step; what a step does stands in
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
+from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
+from vibe_ray.features.keypoint_encoder import inputs_of
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
@@ -64,6 +66,8 @@ class TrainState(Progress):
     """Moving average of the generator, where the config asks for one."""
     prior: MotionPrior | None = None
     """What tells the generator which motions are likely, where the config names one."""
+    frame_encoder: FrameEncoder | None = None
+    """What makes the features of windows that are captured as it learns; frozen."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
 
@@ -90,8 +94,8 @@ class TrainState(Progress):
                 gone by now, is not.
 
         Raises:
-            FileNotFoundError: The body, the initial regressor's checkpoint or the motion prior's is
-                missing.
+            FileNotFoundError: The body, the initial regressor's checkpoint, the motion prior's or
+                the frame encoder is missing.
             ValueError: The initial regressor does not fit the configured one, or settings that do
                 not go together.
         """
@@ -135,6 +139,9 @@ class TrainState(Progress):
             average=average,
             # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
             prior=None if prior is None else prior.to(device).requires_grad_(False).train(),
+            frame_encoder=load_encoder(config.windows.encoder).to(device)
+            if config.windows.motion
+            else None,
         )
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
@@ -160,7 +167,18 @@ class TrainState(Progress):
 
     def update(self, batch: StepBatch) -> dict[str, Tensor]:
         """Update both networks once and return every loss term; see `adversarial_step`."""
-        return adversarial_step(self, batch)
+        return adversarial_step(self, self._with_features(batch))
+
+    @torch.no_grad()
+    def _with_features(self, batch: StepBatch) -> StepBatch:
+        """Make the features of windows that were captured for this step, where there are any."""
+        if batch.detections is None:
+            return batch
+        assert self.frame_encoder is not None, "the config says by what encoder"
+        made = self.frame_encoder(inputs_of(batch.detections))
+        stored = batch.pose.features[: -len(made)]
+        features = torch.cat([stored, made]) if len(stored) else made
+        return StepBatch(replace(batch.pose, features=features), batch.motion)
 
     def validate(self) -> dict[str, float]:
         """Evaluate the generator on the validation split, each rank on its share of sequences."""

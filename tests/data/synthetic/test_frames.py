@@ -111,10 +111,10 @@ def numbers(batch: StepBatch) -> dict[str, torch.Tensor]:
 def test_a_step_is_what_was_captured_of_all_frames_of_the_motion(data: DataConfig) -> None:
     clips = [noise.motion_sequence(f"motion/train/{i}", n, i) for i, n in enumerate((700, 30))]
     plan = plan_of(data)
-    assert plan.frames is not None
-    assert torch.equal(plan.frames.pool().rotmat, FramePool(clips, 25.0).rotmat)
+    assert plan.captured is not None
+    assert torch.equal(plan.captured.pool().rotmat, FramePool(clips, 25.0).rotmat)
     (batch,) = local_step_batches(plan, 4, 1)
-    found, captured = numbers(batch), plan.frames.captured(4)
+    found, captured = numbers(batch), plan.captured.captured(4)
     for name in ("detected", "detected_conf", "box", "kp_2d", "kp_3d", "pose"):
         assert torch.equal(found[name], getattr(captured, name)), name
     assert torch.equal(found["image_size"], captured.image_size[:, None])

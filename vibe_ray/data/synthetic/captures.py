@@ -14,6 +14,7 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, indices
 from vibe_ray.data.boxes import track_boxes
+from vibe_ray.data.schema import Array
 from vibe_ray.data.synthetic.detector import DETECTED_AMONG_49, DetectorConfig, Projected, detect
 from vibe_ray.data.synthetic.draws import normal
 from vibe_ray.data.synthetic.virtual_cameras import CameraConfig, Cameras, draw_cameras
@@ -137,6 +138,28 @@ def capture(
         rotmat=rotmat,
         betas=betas,
     )
+
+
+def captured_arrays(clips: CapturedClips) -> dict[str, Array]:
+    """Return captured windows (C, N, ...) by the columns of `reading.SHARE_SCHEMA`.
+
+    All is known of them but their features, which are yet to be made of what was detected.
+    """
+    shown = clips.has_box  # (C, N)
+    known = {
+        "kp_2d": clips.kp_2d,
+        "kp_2d_conf": clips.kp_2d_conf[..., None].expand(clips.kp_2d.shape[:-1]),
+        "kp_3d": clips.kp_3d,
+        "has_kp_3d": shown,
+        "pose": clips.pose,
+        "betas": clips.betas[:, None].expand(*shown.shape, -1),
+        "has_smpl": shown,
+        "detected": clips.detected,
+        "detected_conf": clips.detected_conf,
+        "box": clips.box,
+        "image_size": clips.image_size[:, None].expand(*shown.shape, -1),
+    }
+    return {name: values.numpy() for name, values in known.items()}
 
 
 def _projected(kp_px: Tensor, points: Tensor, cameras: Cameras, fps: float) -> Projected:

@@ -157,18 +157,20 @@ def captures(
                 yield NamedClip(f"{part.name}/{number}", captured)
 
 
-def _varied(
+def varied(
     clip: MotionSequence,
-    motion: Sequence[MotionSequence],
-    config: OpenCapturesConfig,
+    others: Sequence[MotionSequence],
+    mix_arms: float,
+    mix_legs: float,
+    augment: MotionAugmentConfig,
     rng: np.random.Generator,
 ) -> MotionSequence:
     """Draw one variation of a training clip, at times with limbs of another one."""
-    for joints, probability in ((ARMS, config.mix_arms), (LEGS, config.mix_legs)):
+    for joints, probability in ((ARMS, mix_arms), (LEGS, mix_legs)):
         draw, which = rng.random(2)  # as many numbers whatever happens and however many clips
         if draw < probability:
-            clip = with_limbs_of(clip, motion[int(which * len(motion))], joints, rng)
-    return augmented(clip, config.augment, rng)
+            clip = with_limbs_of(clip, others[int(which * len(others))], joints, rng)
+    return augmented(clip, augment, rng)
 
 
 def _capture(
@@ -180,7 +182,8 @@ def _capture(
 ) -> CapturedClips:
     """Capture a clip, varied first where there are others whose limbs it may borrow."""
     if others is not None:
-        clip = _varied(clip, others, config, np.random.default_rng(seed))
+        mix, rng = (config.mix_arms, config.mix_legs), np.random.default_rng(seed)
+        clip = varied(clip, others, *mix, config.augment, rng)
     rotmat = pose_to_rotmat(torch.tensor(clip.pose, dtype=torch.float32))[None]
     trans = torch.tensor(clip.trans, dtype=torch.float32)[None]
     generator = torch.Generator().manual_seed(seed)

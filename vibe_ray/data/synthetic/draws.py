@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 
 
+def generator_of_step(seed: int, step: int) -> torch.Generator:
+    """Return the random numbers of a training step, the same in every process."""
+    return torch.Generator().manual_seed((seed * 1_000_003 + step + 1) % 2**63)
+
+
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
     """Draw numbers uniform in [low, high)."""
     return torch.rand(shape, generator=generator) * (high - low) + low

@@ -12,6 +12,7 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -27,8 +28,13 @@ from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.schema import Array, MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
-from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
-from vibe_ray.data.synthetic.draws import normal
+from vibe_ray.data.synthetic.captures import (
+    CaptureConfig,
+    CapturedClips,
+    capture,
+    captured_arrays,
+)
+from vibe_ray.data.synthetic.draws import generator_of_step, normal
 from vibe_ray.data.synthetic.novelty import novelty_weights
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
@@ -129,6 +135,10 @@ class FramePool:
 class FrameSource:
     """Captured frames of some motion data sets; small, and the same in every process."""
 
+    stream: ClassVar[str] = "motion"
+    size_name: ClassVar[str] = "frames.batch_size"
+    encoder_id: ClassVar[str] = ""
+    """None has made features of them: it is what learns."""
     paths: tuple[str, ...]
     manifests: tuple[Manifest, ...]
     config: FramesConfig
@@ -149,6 +159,11 @@ class FrameSource:
         manifests = tuple(read_manifest(path, "motion") for path in paths)
         return cls(paths=tuple(paths), manifests=manifests, config=config, body=body, seed=seed)
 
+    @property
+    def per_step(self) -> int:
+        """N, over all workers."""
+        return self.config.batch_size
+
     def pool(self) -> FramePool:
         """Return all poses of the motion; read once in a process.
 
@@ -164,31 +179,15 @@ class FrameSource:
         Every worker captures all of them and keeps its share, since the random numbers of a step
         come from one generator: a small part of what an update costs.
         """
-        config, generator = self.config, _generator(self.seed, step)
+        config, generator = self.config, generator_of_step(self.seed, step)
         rotmat = self.pool().draw(config.batch_size, config.augment, generator)[:, None]
         trans = torch.zeros(config.batch_size, 1, 3)
-        keypoints = _keypoints(self.body)
+        keypoints = keypoints_of(self.body)
         return capture(rotmat, trans, config.fps, keypoints, config.capture, generator)
 
     def arrays(self, step: int) -> dict[str, Array]:
         """Return a step's frames (N, 1, ...) by the columns of `reading.SHARE_SCHEMA`."""
-        clips = self.captured(step)
-        shown = clips.has_box  # (N, 1)
-        known = {
-            "features": torch.empty(*shown.shape, 0),
-            "kp_2d": clips.kp_2d,
-            "kp_2d_conf": clips.kp_2d_conf[..., None].expand(clips.kp_2d.shape[:-1]),
-            "kp_3d": clips.kp_3d,
-            "has_kp_3d": shown,
-            "pose": clips.pose,
-            "betas": clips.betas[:, None],
-            "has_smpl": shown,
-            "detected": clips.detected,
-            "detected_conf": clips.detected_conf,
-            "box": clips.box,
-            "image_size": clips.image_size[:, None],
-        }
-        return {name: values.numpy() for name, values in known.items()}
+        return captured_arrays(self.captured(step))
 
 
 def frame_plan(data: DataConfig, frames: FramesConfig, body: BodyConfig, seed: int) -> StepPlan:
@@ -209,7 +208,7 @@ def frame_plan(data: DataConfig, frames: FramesConfig, body: BodyConfig, seed: i
     paths = [storage.join(data.root, name) for name in data.motion]
     source = FrameSource.over(paths, frames, body, seed)
     read_manifest(storage.join(data.root, data.validation), "motion")
-    return dataclasses.replace(make_plan(data, seed), window_length=1, frames=source)
+    return dataclasses.replace(make_plan(data, seed), window_length=1, captured=source)
 
 
 def held_out_frames(
@@ -241,9 +240,6 @@ def _finite(paths: Sequence[str]) -> Iterator[MotionSequence]:
 
 
 @lru_cache(maxsize=2)
-def _keypoints(body: BodyConfig) -> BodyJoints:
+def keypoints_of(body: BodyConfig) -> BodyJoints:
+    """Return what gives a body's 49 key-points; made once in a process."""
     return BodyJoints.keypoints(load_body(body))
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    return torch.Generator().manual_seed((seed * 1_000_003 + step + 1) % 2**63)
