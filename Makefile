@@ -95,7 +95,7 @@ format: $(STAMP)
 # it stands. RECIPE=frame_encoder trains them from nothing. SOURCE_FPS is a file of frame rates that
 # recordings do not tell (CMU's salsa is of 60 frames per second, its BVH files say 120).
 encoder: $(STAMP)
-	$(PY) -m vibe_ray.prepare open --out $(ENCODER_DATA) --captures 0 \
+	$(PY) -m vibe_ray.prepare open --out $(ENCODER_DATA) --captures 0 --heldout 0 \
 	  $(addprefix --motion ,$(MOTION)) $(addprefix --source-fps ,$(SOURCE_FPS))
 	$(PY) -m vibe_ray.train --recipe $(RECIPE) --workers 0 $(addprefix --set ,$(SET)) --data $(ENCODER_DATA) \
 	  --storage $(dir $(ENCODER)) --name $(notdir $(ENCODER)) \

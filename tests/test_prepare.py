@@ -151,7 +151,7 @@ def test_an_encoder_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixt
 
 def test_too_few_captures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     error = refusal(capsys, "open", "--out", str(tmp_path / "out"), "--captures", "1")
-    assert error == "python -m vibe_ray.prepare: --captures is 1, must be 0 or at least 2\n"
+    assert "--captures is 1 and --heldout 8, must be 0 or more, and of the first not 1" in error
 
 
 def test_what_was_left_out_is_told_at_the_end(

@@ -145,7 +145,14 @@ def _add_open(commands: "Commands") -> None:
         type=int,
         default=24,
         help="captures of each training clip with full truth, and half as many 2D-only ones (24); "
-        "0 writes the motion alone, which is all that a frame encoder learns from",
+        "0 for none: a run may capture windows of the motion as it learns (`windows.motion`)",
+    )
+    command.add_argument(
+        "--heldout",
+        type=int,
+        default=8,
+        help="captures of each clip held out (8); 0 with --captures 0 writes the motion alone, "
+        "which is all that a frame encoder learns from",
     )
     command.add_argument("--size", default="full", choices=("full", "smoke"))
     _add_hints(command, ("source_fps",))
@@ -266,25 +273,25 @@ def _open(args: argparse.Namespace) -> None:
     from vibe_ray.body.model import BodyConfig, load_body
     from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, smoke_captures
     from vibe_ray.features.frame_encoder import load_encoder
-    from vibe_ray.features.open_world import write_motion, write_open_world
+    from vibe_ray.features.open_world import write_open_world
 
     encoder = load_encoder(args.encoder)
-    if args.captures != 0 and args.captures < 2:
-        raise ValueError(f"--captures is {args.captures}, must be 0 or at least 2")
-    config = (
-        smoke_captures(args.seed)
-        if args.size == "smoke"
-        else OpenCapturesConfig(
-            seed=args.seed, captures_3d=args.captures, captures_2d=args.captures // 2
+    config = smoke_captures(args.seed)
+    if args.size == "full":
+        if args.captures < 0 or args.captures == 1 or args.heldout < 0:
+            raise ValueError(
+                f"--captures is {args.captures} and --heldout {args.heldout}, must be 0 or more, "
+                "and of the first not 1"
+            )
+        config = OpenCapturesConfig(
+            seed=args.seed,
+            captures_3d=args.captures,
+            captures_2d=args.captures // 2,
+            captures_heldout=args.heldout,
         )
-    )
     motion, body = gather_motion(args.motion, _hints(args), _watched), load_body(BodyConfig())
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60
     logger.info("%d motion clips, %.1f minutes", len(motion), minutes)
-    if not args.captures:
-        splits = write_motion(args.out, motion, config, body)
-        print(f"{args.out}: {', '.join(f'{len(c)} clips of {s}' for s, c in splits.items())}")
-        return
     write_open_world(args.out, motion, encoder, config, body)
     print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}`")
 

@@ -137,6 +137,29 @@ def open_world() -> TrainConfig:
     )
 
 
+def open_world_hours() -> TrainConfig:
+    """`open_world` on hours of motion, of which every window is captured as it is learned from.
+
+    Made for `prepare open --motion DIR --captures 0`: only motion and held-out captures lie on
+    disk, and no window is seen twice alike. The packaged VIBE is trained like this.
+    """
+    return override(
+        open_world(),
+        {
+            "epochs": 8,
+            "steps_per_epoch": 100,
+            "data.pose_2d": (),
+            "data.pose_3d": (),
+            "data.ratio_2d": 0.0,
+            "windows.motion": ("motion/train",),
+            "optim.lr_schedule": "cosine",
+            "optim.warmup_steps": 50,
+            "optim.average_decay": 0.99,
+            "validation.max_sequences": 120,
+        },
+    )
+
+
 def ablation() -> TrainConfig:
     """`open_world` with a quarter of its steps, and half as many windows in each.
 
@@ -236,7 +259,7 @@ def frame_encoder_hours() -> TrainConfig:
         frame_encoder(),
         {
             "initial_frame_encoder": "open",
-            "epochs": 16,
+            "epochs": 5,
             "steps_per_epoch": 500,
             "optim.frame_encoder_lr": 3e-4,
             "optim.warmup_steps": 100,
@@ -250,6 +273,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "frame_encoder_hours": frame_encoder_hours,
     "motion_prior": motion_prior,
     "open_world": open_world,
+    "open_world_hours": open_world_hours,
     "paper": paper,
     "released": released,
     "smoke": smoke,

@@ -27,7 +27,7 @@ from vibe_ray.data.validate import validate
 from vibe_ray.features import open_world
 from vibe_ray.features.encoding import encode, encode_labels
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
-from vibe_ray.features.open_world import open_recordings, write_motion, write_open_world
+from vibe_ray.features.open_world import open_recordings, write_open_world
 
 CONFIG = OpenCapturesConfig(
     test_clips=("*part00",),
@@ -214,18 +214,25 @@ def test_a_world_cut_off_is_taken_up_without_capturing_again_what_is_done(
         assert ours == whole
 
 
-def test_kinds_held_out_are_a_split_of_their_own(tmp_path: Path, body: BodyArrays) -> None:
+def test_kinds_held_out_are_a_split_of_their_own(
+    tmp_path: Path, body: BodyArrays, encoder: KeypointEncoder
+) -> None:
     names = ("a", "b_unseen", "c_val", "d_test")
     clips = [noise.motion_sequence(name, 40, seed) for seed, name in enumerate(names)]
-    config = OpenCapturesConfig(
-        test_clips=("*test",), validation_clips=("*val",), unseen_clips=("*unseen",)
-    )
-    write_motion(str(tmp_path / "all"), clips, config, body)
+    patterns = {"test_clips": ("*test",), "validation_clips": ("*val",)}
+    numbers = {"captures_2d": 0, "captures_3d": 0, "captures_heldout": 1}
+    config = OpenCapturesConfig(**patterns, unseen_clips=("*unseen",), **numbers)  # type: ignore[arg-type]
+    write_open_world(str(tmp_path / "all"), clips, encoder, config, body)
     found = {
         split: [clip.name for clip in read_motion_sequences(str(tmp_path / "all/motion" / split))]
         for split in ("train", "val", "test", "unseen")
     }
     assert found == {"train": ["a"], "val": ["c_val"], "test": ["d_test"], "unseen": ["b_unseen"]}
+    captured = sorted(path.name for path in (tmp_path / "all/open_3d").iterdir())
+    assert captured == ["test", "unseen", "val"]  # nothing to train on: a run may capture that
+    assert not (tmp_path / "all/open_2d").exists()
     without = [clip for clip in clips if "unseen" not in clip.name]
-    write_motion(str(tmp_path / "none"), without, config, body)
+    motion_alone = dataclasses.replace(config, captures_heldout=0)
+    write_open_world(str(tmp_path / "none"), without, encoder, motion_alone, body)
+    assert [path.name for path in (tmp_path / "none").iterdir()] == ["motion"]
     assert not (tmp_path / "none/motion/unseen").exists()

@@ -89,13 +89,20 @@ def write_open_world(
     Raises:
         ValueError: No motion is left for one of the splits.
     """
-    splits = write_motion(out, motion, config, body)
+    splits = split_motion(motion, config)
     source = _source(motion, config, body)
-    keypoints = BodyJoints.keypoints(body)
-    for dataset, split in STREAMS:
+    for split in MOTION_SPLITS:
         if not splits[split]:
             continue
+        header = _header("motion", split, source, config)
+        with ShardWriter(join(out, f"motion/{split}"), header) as writer:
+            for clip in splits[split]:
+                writer.write(clip)
+    keypoints = BodyJoints.keypoints(body)
+    for dataset, split in STREAMS:
         stream = f"{dataset}/{split}"
+        if not splits[split] or not config.captures_of(stream):
+            continue
         header = _header(dataset, split, source, config).model_copy(
             update={
                 "kind": "pose",
@@ -108,35 +115,6 @@ def write_open_world(
             found = open_recordings(splits[split], stream, config, keypoints)
             manifest = encoded(found, encoder).write_to(join(out, stream), header).manifest
         logger.info("%s: %d frames", stream, manifest.num_frames)
-
-
-def write_motion(
-    out: str, motion: Sequence[MotionSequence], config: OpenCapturesConfig, body: BodyArrays
-) -> dict[Split, list[MotionSequence]]:
-    """Write `motion/{train,val,test,unseen}` below `out`: all that a frame encoder learns from.
-
-    Args:
-        out: Folder, local or remote.
-        motion: All clips; they are split by name.
-        config: Says how.
-        body: Named in the manifests, as in those of the captures.
-
-    Returns:
-        The clips of each split.
-
-    Raises:
-        ValueError: No motion is left for one of the splits.
-    """
-    splits = split_motion(motion, config)
-    source = _source(motion, config, body)
-    for split in MOTION_SPLITS:
-        if not splits[split]:
-            continue
-        header = _header("motion", split, source, config)
-        with ShardWriter(join(out, f"motion/{split}"), header) as writer:
-            for clip in splits[split]:
-                writer.write(clip)
-    return splits
 
 
 def _source(motion: Sequence[MotionSequence], config: OpenCapturesConfig, body: BodyArrays) -> str:

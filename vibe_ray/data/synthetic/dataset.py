@@ -78,6 +78,12 @@ class OpenCapturesConfig:
     movements are scarce, combinations need not be."""
     capture: CaptureConfig = field(default_factory=CaptureConfig)
 
+    def captures_of(self, stream: str) -> int:
+        """Return how often each clip of a stream, such as `open_3d/train`, is captured."""
+        if not stream.endswith("/train"):
+            return self.captures_heldout
+        return self.captures_2d if stream.startswith("open_2d") else self.captures_3d
+
 
 def smoke_captures(seed: int) -> OpenCapturesConfig:
     """Return what makes a world that is captured, and trained on, in seconds."""
@@ -144,15 +150,11 @@ def captures(
         config: How many and of what kind.
         body: The 49 key-points' joints.
     """
-    is_training = stream.endswith("/train")
-    count = config.captures_heldout
-    if is_training:
-        count = config.captures_2d if stream.startswith("open_2d") else config.captures_3d
+    others = motion if stream.endswith("/train") else None
     for clip in motion:
         for part in _parts(clip, config):
-            for number in range(count):
+            for number in range(config.captures_of(stream)):
                 seed = _seed(f"{config.seed}/{stream}/{part.name}/{number}")
-                others = motion if is_training else None
                 captured = functools.partial(_capture, part, others, config, body, seed)
                 yield NamedClip(f"{part.name}/{number}", captured)
 
