@@ -8,6 +8,7 @@ import pytest
 
 from tests.training.tiny import tiny, tiny_prior, tiny_prior_state
 from vibe_ray import evaluate
+from vibe_ray.data.shards import read_manifest
 from vibe_ray.distributed.launch import train
 from vibe_ray.reports.measuring import measure_checkpoints
 from vibe_ray.training.launch import Launch
@@ -62,6 +63,17 @@ def test_the_validation_split(checkpoints: list[str], shards: str, tmp_path: Pat
     flags = ["--data", shards, "--split", "validation", "--json", str(path)]
     evaluate.main([checkpoints[0], *flags])
     assert 0 < written(path)["num_frames"] <= 50
+
+
+def test_a_data_set_by_its_name(
+    checkpoints: list[str], shards: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "metrics.json"
+    flags = ["--data", shards, "--json", str(path)]
+    evaluate.main([checkpoints[0], *flags, "--split", "open_3d/train"])
+    assert written(path)["data_hash"] == read_manifest(f"{shards}/open_3d/train").hash()
+    error = refusal(capsys, checkpoints[0], *flags, "--split", "open_3d/unseen")
+    assert f"{shards}/open_3d/unseen" in error
 
 
 def test_a_motion_prior(
