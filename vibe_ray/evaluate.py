@@ -37,6 +37,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         const="open",
         help="compare with a frame baseline: the packaged one, or this checkpoint",
     )
+    parser.add_argument(
+        "--videos",
+        metavar="LABELS",
+        help="measure one checkpoint as it is run: predict the videos of this label data set, "
+        "detector and tracking included, and say how many of its people were found",
+    )
+    parser.add_argument(
+        "--raw", metavar="P", help="with --videos: where they are, if not where the labels say"
+    )
+    cli.add_changes_flag(
+        parser, "with --videos: a setting of vibe_ray/prediction/settings.py, such as fit=false"
+    )
     parser.add_argument("--json", metavar="PATH", help="write the metrics as JSON")
     parser.add_argument("--report", metavar="PATH", help="write a self-contained HTML report")
     cli.run(parser, _evaluate, argv)
@@ -45,6 +57,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _evaluate(args: argparse.Namespace) -> None:
     from rich.console import Console
 
+    if args.videos:
+        _evaluate_videos(args)
+        return
     from vibe_ray.evaluation.tables import published_rich_table, rich_table
     from vibe_ray.reports.evaluation_page import write_report
     from vibe_ray.reports.measuring import measure_checkpoints
@@ -60,6 +75,27 @@ def _evaluate(args: argparse.Namespace) -> None:
         command = " ".join(["python -m vibe_ray.evaluate", *sys.argv[1:]])
         write_report(args.report, measured.report(command))
         print(f"report: {args.report}")
+
+
+def _evaluate_videos(args: argparse.Namespace) -> None:
+    """Measure a checkpoint with everything that comes before it in the loop."""
+    from rich.console import Console
+
+    from vibe_ray.config import override
+    from vibe_ray.evaluation.tables import rich_table
+    from vibe_ray.prediction.as_run import measure_videos, predicts_with
+    from vibe_ray.prediction.job import Tools
+    from vibe_ray.prediction.settings import PredictConfig
+
+    if len(args.checkpoints) > 1 or args.baseline or args.report:
+        raise ValueError("--videos measures one checkpoint, without --baseline and --report")
+    settings = {"checkpoint": args.checkpoints[0], **cli.read_changes(args)}
+    tools = Tools(override(PredictConfig(), settings))
+    found = measure_videos(args.videos, predicts_with(tools), tools, args.protocol, args.raw)
+    Console().print(rich_table(found.comparison))
+    print(found.told())
+    if args.json:
+        storage.write_json(args.json, found.to_dict())
 
 
 if __name__ == "__main__":
