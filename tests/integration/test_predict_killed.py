@@ -1,0 +1,69 @@
+"""A prediction of many videos, killed again and again: nothing is done twice, results are equal."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.distributed.test_videos import clips
+from tests.integration.processes import descendants
+
+NUM_CLIPS = 20
+KILLED_AFTER = (3, 9, 14)
+"""Finished videos at which the job is killed."""
+
+
+def command(root: Path, out: Path, workers: int) -> list[str]:
+    paths, config = clips(root, NUM_CLIPS) if not root.exists() else ([], None)
+    names = sorted((path for path in root.glob("clip_*")), key=lambda path: path.name)
+    assert len(names) == NUM_CLIPS
+    assert config is None or len(paths) == NUM_CLIPS
+    flags = ["--out", str(out), "--keypoints", str(root / "keypoints"), "--fps", "25"]
+    flags += ["--files", "npz", "--set", "fit=false", "--workers", str(workers)]
+    return [sys.executable, "-m", "vibe_ray.predict", *map(str, names), *flags]
+
+
+def finished(out: Path) -> dict[str, int]:
+    """When each video's results were completed, which the summary is the last of."""
+    return {path.parent.name: path.stat().st_mtime_ns for path in out.glob("*/summary.json")}
+
+
+def run_until(argv: list[str], out: Path, count: int) -> None:
+    """Start the job, and kill all of it when so many videos are finished."""
+    with subprocess.Popen(argv, start_new_session=True, stdout=subprocess.DEVNULL) as process:
+        while len(finished(out)) < count and process.poll() is None:
+            time.sleep(0.02)
+        family = descendants(process.pid)
+        os.kill(process.pid, signal.SIGKILL)
+        for one in family:
+            one.end()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.ray)])
+def test_a_killed_job_repeats_no_finished_video(tmp_path: Path, workers: int) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    subprocess.run(command(tmp_path / "in", whole, workers), check=True)
+    argv = command(tmp_path / "in", out, workers)
+    times: dict[str, int] = {}
+    for count in KILLED_AFTER:
+        run_until(argv, out, count)
+        now = finished(out)
+        assert len(now) < NUM_CLIPS, "it was over before it was killed"
+        assert {name: now[name] for name in times} == times
+        times = now
+    told = subprocess.run(argv, check=True, capture_output=True, text=True)
+    now = finished(out)
+    assert len(now) == NUM_CLIPS, told.stderr
+    assert {name: now[name] for name in times} == times
+    assert not list(out.rglob("*.tmp*"))
+    for name in now:
+        with np.load(whole / name / "people.npz") as a, np.load(out / name / "people.npz") as b:
+            assert sorted(a) == sorted(b)
+            for key in a:
+                np.testing.assert_array_equal(b[key], a[key], err_msg=f"{name}: {key}")
