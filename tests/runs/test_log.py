@@ -92,4 +92,4 @@ def test_a_run_in_an_object_store(s3: str) -> None:
 
 def test_the_consoles_line_names_what_there_is() -> None:
     text = summary({**row(20, 61.2345), "train/discriminator/real": 0.25})
-    assert text == "epoch 2 (step 20): PA-MPJPE 61.23, generator 1.5, D real 0.25"
+    assert text == "epoch 2 (step 20): validation PA-MPJPE 61.23, generator 1.5, D real 0.25"

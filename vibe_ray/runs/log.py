@@ -78,7 +78,7 @@ def read_metrics(run_dir: str) -> list[dict[str, float]]:
 def summary(metrics: dict[str, float]) -> str:
     """One line of an epoch for the console."""
     names = {
-        SCORE: "PA-MPJPE",
+        SCORE: "validation PA-MPJPE",
         PRIOR_SCORE: "reconstruction",
         "val/frame/reconstruction_mm": "frame by frame",
         "val/accel_error_mm_per_frame2": "accel. error",
