@@ -78,12 +78,12 @@ def _train(args: argparse.Namespace) -> None:
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(_what_is_left(launch.run_dir))
         raise
-    print(f"best checkpoint: {result.best}\nlast checkpoint: {result.last}")
     if config.task == "generator":
         print(
             f"chosen by validation on {config.data.validation}; `python -m vibe_ray.evaluate` "
             f"measures on {config.data.test}, which is other motion: the numbers differ"
         )
+    print(f"best checkpoint: {result.best}\nlast checkpoint: {result.last}")
 
 
 def _what_is_left(run_dir: str) -> str:
