@@ -136,7 +136,7 @@ def measured(
         return Prediction(people)
 
     tools: Any = SimpleNamespace(estimator=SimpleNamespace(predictor=SimpleNamespace(body=body)))
-    found = measure_videos(labels, predict, tools)
+    found = measure_videos(labels, predict, tools, "sequence")
     assert asked == [("/raw/video.mp4", noise.FPS)]
     return found
 
