@@ -92,7 +92,7 @@ def test_bad_names_are_told_in_one_line(
     error = refusal(capsys, checkpoints[0], *flags, "--protocol", "opne")
     assert error == (
         "python -m vibe_ray.evaluate: no protocol 'opne', expected one of open, joints, sequence, "
-        "vibe_compat, mpi_inf_3dhp, human36m_p2\n"
+        "vibe_compat, mpi_inf_3dhp, human36m_p1, human36m_p2\n"
     )
     error = refusal(capsys, str(tmp_path / "none"), *flags)
     assert f"no checkpoint at {tmp_path}/none" in error

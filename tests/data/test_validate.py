@@ -221,10 +221,10 @@ def test_rates_that_windows_and_motion_both_have_may_be_mixed(tmp_path: Path) ->
     write(path, noise.header("open_3d/train", fps=30.0), noise.pose_sequence("s", 20, fps=30.0))
     noise.write(root, "motion/fast", (50,), fps=30.0)
     both = DataConfig(root=root, motion=("motion/train", "motion/fast"))
-    check_usable(both, noise.F)
+    check(both, noise.F)
     message = f"{root}/motion/train plays at 25 frames .*{root}/open_3d/train at 30: .*--fps 30"
     with pytest.raises(ValueError, match=message):
-        check_usable(replace(both, ratio_2d=0.0), noise.F)
+        check(replace(both, ratio_2d=0.0), noise.F)
 
 
 def test_frame_rates_may_differ_by_rounding(tmp_path: Path) -> None:
