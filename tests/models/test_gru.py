@@ -122,6 +122,14 @@ def test_a_sequence_may_come_in_pieces(own: bool) -> None:
     torch.testing.assert_close((torch.cat(found, dim=1), last), expected, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("length", [1, 7, 23, 40])
+def test_both_ways_may_be_gone_in_pieces(length: int) -> None:
+    network = build(torch.float64, num_layers=3, bidirectional=True)
+    inputs = random_inputs(1, 23, torch.float64)
+    found = ours_of(network).both_ways(inputs[0].detach(), length)
+    torch.testing.assert_close(found, network(inputs)[0][0], rtol=0, atol=1e-12)
+
+
 def test_what_goes_on_from_a_state_has_no_wrong_gradients() -> None:
     weights = [p.detach() for p in build(torch.float32, num_layers=1).parameters()]
     x = random_inputs(2, 4, torch.float32).transpose(0, 1).contiguous()

@@ -23,6 +23,8 @@ FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
 """COCO's 17 and BODY_25's feet. BODY_25's neck and mid-hip are left out: detectors compute them
 from shoulders and hips, so they say nothing new."""
+BATCH_FRAMES = 1024
+"""Frames that are encoded at once: layers are as wide as the features."""
 MAX_COORDINATE = 3.0
 """Half boxes; a key-point further out is a mistake and is clipped."""
 
@@ -91,8 +93,11 @@ class KeypointEncoder(FrameEncoder):
             torch.tensor(labels.box),
             torch.tensor([labels.width, labels.height], dtype=torch.float32),
         )
-        features: Tensor = self(inputs.to(self.output.weight.device))
-        return features.cpu()
+        features = torch.empty(len(inputs), self.feature_dim)
+        for start in range(0, len(inputs), BATCH_FRAMES):
+            some = slice(start, start + BATCH_FRAMES)
+            features[some] = self(inputs[some].to(self.output.weight.device))
+        return features
 
 
 def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import register_flop_formula
 
 from vibe_ray.models.packed_linear import linear, repeated_linear
+from vibe_ray.models.pieces import Sliceable
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 """Of one layer in one direction, as `nn.GRU` calls and orders them."""
@@ -74,6 +75,38 @@ class GRU(nn.RNNBase):
             states = self._direction(f"l{layer}", states, reverse=False, last=before)
             ends.append(states[-1])
         return states.transpose(0, 1).contiguous(), torch.stack(ends)
+
+    @torch.no_grad()
+    def both_ways(self, inputs: Sliceable, length: int) -> Tensor:
+        """Run over a sequence in both directions, without gradients.
+
+        Only states of all frames are held, and the rest of `length` frames: a device other than the
+        CPU holds all.
+
+        Args:
+            inputs: (N, I), of any float type.
+            length: Frames that are run over at a time.
+
+        Returns:
+            The last layer's states (N, 2H).
+        """
+        weight = self.weight_ih_l0
+        assert isinstance(weight, Tensor)
+        if weight.device.type != "cpu":
+            return _whole_gru(self, inputs[:].to(weight)[None], None)[0][0]
+        num_frames, H = len(inputs), self.hidden_size
+        pieces = [slice(start, start + length) for start in range(0, num_frames, length)]
+        for layer in range(self.num_layers):
+            states = weight.new_empty(num_frames, 2 * H)
+            for name, way, half in (("", pieces, 0), ("_reverse", pieces[::-1], H)):
+                last = None
+                for piece in way:
+                    x, reverse = inputs[piece].to(weight)[:, None], bool(name)
+                    found = self._direction(f"l{layer}{name}", x, reverse=reverse, last=last)
+                    last = found[0 if reverse else -1].clone()
+                    states[piece, half : half + H] = found[:, 0]
+            inputs = states
+        return states
 
     def _direction(
         self, name: str, inputs: Tensor, *, reverse: bool, last: Tensor | None = None

@@ -78,10 +78,14 @@ class GruEncoder(nn.Module):
     def pieces(self, features: Sliceable, length: int) -> Iterator[Tensor]:
         """Encode a sequence (N, F) as `forward` does, `length` frames (n, F) at a time."""
         weight, last = next(self.parameters()), None
+        both = self.gru.both_ways(features, length) if self.config.bidirectional else None
         for piece in Piece.of(len(features), length, margin=self.config.residual_frames // 2):
             around = features[piece.around].to(weight)[None]
             x = around[:, piece.inside]
-            states, last = self.gru.go_on(x, last)
+            if both is None:
+                states, last = self.gru.go_on(x, last)
+            else:
+                states, both = both[None, : x.shape[1]], both[x.shape[1] :]
             encoded = self._mapped(states, x.dtype)
             if self.config.residual:
                 encoded += x if self.average is None else self.average(around)[:, piece.inside]

@@ -45,13 +45,13 @@ def temporal_encoder(config: TemporalEncoderConfig, feature_dim: int) -> nn.Modu
 def encoded_pieces(encoder: nn.Module, features: Sliceable, length: int) -> Iterator[Tensor]:
     """Encode a sequence (N, F) as the encoder does, `length` frames (n, F) at a time.
 
-    Where every frame depends on all others, as with a GRU in both directions, the whole sequence
-    is encoded at once, and memory grows with its length.
+    Where every frame looks at all others, the whole sequence is encoded at once, and memory grows
+    with its length; of a GRU in both directions the states do, which are small.
     """
     match encoder:
         case nn.Identity():
             return (features[piece.around] for piece in Piece.of(len(features), length, 0))
-        case GruEncoder() if not encoder.config.bidirectional:
+        case GruEncoder():
             return encoder.pieces(features, length)
         case TransformerEncoder() if encoder.config.reach:
             return encoder.pieces(features, length)
