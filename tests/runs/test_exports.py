@@ -37,6 +37,21 @@ OF_RUN = {
 }
 
 
+def test_a_package_names_no_place_of_the_machine_it_was_made_on(tmp_path: Path) -> None:
+    here = {"data.root": "/my/data", "windows.encoder": "/my/encoder", "motion_prior": "/my/prior"}
+    config = override(tiny(), {**here, "initial_regressor": "scratch"})
+    state = tiny_state(config)
+    begun = {"initial_regressor": "/my/run", "initial_frame_encoder": "open"}
+    state.config = override(config, begun)
+    (tmp_path / "run").mkdir()
+    state.snapshot(OF_RUN).write(tmp_path / "run")
+    export_checkpoint(str(tmp_path / "run"), str(tmp_path / "out"))
+    assert "/my/" not in (tmp_path / "out/config.json").read_text()
+    found = load_config(tmp_path / "out")
+    assert (found.initial_regressor, found.windows.encoder) == ("open", "open")
+    assert found.generator == config.generator
+
+
 def test_a_motion_prior_is_written_without_what_it_was_compared_with(tmp_path: Path) -> None:
     state = tiny_prior_state(tiny_prior(data__root="/somewhere", seed=3))
     (tmp_path / "run").mkdir()

@@ -34,7 +34,7 @@ BASELINE_DIR = "frame_baseline"
 def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str, Any]:
     """Write a checkpoint's networks in half precision; every command takes it, none resumes it.
 
-    The data are named by their hash, not by where they lay. Of a frame encoder in training two
+    Data and networks that it began with are named by hashes, not by where they lay. Of a frame encoder in training two
     packages are written: the encoder, for `prepare open --encoder` and the like, and the frame
     baseline, a checkpoint like others.
 
@@ -67,7 +67,7 @@ def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str,
                 if not name.startswith("system/")
             },
         }
-        config = override(config, {"data.root": DataConfig().root})
+        config = _without_places(config)
         target = Path(directory)
         if config.task == "frame_encoder":
             of_encoder = storage.join(out, ENCODER_DIR)
@@ -85,6 +85,18 @@ def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str,
         save_networks(target, config, networks, manifest)
         storage.put_files(target, out, replaced[out])
     return manifest
+
+
+def _without_places(config: TrainConfig) -> TrainConfig:
+    """Return the config without where things lay: the manifest says of what the networks are."""
+    unnamed = ("open", "scratch", "")
+    changes = {
+        name: "open"
+        for name in ("initial_regressor", "initial_frame_encoder", "motion_prior")
+        if getattr(config, name) not in unnamed
+    }
+    places = {"data.root": DataConfig().root, "windows.encoder": "open"}
+    return override(config, places | changes)
 
 
 def _of_baseline(config: TrainConfig) -> TrainConfig:
