@@ -34,9 +34,9 @@ BASELINE_DIR = "frame_baseline"
 def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str, Any]:
     """Write a checkpoint's networks in half precision; every command takes it, none resumes it.
 
-    Data and networks that it began with are named by hashes, not by where they lay. Of a frame encoder in training two
-    packages are written: the encoder, for `prepare open --encoder` and the like, and the frame
-    baseline, a checkpoint like others.
+    Data and networks that it began with are named by hashes, not by where they lay. Of a frame
+    encoder in training two packages are written: the encoder, for `prepare open --encoder` and the
+    like, and the frame baseline, a checkpoint like others.
 
     Args:
         path: A checkpoint directory, or the folder of a run or search, of which the best is taken.
