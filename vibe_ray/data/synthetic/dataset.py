@@ -74,6 +74,24 @@ def smoke_captures(seed: int) -> OpenCapturesConfig:
     return OpenCapturesConfig(seed=seed, captures_2d=1, captures_3d=1, captures_heldout=1)
 
 
+def open_captures(size: Literal["full", "smoke"], seed: int, captures: int) -> OpenCapturesConfig:
+    """Return what `prepare open` captures.
+
+    Args:
+        size: Of the whole.
+        seed: Of all captures.
+        captures: Of each training clip with full truth; half as many are 2D-only. Not of a `smoke`.
+
+    Raises:
+        ValueError: Too few captures.
+    """
+    if captures < 2:
+        raise ValueError(f"--captures is {captures}, must be at least 2")
+    if size == "smoke":
+        return smoke_captures(seed)
+    return OpenCapturesConfig(seed=seed, captures_3d=captures, captures_2d=captures // 2)
+
+
 @dataclass(frozen=True)
 class NamedClip:
     """One clip to be captured, and what it is called."""
