@@ -46,6 +46,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFi
     return WholeFiles(config, log) if config.getoption("dist") == "loadgroup" else None
 
 
+def starts_ray(item: pytest.Item) -> bool:
+    return item.get_closest_marker("ray") is not None
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Let one process run all that starts Ray, one cluster at a time, and begin with it.
@@ -54,21 +58,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     session once, is wanted by tests of one group, too.
     """
     for item in items:
-        if item.get_closest_marker("ray"):
+        if starts_ray(item):
             item.add_marker(pytest.mark.xdist_group("ray"))
         elif shared := MADE_ONCE.intersection(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.xdist_group(min(shared)))
-    items.sort(key=lambda item: not item.get_closest_marker("ray"))
+    items.sort(key=lambda item: not starts_ray(item))
 
 
-@pytest.fixture(scope="session")
-def ray_cluster(object_server: ObjectServer) -> Iterator[None]:
+@pytest.hookimpl(trylast=True)  # when the test's own fixtures are gone
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the cluster when the next test wants none: it takes memory, and processor time idle."""
+    if starts_ray(item) and not (nextitem and starts_ray(nextitem)):
+        import ray
+
+        ray.shutdown()
+
+
+@pytest.fixture
+def ray_cluster(request: pytest.FixtureRequest, object_server: ObjectServer) -> None:
     """One small cluster for all tests marked `ray`; with a dashboard, since Tune needs it.
 
     Its processes know how to reach the object store, as those of a user's cluster have to.
     """
     import ray
 
+    assert starts_ray(request.node), "what wants a cluster is marked `ray`"
+    if ray.is_initialized():
+        return
     with pytest.MonkeyPatch.context() as patch:
         for name, value in object_server.environment.items():
             patch.setenv(name, value)
@@ -80,8 +96,6 @@ def ray_cluster(object_server: ObjectServer) -> Iterator[None]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    yield
-    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -159,12 +159,14 @@ def _add_open(commands: "Commands") -> None:
 
 
 def _add_tools(commands: "Commands") -> None:
-    text = (
-        "check data sets: schema, NaN, units, joint order, frame rate, which way is up and ahead, "
-        "duplicates, leakage"
-    )
+    text = "check data sets: schema, units, joint order, rates, axes, duplicates, leakage"
     command = _add(commands, "validate", text, "validate data/open", _validate)
     command.add_argument("path", help="a data set, or a folder of several; local or s3://")
+    text = "look at data sets: windows of each as a picture, with boxes, key-points and bodies"
+    command = _add(commands, "inspect", text, "inspect data/open --out sheets", _inspect)
+    command.add_argument("path", help="a data set, or a folder of several; local or s3://")
+    command.add_argument("--out", required=True, help="folder or s3:// of the pictures")
+    command.add_argument("--raw", help="where videos and images are, if they were moved")
     text = "a released checkpoint (.pth.tar) of VIBE or SPIN as a directory of ours"
     example = "import-checkpoint --raw vibe_model_wo_3dpw.pth.tar --out runs/vibe_released"
     command = _add(commands, "import-checkpoint", text, example, _import_checkpoint)
@@ -271,24 +273,12 @@ def _features(args: argparse.Namespace) -> None:
 
 def _open(args: argparse.Namespace) -> None:
     from vibe_ray.body.model import BodyConfig, load_body
-    from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, smoke_captures
+    from vibe_ray.data.synthetic.dataset import open_captures
     from vibe_ray.features.frame_encoder import load_encoder
     from vibe_ray.features.open_world import write_open_world
 
     encoder = load_encoder(args.encoder)
-    config = smoke_captures(args.seed)
-    if args.size == "full":
-        if args.captures < 0 or args.captures == 1 or args.heldout < 0:
-            raise ValueError(
-                f"--captures is {args.captures} and --heldout {args.heldout}, must be 0 or more, "
-                "and of the first not 1"
-            )
-        config = OpenCapturesConfig(
-            seed=args.seed,
-            captures_3d=args.captures,
-            captures_2d=args.captures // 2,
-            captures_heldout=args.heldout,
-        )
+    config = open_captures(args.size, args.seed, args.captures, args.heldout)
     motion, body = gather_motion(args.motion, _hints(args), _watched), load_body(BodyConfig())
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60
     logger.info("%d motion clips, %.1f minutes", len(motion), minutes)
@@ -312,6 +302,12 @@ def _validate(args: argparse.Namespace) -> None:
     if num_errors:
         raise SystemExit(1)
     print(f"{args.path}: no errors, {len(findings)} warnings")
+
+
+def _inspect(args: argparse.Namespace) -> None:
+    from vibe_ray.reports.contact_sheets import write_sheets
+
+    print(*write_sheets(args.path, args.out, args.raw), sep="\n")
 
 
 def _import_checkpoint(args: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from vibe_ray.data.sequences import (
     read_pose_sequences,
 )
 from vibe_ray.data.shards import read_manifest
+from vibe_ray.data.twins import TwinSearch
 
 FPS_RANGE = (10.0, 60.0)
 SAME_FPS = 0.01
@@ -86,7 +87,7 @@ def _check_same_rates(
 
 
 def validate(path: str) -> Iterator[Finding]:
-    """Read all data sets at or below a path and yield what is wrong with them.
+    """Read all data sets at or below a path and yield what is wrong with them, and between them.
 
     Raises:
         FileNotFoundError: There is no data set.
@@ -96,6 +97,7 @@ def validate(path: str) -> Iterator[Finding]:
     if not folders:
         raise FileNotFoundError(f"no data set at or below {path}: no {MANIFEST_FILE} found")
     splits: dict[tuple[str, str, str], str] = {}
+    twins = TwinSearch()
     for folder in folders:
         try:
             manifest = read_manifest(folder)
@@ -108,9 +110,10 @@ def validate(path: str) -> Iterator[Finding]:
         if damaged:
             continue
         try:
-            yield from _check_sequences(folder, manifest, splits)
+            yield from _check_sequences(folder, manifest, splits, twins)
         except ValueError as error:  # the other data sets are checked all the same
             yield Finding("error", f"{folder} cannot be read: {error}: prepare it anew")
+    yield from twins.findings()
 
 
 def _check_rate(folder: str, manifest: Manifest) -> Iterator[Finding]:
@@ -140,7 +143,7 @@ def _check_files(folder: str, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _check_sequences(
-    folder: str, manifest: Manifest, splits: dict[tuple[str, str, str], str]
+    folder: str, manifest: Manifest, splits: dict[tuple[str, str, str], str], twins: TwinSearch
 ) -> Iterator[Finding]:
     """Check a data set's sequences; `splits` remembers in which split each was met first."""
     seen: set[tuple[str, str]] = set()
@@ -164,6 +167,7 @@ def _check_sequences(
                 f"{manifest.fps:g}: resample it",
             )
         yield from check_sequence(where, sequence)
+        twins.meet(folder, manifest.split, manifest.kind, sequence)
 
 
 def _read_sequences(folder: str, manifest: Manifest) -> Iterator[AnySequence]:

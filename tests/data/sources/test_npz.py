@@ -71,7 +71,11 @@ def test_headers_that_lie_are_told_before_anything_is_unpacked(
         found.read("poses")
 
 
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 not a zip", packed(a=bytes(99))[:-30]])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"PK\x03\x04 not a zip", packed(a=bytes(99))[:-30]],
+    ids=["empty", "by its first bytes alone", "cut off"],
+)
 def test_what_is_no_archive_is_called_so(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"not an \.npz file, or cut off"):
         BoundedNpz(content)

@@ -90,6 +90,32 @@ def smoke_captures(seed: int) -> OpenCapturesConfig:
     return OpenCapturesConfig(seed=seed, captures_2d=1, captures_3d=1, captures_heldout=1)
 
 
+def open_captures(
+    size: Literal["full", "smoke"], seed: int, captures: int, heldout: int
+) -> OpenCapturesConfig:
+    """Return what `prepare open` captures.
+
+    Args:
+        size: Of the whole.
+        seed: Of all captures.
+        captures: Of each training clip with full truth; half as many are 2D-only. Not of a `smoke`.
+        heldout: Of each clip held out. Not of a `smoke`.
+
+    Raises:
+        ValueError: A number of captures that cannot be.
+    """
+    if captures < 0 or captures == 1 or heldout < 0:
+        raise ValueError(
+            f"--captures is {captures} and --heldout {heldout}, must be 0 or more, and of the "
+            "first not 1"
+        )
+    if size == "smoke":
+        return smoke_captures(seed)
+    return OpenCapturesConfig(
+        seed=seed, captures_3d=captures, captures_2d=captures // 2, captures_heldout=heldout
+    )
+
+
 @dataclass(frozen=True)
 class NamedClip:
     """One clip to be captured, and what it is called."""
