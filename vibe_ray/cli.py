@@ -17,6 +17,7 @@ from vibe_ray.recipes import RECIPES
 
 USER_ERRORS = (
     *(ValueError, FileNotFoundError, FileExistsError, PermissionError, ImportError),
+    storage.DiskFullError,
     ConnectionError,  # an object store that does not answer
     FloatingPointError,  # a run that diverged, or a network that answers with NaN
     ChildProcessError,  # workers that failed too often

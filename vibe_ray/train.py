@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Sequence
 
-from vibe_ray import cli
+from vibe_ray import cli, storage
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -78,6 +78,8 @@ def _train(args: argparse.Namespace) -> None:
     except KeyboardInterrupt as interrupt:
         interrupt.add_note(_what_is_left(launch.run_dir))
         raise
+    except storage.DiskFullError as error:
+        raise storage.DiskFullError(f"{error}; {_what_is_left(launch.run_dir)}") from None
     if config.task == "generator":
         print(
             f"chosen by validation on {config.data.validation}; `python -m vibe_ray.evaluate` "

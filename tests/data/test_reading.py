@@ -80,18 +80,18 @@ def test_the_cache_stays_in_its_bounds_and_forgets_the_oldest(shards: str) -> No
     path = f"{shards}/open_2d/train"
     (file,) = read_manifest(path).files
     sizes = [
-        sum(array.nbytes for array in ClipCache(1).get(path, file.name, row).values())
+        sum(array.nbytes for array in ClipCache(1).get(path, file, row).values())
         for row in range(5)
     ]
     cache = ClipCache(sizes[0] + sizes[2] + sizes[3])
     for row in (0, 2, 3, 0):
-        cache.get(path, file.name, row)
+        cache.get(path, file, row)
     assert (cache.num_reads, cache.num_bytes) == (3, cache.max_bytes)
-    cache.get(path, file.name, 1)  # the oldest is now 2
+    cache.get(path, file, 1)  # the oldest is now 2
     assert cache.num_bytes == sizes[0] + sizes[3] + sizes[1]
-    cache.get(path, file.name, 0)
+    cache.get(path, file, 0)
     assert cache.num_reads == 4
-    cache.get(path, file.name, 2)
+    cache.get(path, file, 2)
     assert cache.num_reads == 5
     assert cache.num_bytes <= cache.max_bytes
 
@@ -101,7 +101,7 @@ def test_a_clip_larger_than_the_cache_is_read_all_the_same(shards: str) -> None:
     (file,) = read_manifest(path).files
     cache = ClipCache(1)
     for row in (0, 1, 0):
-        assert len(cache.get(path, file.name, row)["pose"]) == file.clip_frames[row]
+        assert len(cache.get(path, file, row)["pose"]) == file.clip_frames[row]
     assert cache.num_reads == 3
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.data import noise
 from vibe_ray.data import sequences
-from vibe_ray.data.manifest import MANIFEST_FILE
+from vibe_ray.data.manifest import MANIFEST_FILE, ShardFile
 from vibe_ray.data.schema import MAX_CLIP_FRAMES
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.data.shards import ShardWriter
@@ -31,9 +31,9 @@ def test_of_the_others_no_clip_is_read(
 ) -> None:
     read: list[int] = []
 
-    def note(path: str, name: str, row: int) -> pa.Table:
+    def note(path: str, file: ShardFile, row: int) -> pa.Table:
         read.append(row)
-        return read_clip(path, name, row)
+        return read_clip(path, file, row)
 
     read_clip = sequences.read_clip
     monkeypatch.setattr(sequences, "read_clip", note)

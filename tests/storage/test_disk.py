@@ -180,3 +180,63 @@ def test_filesystems_that_cannot_sync_folders_are_written_to(
     monkeypatch.setattr(os, "fsync", fsync)
     storage.write_bytes_atomic(str(tmp_path / "a/file"), b"content")
     assert (tmp_path / "a/file").read_bytes() == b"content"
+
+
+def written(folder: Path, new: Path) -> None:
+    storage.write_bytes_atomic(str(folder / "file"), b"new")
+
+
+def created(folder: Path, new: Path) -> None:
+    storage.create_exclusive(str(folder / "other"), b"new")
+
+
+def copied(folder: Path, new: Path) -> None:
+    storage.upload_directory(new, str(folder / "sub"))
+
+
+def joined(folder: Path, new: Path) -> None:
+    storage.put_files(new, str(folder / "sub"))
+
+
+def moved(folder: Path, new: Path) -> None:
+    storage.move_file(new / "file", str(folder / "file"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("act", [written, created, copied, joined, moved])
+def test_a_full_disk_is_told_by_what_has_no_room(
+    act: Callable[[Path, Path], None],
+    number: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is full when content is to reach it, as behind a cache it is."""
+    folder, new = tmp_path / "full", tmp_path / "new"
+    for path, text in ((folder / "file", "old"), (folder / "sub/file", "old"), (new / "file", "")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def full(handle: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        storage.DiskFullError, match=rf"no room for {folder}.*\({os.strerror(number)}\)"
+    ):
+        act(folder, new)
+    left = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    assert set(left) == {"file", "sub/file"}
+    assert {path.read_text() for path in left.values()} == {"old"}
+
+
+def test_what_else_a_disk_says_is_handed_on() -> None:
+    for error in (OSError(errno.EIO, "broken"), RuntimeError("no space"), ValueError("x")):
+        with pytest.raises(type(error)) as raised, storage.room_for("here"):
+            raise error
+        assert raised.value is error
+
+
+def test_a_full_disk_is_known_by_the_systems_words() -> None:
+    words = f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"  # as safetensors has them
+    with pytest.raises(storage.DiskFullError, match="no room for here"), storage.room_for("here"):
+        raise RuntimeError(words)

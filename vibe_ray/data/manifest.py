@@ -26,6 +26,10 @@ class ShardFile(BaseModel):
     sha256: str
     clip_frames: list[int]
     """Length of each clip, in the order of the rows: all that is needed to cut windows."""
+    footer_bytes: int | None = None
+    """Size of the Parquet footer; None in a file whose pages have no checksums."""
+    footer_sha256: str | None = None
+    """Of the footer: together with the pages' checksums it protects whatever is read of a file."""
 
 
 class Manifest(BaseModel):

@@ -14,7 +14,8 @@ import pyarrow as pa
 
 from vibe_ray import storage
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.data.clips import check_content, read_clip
+from vibe_ray.data.clips import DamagedFileError, read_clip
+from vibe_ray.data.manifest import ShardFile
 from vibe_ray.data.mixing import Share, Source, StepPlan
 from vibe_ray.data.rows import decode_clip, value
 from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
@@ -122,17 +123,19 @@ class ClipCache:
         """Clips read from storage, for tests and benchmarks."""
         self._clips: OrderedDict[tuple[str, str, int], Clip] = OrderedDict()
 
-    def get(self, path: str, name: str, row: int) -> Clip:
+    def get(self, path: str, file: ShardFile, row: int) -> Clip:
         """Return a clip's arrays, from memory if it was read a short while ago."""
-        key = (path, name, row)
+        key = (path, file.name, row)
         if key in self._clips:
             self._clips.move_to_end(key)
             return self._clips[key]
         try:
-            table = read_clip(path, name, row)
+            table = read_clip(path, file, row)
             clip = decode_clip(table)
+        except DamagedFileError:
+            raise
         except ValueError as error:
-            where = f"{storage.join(path, name)}: row {row}"
+            where = f"{storage.join(path, file.name)}: row {row}"
             raise ValueError(f"{where} is no clip ({error}): prepare the data set anew") from None
         _check_finite(clip, path, table)
         self._clips[key] = clip
@@ -192,8 +195,7 @@ def source_clip(source: Source, window: Window) -> Clip:
     """
     path, manifest = source.paths[window.dataset], source.manifests[window.dataset]
     file = manifest.files[window.file]
-    check_content(path, file.name, file.sha256)
-    clip = CACHE.get(path, file.name, window.row)
+    clip = CACHE.get(path, file, window.row)
     found = len(clip["pose"]), clip["features"].shape[1] if "features" in clip else 0
     expected = file.clip_frames[window.row], manifest.feature_dim
     if found != expected:  # else a single frame would be taken for a window of equal ones

@@ -59,14 +59,28 @@ def decode_clip(row: pa.Table) -> dict[str, Array]:
 
 
 def pack_rows(kind: Kind, rows: list[dict[str, Any]]) -> bytes:
-    """Return a Parquet file, each row a group of its own, so that one clip can be read alone."""
+    """Return a Parquet file, each row a group of its own, so that one clip can be read alone.
+
+    Each page carries a checksum, so that who reads a clip can see that it is what was written.
+    """
     schema, sink = SCHEMAS[kind], io.BytesIO()
     with pq.ParquetWriter(
-        sink, schema, compression="none", use_dictionary=False, write_statistics=False
+        sink,
+        schema,
+        compression="none",
+        use_dictionary=False,
+        write_statistics=False,
+        write_page_checksum=True,
     ) as writer:
         for row in rows:
             writer.write_table(pa.Table.from_pylist([row], schema=schema))
     return sink.getvalue()
+
+
+def footer_of(content: bytes) -> bytes:
+    """Return the end of a Parquet file that says where its rows lie; the one part unprotected."""
+    num_bytes = int.from_bytes(content[-8:-4], "little") + 8  # with its length and the magic number
+    return content[-num_bytes:]
 
 
 def unpack_rows(content: bytes) -> list[dict[str, Any]]:

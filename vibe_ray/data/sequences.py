@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from vibe_ray.data.clips import check_content, read_clip, read_columns
+from vibe_ray.data.clips import read_clip, read_columns
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.manifest import Manifest
+from vibe_ray.data.manifest import Manifest, ShardFile
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.rows import binary, decode_clip, full_path, value
 from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
@@ -77,7 +77,7 @@ def stored_labels(path: str, raw: str | None = None) -> Recordings[LabelledSeque
     manifest = read_manifest(path, "labels")
 
     def recording(
-        clips: list[tuple[str, int]], key: tuple[str, str]
+        clips: list[tuple[ShardFile, int]], key: tuple[str, str]
     ) -> Recording[LabelledSequence]:
         def read() -> list[LabelledSequence]:
             return [_labels([read_clip(path, *clip) for clip in clips], manifest, raw)]
@@ -113,18 +113,17 @@ def _joined(rows: list[pa.Table]) -> dict[str, Array]:
 def _runs(path: str, manifest: Manifest, which: slice) -> Iterator[list[pa.Table]]:
     """Yield the rows of each of those sequences."""
     for clips, _ in islice(_sequences(path, manifest), which.start, which.stop, which.step):
-        yield [read_clip(path, name, row) for name, row in clips]
+        yield [read_clip(path, file, row) for file, row in clips]
 
 
 def _sequences(
     path: str, manifest: Manifest
-) -> Iterator[tuple[list[tuple[str, int]], tuple[str, str]]]:
+) -> Iterator[tuple[list[tuple[ShardFile, int]], tuple[str, str]]]:
     """Yield each sequence's clips, by file and row, and its key; clips stand one after another."""
-    clips: list[tuple[str, int]] = []
+    clips: list[tuple[ShardFile, int]] = []
     before: dict[str, Any] = {}
     for file in manifest.files:
-        check_content(path, file.name, file.sha256)
-        found = read_columns(path, file.name, (*WHOSE, "start_frame", "num_frames"))
+        found = read_columns(path, file, (*WHOSE, "start_frame", "num_frames"))
         if len(found) != len(file.clip_frames):
             raise ValueError(
                 f"{join(path, file.name)} has {len(found)} clips, the manifest says "
@@ -134,7 +133,7 @@ def _sequences(
             if clips and not _continues(before, clip):
                 yield clips, _key(before)
                 clips = []
-            clips.append((file.name, row))
+            clips.append((file, row))
             before = clip
     if clips:
         yield clips, _key(before)

@@ -17,7 +17,7 @@ from vibe_ray import storage
 from vibe_ray.data.journal import Journal, own_files
 from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import MANIFEST_FILE, SKIPPED_FILE, Manifest, ShardFile
-from vibe_ray.data.rows import encode_clip, pack_rows
+from vibe_ray.data.rows import encode_clip, footer_of, pack_rows
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, Kind
 
 FILE_BYTES = 64 * 2**20
@@ -134,12 +134,16 @@ class ShardWriter:
         if name not in self._present or storage.sha256(path) != sha256:  # gone, or damaged
             self._journal.begin()
             storage.write_bytes_atomic(path, content)
+        clip_frames = [row["num_frames"] for row in self._rows]
+        footer = footer_of(content)
         self.manifest.files.append(
             ShardFile(
                 name=name,
                 num_bytes=len(content),
                 sha256=sha256,
-                clip_frames=[row["num_frames"] for row in self._rows],
+                clip_frames=clip_frames,
+                footer_bytes=len(footer),
+                footer_sha256=hashlib.sha256(footer).hexdigest(),
             )
         )
         self._rows, self._num_bytes = [], 0

@@ -165,7 +165,8 @@ def _write_files(
         with made.timed("overlay"), TemporaryDirectory() as scratch:
             local = Path(scratch) / OVERLAY_FILE
             predictor = tools.estimator.predictor
-            write_overlay(local, watched, made.people, predictor, config.overlay)
+            with storage.room_for(local):
+                write_overlay(local, watched, made.people, predictor, config.overlay)
             storage.move_file(local, storage.join(folder, OVERLAY_FILE))
         files.append(OVERLAY_FILE)
     return files

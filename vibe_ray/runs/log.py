@@ -9,9 +9,13 @@ failure.json       why the run stopped before its end, if it can only fail again
 
 import json
 import logging
+import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from tensorboardX import SummaryWriter
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.summary import scalar
 
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig
@@ -32,7 +36,7 @@ class RunLog:
 
     def __init__(self, run_dir: str) -> None:
         self.run_dir = run_dir
-        self._events: SummaryWriter | None = None
+        self._events: EventsWriter | None = None
 
     def restart(self, history: Sequence[dict[str, float]]) -> None:
         """Take back what a run wrote after the checkpoint from which it goes on."""
@@ -52,19 +56,36 @@ class RunLog:
     def close(self) -> None:
         """Close the event file."""
         if self._events is not None:
-            self._events.close()
-            self._events = None
+            events, self._events = self._events, None
+            with storage.room_for(self._folder):
+                events.close()
+
+    @property
+    def _folder(self) -> str:
+        return storage.join(self.run_dir, "tensorboard")
 
     def _write_events(self, metrics: dict[str, float]) -> None:
+        """Write TensorBoard's events at once, by this thread.
+
+        The thread of `tensorboardX.SummaryWriter` ends where a disk is full, and keeps whoever
+        writes on waiting for ever.
+        """
         if storage.is_remote(self.run_dir):
             return
         step = int(metrics["step"])
-        if self._events is None:  # what an earlier process wrote from this step on is taken back
-            folder = storage.join(self.run_dir, "tensorboard")
-            self._events = SummaryWriter(folder, purge_step=step)
-        for name, value in metrics.items():
-            self._events.add_scalar(name, value, step)
-        self._events.flush()
+        with storage.room_for(self._folder):
+            if self._events is None:
+                Path(self._folder).mkdir(parents=True, exist_ok=True)
+                self._events = EventsWriter(storage.join(self._folder, "events"))
+                # What an earlier process wrote from this step on is taken back.
+                begun = SessionLog(status=SessionLog.START)
+                self._events.write_event(Event(step=step, file_version="brain.Event:2"))
+                self._events.write_event(Event(step=step, session_log=begun))
+            for name, value in metrics.items():
+                summary = scalar(name, value)
+                event = Event(wall_time=time.time(), step=step, summary=summary)
+                self._events.write_event(event)
+            self._events.flush()
 
 
 def read_metrics(run_dir: str) -> list[dict[str, float]]:

@@ -67,7 +67,12 @@ class Snapshot:
 
     def write(self, directory: Path) -> None:
         """Write the checkpoint's files into an existing, empty directory."""
-        torch.save(self.trainer, directory / TRAINER_FILE)
+        path = directory / TRAINER_FILE
+        with (
+            storage.room_for(path),
+            path.open("wb") as file,
+        ):  # of a path PyTorch would not tell why
+            torch.save(self.trainer, file)
         save_networks(directory, self.config, self.networks, self.manifest)
 
 
@@ -84,7 +89,8 @@ def save_networks(
     """
     storage.write_json(directory / CONFIG_FILE, to_dict(config))
     for name, weights in networks.items():
-        save_file(contiguous(weights), directory / name)
+        with storage.room_for(directory / name):
+            save_file(contiguous(weights), directory / name)
     about = {
         "written_by": {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__},
         **manifest,

@@ -1,6 +1,6 @@
 """Files on a disk and in object stores, by path: `paths.py`, and of whole folders `folders.py`."""
 
-from vibe_ray.storage.disk import TEMPORARY
+from vibe_ray.storage.disk import TEMPORARY, DiskFullError, room_for
 from vibe_ray.storage.folders import (
     local_copy,
     put_files,
@@ -37,6 +37,7 @@ from vibe_ray.storage.paths import (
 __all__ = [
     "MANIFEST",
     "TEMPORARY",
+    "DiskFullError",
     "absolute",
     "beside",
     "check_plain_name",
@@ -58,6 +59,7 @@ __all__ = [
     "read_bytes",
     "read_part",
     "resolve",
+    "room_for",
     "sha256",
     "shared_environment",
     "sweep",

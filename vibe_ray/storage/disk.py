@@ -20,18 +20,59 @@ LEFT_BEHIND = re.compile(r"\..+\.[0-9a-f]{8}\.(tmp|old)")
 """Names of those that stay when a process is killed."""
 UNABLE = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EPERM, errno.EACCES}
 """What a filesystem answers that cannot link files, or flush folders, at all."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a disk answers that has no room, or has none for this user or for so large a file."""
+FULL_IN_WORDS = tuple(os.strerror(number) for number in sorted(FULL))
+
+
+class DiskFullError(OSError):
+    """There is no room for a file; says for which, and what to do."""
+
+
+@contextmanager
+def room_for(target: Path | str) -> Iterator[None]:
+    """Name what was to be written where a disk turns out to be full.
+
+    Of what writes within, some tell by an error of their own kind with the system's words in it.
+
+    Raises:
+        DiskFullError: The disk is full.
+    """
+    try:
+        yield
+    except DiskFullError:
+        raise
+    except Exception as error:
+        words = f"{error} {error.__context__ or ''}"
+        reasons = [text for text in FULL_IN_WORDS if text in words]
+        if isinstance(error, OSError) and error.errno in FULL:
+            reasons = [error.strerror]
+        if not reasons:
+            raise
+        raise DiskFullError(
+            f"no room for {target} ({reasons[0]}): free some, or write elsewhere; what was there "
+            "before is as it was"
+        ) from None
 
 
 def write(target: Path, content: bytes) -> None:
-    """Write a file in the place of what is there."""
-    with _written_beside(target, content) as temporary:
+    """Write a file in the place of what is there.
+
+    Raises:
+        DiskFullError: There is no room for it.
+    """
+    with room_for(target), _written_beside(target, content) as temporary:
         temporary.replace(target)
         _flush_folder(target.parent)
 
 
 def create(target: Path, content: bytes) -> bool:
-    """Write a file unless there is one; return whether it was written."""
-    with _written_beside(target, content) as temporary:
+    """Write a file unless there is one; return whether it was written.
+
+    Raises:
+        DiskFullError: There is no room for it.
+    """
+    with room_for(target), _written_beside(target, content) as temporary:
         try:
             target.hardlink_to(temporary)
         except FileExistsError:
@@ -51,22 +92,30 @@ def _create_in_place(target: Path, content: bytes) -> bool:
             _fill(file, content)
     except FileExistsError:
         return False
+    except OSError:
+        target.unlink(missing_ok=True)
+        raise
     _flush_folder(target.parent)
     return True
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a file another place, which may be on another disk."""
-    make_folder(target.parent)
-    with source.open("rb") as file:
-        os.fsync(file.fileno())
-    try:
-        source.replace(target)
-    except OSError as error:
-        if error.errno != errno.EXDEV:
-            raise
-        _move_between_disks(source, target)
-    _flush_folder(target.parent)
+    """Give a file another place, which may be on another disk.
+
+    Raises:
+        DiskFullError: There is no room for it.
+    """
+    with room_for(target):
+        make_folder(target.parent)
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+        try:
+            source.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _move_between_disks(source, target)
+        _flush_folder(target.parent)
 
 
 def _move_between_disks(source: Path, target: Path) -> None:
@@ -84,7 +133,15 @@ def copy_folder(source: Path, target: Path) -> None:
     """Put copies of a folder's files in the place of what is at `target`.
 
     Contents alone: what is private in a temporary folder is not in a run.
+
+    Raises:
+        DiskFullError: There is no room for them.
     """
+    with room_for(target):
+        _copy_folder(source, target)
+
+
+def _copy_folder(source: Path, target: Path) -> None:
     make_folder(target.parent)
     temporary, old = (_temporary(target, ending) for ending in TEMPORARY)
     try:

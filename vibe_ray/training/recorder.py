@@ -131,7 +131,8 @@ class Checkpointer:
         Raises:
             FloatingPointError: A loss term or a weight is not finite; the checkpoints before are
                 untouched.
-            OSError: The one before could not be written.
+            storage.DiskFullError: There was no room for the one before.
+            OSError: It could not be written for another reason.
         """
         state.check_finite()
         ended = [row for row in state.history if row["step"] == state.step]

@@ -1,0 +1,63 @@
+"""A disk that is full: one line, what had no room, and the last good checkpoint; nothing half-made.
+
+The disk is a small one in memory, in a name space of its own.
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.integration.survival import Trial
+from vibe_ray.runs.step_folders import last_step
+
+ROOT = Path(__file__).parents[2]
+MOUNT = 'mount -t tmpfs -o size="$1" none "$2"'
+FILLED_AFTER_A_CHECKPOINT = """
+(until ls "$2"/run/step_*/manifest.json > /dev/null 2>&1; do sleep 0.2; done
+cat /dev/zero > "$2/filler" 2> /dev/null) &
+(shift 3; exec "$@")
+"""
+REPORT = 'echo "exit code $?" >&2; rm -f "$2/filler"; cp -r "$2/." "$3"'
+"""What is on the disk goes with its name space."""
+
+
+def on_a_small_disk(
+    script: str, disk: Path, left: Path, command: list[str], size: str = "64m"
+) -> subprocess.CompletedProcess[str]:
+    """Run a shell script whose arguments are the size, the disk, where to copy it, the command."""
+    disk.mkdir()
+    left.mkdir()
+    able = ["unshare", "-rm", "sh", "-c", MOUNT, "sh", size, str(disk)]
+    try:
+        subprocess.run(able, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no disk can be made here: {error}")
+    whole = f"{MOUNT}\n{script.strip()}\n{REPORT}"
+    arguments = [size, str(disk), str(left), *command]
+    return subprocess.run(
+        ["unshare", "-rm", "sh", "-c", whole, "sh", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+def own_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.name.startswith("."))
+
+
+@pytest.mark.slow
+def test_a_run_says_what_had_no_room_and_where_it_can_go_on(shards: str, tmp_path: Path) -> None:
+    disk, left = tmp_path / "disk", tmp_path / "left"
+    trial = Trial(data=Path(shards), storage=disk, workers=0, epochs=10_000)
+    command = trial.command("run", resume=False)
+    done = on_a_small_disk(FILLED_AFTER_A_CHECKPOINT, disk, left, command)
+    assert "exit code 2" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("python -m vibe_ray")]
+    assert f"no room for {disk}/run/" in line
+    assert f"last checkpoint: {disk}/run/step_" in line
+    assert last_step(str(left / "run")) > 0
+    assert not own_files(left)
