@@ -68,6 +68,16 @@ def test_no_recordings(tmp_path: Path, capsys: pytest.CaptureFixture[str], sourc
     assert not (out / "manifest.json").exists()
 
 
+@pytest.mark.parametrize("source", ["amass", "videos"])
+@pytest.mark.parametrize("fps", ["0", "-25", "nan", "inf"])
+def test_a_rate_that_is_none_is_told_before_anything_is_read(
+    source: str, fps: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = refusal(capsys, source, "--raw", "x", "--out", str(tmp_path / "out"), f"--fps={fps}")
+    assert f"argument --fps: {fps} frames per second: expected a positive number" in error
+    assert not (tmp_path / "out").exists()
+
+
 def write_motion(path: Path, split: str, *poses: np.ndarray) -> None:
     with ShardWriter(str(path), noise.header(f"motion/{split}")) as writer:
         for number, pose in enumerate(poses):

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import os
 import signal
 import threading
@@ -46,6 +47,14 @@ def add_config_flags(parser: argparse.ArgumentParser, recipe: str = "open_world"
     parser.add_argument(
         "--dry-run", action="store_true", help="print the resolved config as JSON and stop"
     )
+
+
+def rate(text: str) -> float:
+    """Read a flag's frames per second."""
+    fps = float(text)
+    if not 0 < fps < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} frames per second: expected a positive number")
+    return fps
 
 
 def add_changes_flag(parser: argparse.ArgumentParser, what: str) -> None:

@@ -59,7 +59,7 @@ def _add_source(commands: "Commands", source: Source) -> None:
     command = _add(commands, source.name, source.help, example, run)
     _add_folders(command, "folder or s3:// of the recordings")
     if source.kind == "motion":
-        command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+        command.add_argument("--fps", type=cli.rate, default=25.0, help="frames per second (25)")
         _add_hints(command, source.hints)
     if source.takes_bodies:
         _add_bodies(command)
@@ -82,7 +82,7 @@ def _add_videos(commands: "Commands") -> None:
     text = "your own videos: people are found and followed; labels in 2D, to be encoded and learned"
     command = _add(commands, "videos", text, "videos --raw DIR --out labels/mine/train", _videos)
     _add_folders(command, "a video, or a folder of them; or s3://")
-    command.add_argument("--fps", type=float, default=25.0, help="frames per second (25)")
+    command.add_argument("--fps", type=cli.rate, default=25.0, help="frames per second (25)")
     command.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
 
 

@@ -21,7 +21,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from scipy.spatial import cKDTree
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
@@ -47,8 +46,7 @@ skeleton they differ by a fifth, two walks of one person by half."""
 MIN_SHARE = 0.5
 """Of a recording's windows that are found in the other one."""
 MIN_WINDOWS = 3
-NEIGHBORS = 8
-_BATCH = 512
+_BATCH, _ASKED, _KEPT = 512, 1024, 16384
 _COMMON = indices(COMMON_14, KEYPOINTS)
 
 
@@ -126,28 +124,42 @@ def _is_odd(one: Twin, other: Twin) -> bool:
 
 def _pairs(windows: Windows) -> Iterator[tuple[Twin, Twin, float]]:
     """Yield which recordings have most of their windows in another one."""
-    if len(windows.owners) < 2:
+    num_owners = len(windows.owners)
+    if num_owners < 2:
         return
-    kept = np.concatenate(windows.vectors)
-    owner = np.repeat(np.arange(len(windows.owners)), [len(v) for v in windows.vectors])
-    tree = cKDTree(kept[:, :DIM])
-    for number, asked in enumerate(windows.asked):
-        limits = MAX_DIFFERENCE * asked[..., DIM]
-        _, near = tree.query(
-            asked[..., :DIM], k=NEIGHBORS, distance_upper_bound=float(limits.max())
-        )
-        hits: dict[int, int] = defaultdict(int)
-        for group, limit, points in zip(near, limits, asked[..., :DIM], strict=True):
-            there = group < len(kept)
-            found = kept[np.where(there, group, 0)]
-            apart = np.linalg.norm(found[..., :DIM] - points[:, None], axis=-1)
-            close = there & (apart < limit[:, None])
-            for other in set(owner[group[close]].tolist()) - {number}:
-                hits[other] += 1
-        for other, count in sorted(hits.items()):
-            share = count / len(asked)
-            if count >= MIN_WINDOWS and share >= MIN_SHARE:
-                yield windows.owners[number], windows.owners[other], share
+    owner = np.repeat(np.arange(num_owners), [len(v) for v in windows.vectors])
+    asker = np.repeat(np.arange(num_owners), [len(v) for v in windows.asked])
+    groups = np.repeat(np.arange(len(asker)), [len(g) for a in windows.asked for g in a])
+    asked = np.concatenate([group for of_one in windows.asked for group in of_one])
+    hits = _hits(asked, groups, np.concatenate(windows.vectors), owner)
+    pairs, counts = np.unique(
+        np.stack([asker[hits[:, 0]], hits[:, 1]], 1), axis=0, return_counts=True
+    )
+    for (one, other), count in zip(pairs.tolist(), counts.tolist(), strict=True):
+        share = count / len(windows.asked[one])
+        if one != other and count >= MIN_WINDOWS and share >= MIN_SHARE:
+            yield windows.owners[one], windows.owners[other], share
+
+
+def _hits(asked: Array, groups: Array, kept: Array, owner: Array) -> Array:
+    """Which groups of windows have one that is near to a window of an owner: rows (group, owner).
+
+    Distances are matrix products, block by block: a tree is no faster with so many dimensions.
+    """
+    found: list[Array] = []
+    square = (kept[:, :DIM] ** 2).sum(axis=1)
+    for start in range(0, len(asked), _ASKED):
+        block = asked[start : start + _ASKED]
+        points, limits = block[:, :DIM], (MAX_DIFFERENCE * block[:, DIM]) ** 2
+        own = (points**2).sum(axis=1)
+        for first in range(0, len(kept), _KEPT):
+            part = slice(first, first + _KEPT)
+            apart = own[:, None] + square[part] - 2 * points @ kept[part, :DIM].T
+            rows, columns = np.nonzero(apart < limits[:, None])
+            near = np.stack([groups[start + rows], owner[first + columns]], axis=1)
+            found.append(np.unique(near, axis=0))
+    hits: Array = np.unique(np.concatenate(found), axis=0)
+    return hits
 
 
 def _points(sequence: AnySequence) -> Iterator[tuple[Family, Array]]:
