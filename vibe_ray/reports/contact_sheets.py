@@ -137,8 +137,8 @@ def _row(sequence: AnySequence, body: BodyModel) -> Row:
     known = np.flatnonzero(sequence.has_smpl[frames])
     bodies: list[Array] = [np.zeros((0, 3))] * S
     drawn = _bodies(body, sequence.pose[frames[known]], sequence.betas[frames[known]])
-    for column, verts in zip(known, drawn, strict=True):
-        bodies[column] = verts @ BEHIND
+    for column, shown in zip(known, drawn, strict=True):
+        bodies[column] = shown @ BEHIND
     views = [bodies] if len(known) else []
     if isinstance(sequence, PoseSequence):
         crop = np.tile([0.0, 0.0, 2.0], (S, 1))
@@ -243,7 +243,8 @@ def _draw_skeleton(axes: Axes, kp_2d: Array, conf: Array, names: Sequence[str]) 
     head = {*COMMON_14[12:], *COCO_17[:5], *OPENPOSE_25[:2], *OPENPOSE_25[15:19]}
     dots = [kp for name, kp in place.items() if name in head]
     if dots:
-        axes.scatter(*np.array(dots).T, s=6, color=MIDDLE_COLOR, linewidths=0)
+        x, y = np.array(dots).T
+        axes.scatter(x, y, s=6, color=MIDDLE_COLOR, linewidths=0)
 
 
 def _named(place: dict[str, Array], side: str, joint: str) -> Array | None:

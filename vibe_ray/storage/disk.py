@@ -46,7 +46,7 @@ def room_for(target: Path | str) -> Iterator[None]:
         words = f"{error} {error.__context__ or ''}"
         reasons = [text for text in FULL_IN_WORDS if text in words]
         if isinstance(error, OSError) and error.errno in FULL:
-            reasons = [error.strerror]
+            reasons = [str(error.strerror)]
         if not reasons:
             raise
         raise DiskFullError(
