@@ -4,6 +4,7 @@ The disk is a small one in memory, in a name space of its own.
 """
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,19 @@ def test_a_run_says_what_had_no_room_and_where_it_can_go_on(shards: str, tmp_pat
     assert f"last checkpoint: {disk}/run/step_" in line
     assert last_step(str(left / "run")) > 0
     assert not own_files(left)
+
+
+@pytest.mark.slow
+def test_shards_and_exports_that_have_no_room_leave_nothing(
+    checkpoints: list[str], tmp_path: Path
+) -> None:
+    export = ["-m", "vibe_ray.prepare", "export", "--checkpoint", checkpoints[0], "--out"]
+    shards = ["-c", "from tests.data import noise; import sys; noise.write_all(sys.argv[1])"]
+    for name, command, code in (("export", export, 2), ("shards", shards, 1)):
+        disk, left = tmp_path / f"{name}_disk", tmp_path / f"{name}_left"
+        whole = [sys.executable, *command, str(disk / "out")]
+        done = on_a_small_disk('(shift 3; exec "$@")', disk, left, whole, size="24k")
+        assert f"exit code {code}" in done.stderr, done.stderr
+        assert f"no room for {disk}/out/" in done.stderr
+        assert not own_files(left)
+        assert not list(left.rglob("manifest.json"))
