@@ -73,7 +73,7 @@ def test_a_piece_at_another_rate_turned_and_of_another_shape_is_found(
 
 def test_noise_of_a_capture_does_not_hide_it() -> None:
     one = motion("one", 4)
-    noisy = one.pose + np.random.default_rng(0).normal(0, 0.02, one.pose.shape).astype(np.float32)
+    noisy = one.pose + np.random.default_rng(0).normal(0, 0.005, one.pose.shape).astype(np.float32)
     (found,) = messages(
         ("train", "a", "motion", one),
         ("test", "b", "motion", replace(one, name="noisy", pose=noisy)),

@@ -153,7 +153,7 @@ def test_the_documented_road_ends_in_a_trained_and_measured_vibe(
     write_raw(tmp_path, monkeypatch)
     write_licensed(tmp_path)
     commands = documented_commands()
-    assert len({argv[2] for argv in commands if argv[1] == "vibe_ray.prepare"}) == 11
+    assert len({argv[2] for argv in commands if argv[1] == "vibe_ray.prepare"}) == 12
     for argv in commands:
         run(argv)
     printed = capsys.readouterr().out
@@ -168,5 +168,6 @@ def test_the_documented_road_ends_in_a_trained_and_measured_vibe(
         lines = Path(f"runs/{recipe}/metrics.jsonl").read_text().splitlines()
         row = json.loads(lines[-1])
         assert all(np.isfinite(v) for v in row.values() if isinstance(v, float))
+    assert Path("sheets/sheet.png").stat().st_size > 10_000
     measured = json.loads(Path("3dpw.json").read_text())
     assert "vibe_compat" in json.dumps(measured)

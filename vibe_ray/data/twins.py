@@ -7,8 +7,8 @@ where it is, which way it looks and how it is built change nothing, nor does the
 
 A **window** is a second, looked at every fifth of it. Its joints' paths, each less its mean, are
 projected to a few numbers, whose distances are those of the paths to a tenth or two. Windows of one
-recording begin every fifth of a second; of another one, some are asked for at every frame between,
-so that no cut can hide them.
+recording begin every fifth of a second; of another one, some are asked for at every sixtieth, so
+that neither a cut nor another frame rate can hide them. Not found is what plays at a wrong speed.
 
 Shapes: N frames, J joints, W windows, D = 24 numbers.
 """
@@ -35,14 +35,14 @@ Family = Literal["pose", "kp_3d"]
 LOOKS = 6
 STEP_S = 0.2
 """Seconds between two looks, and between the starts of two windows that are kept."""
-ASK_S = 2.0
-"""Seconds between the windows that are asked for."""
+ASK_S, SHIFT_S = 2.0, 1 / 60
+"""Seconds between the groups of windows that are asked for, and between those of a group."""
 DIM = 24
 MIN_MOVEMENT_M = 0.03
 """Root mean square over joints and looks; who moves less is like everyone who stands."""
-MAX_DIFFERENCE = 0.3
-"""Share of the movement by which two windows of one recording may differ: carried over to another
-skeleton they differ by a fifth, two walks of one person by half."""
+MAX_DIFFERENCE = 0.12
+"""Share of the movement by which two windows of one recording may differ. Copies measured 0.00, and
+at another rate up to 0.1; one person's walks come as near in a second or two, not in most."""
 MIN_SHARE = 0.5
 """Of a recording's windows that are found in the other one."""
 MIN_WINDOWS = 3
@@ -219,29 +219,30 @@ def _unit(vectors: Array) -> Array:
 
 def _windows_of(points: Array, fps: float) -> tuple[Array, Array]:
     """Windows to be kept (W, D + 1), and to be asked for (W, S, D + 1), of those that move."""
-    offsets = np.rint(np.arange(LOOKS) * STEP_S * fps).astype(int)
-    last = len(points) - 1 - offsets[-1]
+    last = (len(points) - 1) / fps - (LOOKS - 1) * STEP_S
     if last < 0:
         return np.zeros((0, DIM + 1)), np.zeros((0, 1, DIM + 1))
-    step, every = max(round(STEP_S * fps), 1), max(round(ASK_S * fps), 1)
-    kept = _project(points, np.arange(0, last + 1, step), offsets)
-    starts = np.arange(0, max(last - step + 2, 1), every)[:, None] + np.arange(step)
-    groups = starts.clip(max=last)
-    asked = _project(points, groups.ravel(), offsets).reshape(*groups.shape, DIM + 1)
+    kept = _project(points, np.arange(0, last + 1e-9, STEP_S) * fps, fps)
+    starts = np.arange(0, max(last - STEP_S, 0) + 1e-9, ASK_S)[:, None]
+    groups = (starts + np.arange(0, STEP_S, SHIFT_S)).clip(max=last)
+    asked = _project(points, groups.ravel() * fps, fps).reshape(*groups.shape, DIM + 1)
     moving = (asked[..., DIM] >= MIN_MOVEMENT_M).all(axis=1)
     return kept[kept[:, DIM] >= MIN_MOVEMENT_M], asked[moving]
 
 
-def _project(points: Array, starts: Array, offsets: Array) -> Array:
-    """Windows (W, D + 1) that begin at some frames: projected, and how much they move (meters)."""
+def _project(points: Array, starts: Array, fps: float) -> Array:
+    """Windows (W, D + 1) from some places on, in frames: projected, and their movement (meters)."""
     out = np.zeros((len(starts), DIM + 1), np.float32)
     J = points.shape[1]
     projection = _projection(LOOKS * J * 3)
     for begin in range(0, len(starts), _BATCH):
-        rows = starts[begin : begin + _BATCH]
-        paths = points[rows[:, None] + offsets]  # (W, looks, J, 3)
-        paths = paths - paths.mean(axis=1, keepdims=True)
-        flat = paths.reshape(len(rows), -1) / np.sqrt(LOOKS * J)
+        place = starts[begin : begin + _BATCH, None] + np.arange(LOOKS) * STEP_S * fps
+        before = np.floor(place + 1e-6).astype(int).clip(max=len(points) - 1)
+        after = (before + 1).clip(max=len(points) - 1)
+        share = (place - before).clip(0, 1)[..., None, None]
+        paths = (1 - share) * points[before] + share * points[after]  # (W, looks, J, 3)
+        paths -= paths.mean(axis=1, keepdims=True)
+        flat = paths.reshape(len(place), -1) / np.sqrt(LOOKS * J)
         flat[~np.isfinite(flat).all(axis=1)] = 0  # which then does not move
         out[begin : begin + _BATCH, :DIM] = flat @ projection
         out[begin : begin + _BATCH, DIM] = np.linalg.norm(flat, axis=1)
