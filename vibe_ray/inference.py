@@ -76,7 +76,7 @@ class Predictor:
             raise ValueError(
                 f"features have shape {tuple(features.shape)}, expected (frames, {width})"
             )
-        if not features.isfinite().all():
+        if not torch.stack(features.aminmax()).isfinite().all():  # NaN is both; needs no copy
             raise ValueError("features hold NaN or infinity")
         length = self.config.data.window_length if chunking == "windows" else len(features)
         return predict_sequence(self.generator, features, length, self.device)
@@ -84,7 +84,7 @@ class Predictor:
     @torch.no_grad()
     def kp_3d(self, params: SmplParams) -> Tensor:
         """Return the 49 key-points (N, K, 3) in meters, camera axes; no mesh is built."""
-        return self._keypoints(params.betas, params.rotmat)
+        return self._keypoints.of_sequence(params.betas, params.rotmat)
 
     @torch.no_grad()
     def verts(self, params: SmplParams) -> Tensor:

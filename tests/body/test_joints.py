@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.body.made_up_bodies import random_bodies
+from vibe_ray.body import joints as body_joints
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays
@@ -119,6 +120,20 @@ def test_nothing_is_read_back_from_the_device(made_up: BodyArrays, make: Make, r
     module.to("meta")
     joints = module(betas.to("meta"), rotmat.to("meta"))
     assert joints.is_meta
+
+
+def test_a_long_sequence_comes_in_pieces(
+    made_up: BodyArrays, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    joints, sizes = BodyJoints.keypoints(made_up, torch.float64), []
+    betas, rotmat = random_bodies(11, torch.float64)
+    expected = joints(betas, rotmat)
+    joints.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    monkeypatch.setattr(body_joints, "PIECE_FRAMES", 4)
+    found = joints.of_sequence(betas.requires_grad_(), rotmat)
+    assert sizes == [4, 4, 3]
+    assert not found.requires_grad
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
 def test_constants_are_not_saved(made_up: BodyArrays) -> None:

@@ -28,6 +28,8 @@ from vibe_ray.body.skeletons import (
 )
 
 NUM_JOINTS = len(SMPL_JOINTS)
+PIECE_FRAMES = 1024
+"""Frames of a long sequence whose bones' matrices exist at the same time: some 20 kB each."""
 
 
 class BodyJoints(nn.Module):
@@ -117,6 +119,12 @@ class BodyJoints(nn.Module):
         if len(self.bones):
             joints = torch.cat([joints, self._regressed(betas, rotmat, rotations, joints)], dim=1)
         return joints.index_select(1, self.picks).view(*leading, len(self.picks), 3)
+
+    @torch.no_grad()
+    def of_sequence(self, betas: Tensor, rotmat: Tensor) -> Tensor:
+        """Compute joints (N, R, 3) of any number of frames in bounded memory, without gradients."""
+        parts = zip(betas.split(PIECE_FRAMES), rotmat.split(PIECE_FRAMES), strict=True)
+        return torch.cat([self(*part) for part in parts])
 
     def _regressed(
         self, betas: Tensor, rotmat: Tensor, rotations: Tensor, joints: Tensor

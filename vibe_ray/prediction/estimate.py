@@ -85,9 +85,9 @@ class Estimator:
         seen = torch.from_numpy(~track.filled)
         betas = params.betas[seen if seen.any() else slice(None)].median(dim=0).values
         everywhere = betas.expand(track.num_frames, -1)
-        points = self.keypoints(everywhere, params.rotmat)
+        points = self.keypoints.of_sequence(everywhere, params.rotmat)
         transl = place(track, facts, params.cam, points)
-        joints = self.skeleton(everywhere, params.rotmat) + transl[:, None]
+        joints = self.skeleton.of_sequence(everywhere, params.rotmat) + transl[:, None]
         return Person(
             track=track,
             rotmat=params.rotmat.numpy(),
