@@ -14,7 +14,7 @@ from vibe_ray.body.skeletons import KEYPOINTS
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.schema import Kind, MotionSequence
 from vibe_ray.data.shards import ShardWriter
-from vibe_ray.data.twins import TwinSearch
+from vibe_ray.data.twins import DIM, MAX_DIFFERENCE, TwinSearch, _hits
 from vibe_ray.data.validate import validate
 
 FPS = 25.0
@@ -119,6 +119,23 @@ def test_joints_before_two_cameras_are_one_motion_and_a_leak_across_splits_alone
         ("test", "b", "labels", views[1]),
     )
     assert "a: view_0.2 moves as b: view_1.5 does" in found
+
+
+def test_near_windows_are_those_that_a_plain_search_finds() -> None:
+    rng = np.random.default_rng(0)
+    kept = rng.standard_normal((3000, DIM + 1)) * rng.uniform(0.01, 0.1, (3000, 1))
+    asked = kept[rng.integers(0, 3000, 1500)]
+    asked = asked + asked[:, DIM:] * rng.uniform(0, 0.05, (1500, 1)) * rng.standard_normal(DIM + 1)
+    for windows in (kept, asked):
+        windows[:, DIM] = np.linalg.norm(windows[:, :DIM], axis=1)
+    owner, groups = rng.integers(0, 40, 3000), rng.integers(0, 200, 1500)
+    expected = set()
+    for window, group in zip(asked, groups, strict=True):
+        apart = np.linalg.norm(kept[:, :DIM] - window[:DIM], axis=1)
+        near = owner[apart < MAX_DIFFERENCE * window[DIM]]
+        expected |= {(int(group), int(one)) for one in near}
+    assert len(expected) > 500
+    assert set(map(tuple, _hits(asked, groups, kept, owner).tolist())) == expected
 
 
 def test_validate_tells_it(tmp_path: Path) -> None:

@@ -144,18 +144,22 @@ def _pairs(windows: Windows) -> Iterator[tuple[Twin, Twin, float]]:
 def _hits(asked: Array, groups: Array, kept: Array, owner: Array) -> Array:
     """Which groups of windows have one that is near to a window of an owner: rows (group, owner).
 
-    Distances are matrix products, block by block: a tree is no faster with so many dimensions.
+    Distances are matrix products, block by block, of windows of like lengths: no others are near.
     """
-    found: list[Array] = []
-    square = (kept[:, :DIM] ** 2).sum(axis=1)
+    length, length_of_asked = (np.linalg.norm(w[:, :DIM], axis=1) for w in (kept, asked))
+    order, order_of_asked = np.argsort(length), np.argsort(length_of_asked)
+    kept, owner, length = kept[order, :DIM], owner[order], length[order]
+    asked, groups = asked[order_of_asked], groups[order_of_asked]
+    found = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(asked), _ASKED):
         block = asked[start : start + _ASKED]
-        points, limits = block[:, :DIM], (MAX_DIFFERENCE * block[:, DIM]) ** 2
-        own = (points**2).sum(axis=1)
-        for first in range(0, len(kept), _KEPT):
-            part = slice(first, first + _KEPT)
-            apart = own[:, None] + square[part] - 2 * points @ kept[part, :DIM].T
-            rows, columns = np.nonzero(apart < limits[:, None])
+        points, limits = block[:, :DIM], MAX_DIFFERENCE * block[:, DIM]
+        own, reach = np.linalg.norm(points, axis=1), limits.max()
+        begin, end = np.searchsorted(length, [own[0] - reach, own[-1] + reach])
+        for first in range(int(begin), int(end), _KEPT):
+            part = slice(first, min(first + _KEPT, int(end)))
+            apart = own[:, None] ** 2 + length[part] ** 2 - 2 * points @ kept[part].T
+            rows, columns = np.nonzero(apart < limits[:, None] ** 2)
             near = np.stack([groups[start + rows], owner[first + columns]], axis=1)
             found.append(np.unique(near, axis=0))
     hits: Array = np.unique(np.concatenate(found), axis=0)
