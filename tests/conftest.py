@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import torch
 from xdist.remote import Producer
-from xdist.scheduler import LoadGroupScheduling
+from xdist.scheduler import LoadFileScheduling
 
 from tests.body.made_up_bodies import made_up_body
 from tests.data import noise
@@ -28,40 +28,32 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }  # read when Ray is imported, and by the processes that tests start
 torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
-MADE_ONCE = {"ranks"}
-"""Fixtures of a session that take so long that no second process may make them, too."""
+IN_ONE_PROCESS = ("mark.ray", "ranks:")
+"""Files that hold one of these are run by one process: those that start Ray, so that one cluster
+lives at a time, and those that look at `ranks`, the one fixture of a session that takes long."""
 
 
-class WholeFiles(LoadGroupScheduling):
-    """Gives a process a group of tests or a whole file, whose fixtures are then made once."""
+class WholeFiles(LoadFileScheduling):
+    """Gives a process a whole file at a time, or all that have to be run in one."""
 
     def _split_scope(self, nodeid: str) -> str:
-        """Return a test's group, or its file."""
-        scope: str = super()._split_scope(nodeid)
-        return scope.partition("::")[0]
+        """Return what is run together with a test."""
+        file: str = super()._split_scope(nodeid)
+        text = (self.config.rootpath / file).read_text()
+        return IN_ONE_PROCESS[0] if any(words in text for words in IN_ONE_PROCESS) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFiles | None:
     """Schedule so where `-n` spreads the tests over processes and no other `--dist` is given."""
-    return WholeFiles(config, log) if config.getoption("dist") == "loadgroup" else None
+    return WholeFiles(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def starts_ray(item: pytest.Item) -> bool:
     return item.get_closest_marker("ray") is not None
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process run all that starts Ray, one cluster at a time, and begin with it.
-
-    It takes longest, so that all else is done beside it. What is made with much ado, and by a
-    session once, is wanted by tests of one group, too.
-    """
-    for item in items:
-        if starts_ray(item):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        elif shared := MADE_ONCE.intersection(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group(min(shared)))
+    """Begin with what starts Ray: it takes longest, so that all else is done beside it."""
     items.sort(key=lambda item: not starts_ray(item))
 
 
