@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -49,7 +48,8 @@ class AsRun:
     """Frames, counted per person, in which the data set knows the truth."""
     num_found: int
     num_strangers: int
-    """Frames, counted per person, of people who are none of the data set's: others, or nobody."""
+    """Labelled frames, counted per person, in which somebody was seen who is none of the data
+    set's: others, or nobody."""
 
     @property
     def coverage(self) -> float:
@@ -112,9 +112,9 @@ def measure_videos(
             num_found += int((counted & (matched != NOBODY)).sum())
             if sequence.valid.any():
                 evaluator.add(partial(_rows_of, estimates), sequence)
-        num_strangers += sum(one.num_frames for one in people) - sum(
-            int((matched != NOBODY).sum()) for matched in who
-        )
+        labelled_frames = {frame for one in known for frame in one.frame_index.tolist()}
+        num_seen = sum(frame in labelled_frames for one in people for frame in _found_boxes(one))
+        num_strangers += num_seen - sum(int((matched != NOBODY).sum()) for matched in who)
     if not num_found:
         raise ValueError(
             f"{labels}: of {num_frames} frames in which somebody's truth is known the detector "
@@ -132,8 +132,7 @@ def predicts_with(tools: Tools) -> Predict:
     """Return what predicts a video as the command does."""
 
     def predict(path: str, fps: float) -> Prediction:
-        pictures = fps if _is_folder(path) else None
-        with open_video(path, focal=tools.config.focal, fps=pictures) as video:
+        with open_video(path, focal=tools.config.focal, fps=fps) as video:
             return predict_people(video, tools)
 
     return predict
@@ -156,13 +155,11 @@ def match(known: Sequence[dict[int, Array]], found: Sequence[dict[int, Array]]) 
     for frame in sorted({frame for boxes in known for frame in boxes}):
         here = [i for i, boxes in enumerate(known) if frame in boxes]
         there = [i for i, boxes in enumerate(found) if frame in boxes]
-        overlap = np.array(
-            [[_overlap(known[i][frame], found[j][frame]) for j in there] for i in here]
-        )
-        for row, column in zip(
-            *linear_sum_assignment(-overlap.reshape(len(here), len(there))), strict=True
-        ):
-            if overlap[row, column] >= MIN_OVERLAP:
+        pairs = [[_overlap(known[i][frame], found[j][frame]) for j in there] for i in here]
+        overlap = np.array(pairs).reshape(len(here), len(there))
+        overlap[overlap < MIN_OVERLAP] = 0  # else what is no pair would decide who is one
+        for row, column in zip(*linear_sum_assignment(-overlap), strict=True):
+            if overlap[row, column]:
                 answer[here[row]][frame] = there[column]
     return [np.array(list(of.values()), dtype=np.int64) for of in answer]
 
@@ -192,10 +189,6 @@ def _pixels(labels: LabelledSequence, path: str) -> str:
             "detector is to look: prepare the labels from where the pixels are"
         )
     return labels.images[0].rpartition("/")[0]
-
-
-def _is_folder(path: str) -> bool:
-    return not PurePosixPath(path).suffix
 
 
 def _boxes(labels: LabelledSequence) -> dict[int, Array]:
