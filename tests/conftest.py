@@ -32,6 +32,9 @@ IN_ONE_PROCESS = ("mark.ray", "ranks:")
 """Files that hold one of these are run by one process: those that start Ray, so that one cluster
 lives at a time, and those that look at `ranks`, the one fixture of a session that takes long."""
 
+RAY_FILES: set[Path] = set()
+"""Found when tests are collected."""
+
 
 class WholeFiles(LoadFileScheduling):
     """Gives a process a whole file at a time, or all that have to be run in one."""
@@ -53,14 +56,15 @@ def starts_ray(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what starts Ray: it takes longest, so that all else is done beside it."""
-    items.sort(key=lambda item: not starts_ray(item))
+    """Begin with the files that start Ray: they take longest, and all else is done beside them."""
+    RAY_FILES.update(item.path for item in items if starts_ray(item))
+    items.sort(key=lambda item: item.path not in RAY_FILES)
 
 
 @pytest.hookimpl(trylast=True)  # when the test's own fixtures are gone
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the cluster when the next test wants none: it takes memory, and processor time idle."""
-    if starts_ray(item) and not (nextitem and starts_ray(nextitem)):
+    """End the cluster behind the last such file: it takes memory, and processor time when idle."""
+    if item.path in RAY_FILES and not (nextitem and nextitem.path in RAY_FILES):
         import ray
 
         ray.shutdown()

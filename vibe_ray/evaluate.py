@@ -60,6 +60,8 @@ def _evaluate(args: argparse.Namespace) -> None:
     if args.videos:
         _evaluate_videos(args)
         return
+    if args.raw or args.changes:
+        raise ValueError("--raw and --set go with --videos, which is not given")
     from vibe_ray.evaluation.tables import published_rich_table, rich_table
     from vibe_ray.reports.evaluation_page import write_report
     from vibe_ray.reports.measuring import measure_checkpoints

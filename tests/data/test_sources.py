@@ -49,7 +49,8 @@ def test_a_users_clip_takes_no_packaged_ones_name(tmp_path: Path) -> None:
     taken.parent.mkdir(parents=True, exist_ok=True)
     taken.write_bytes(make_npz())
     seen = []
-    watched = lambda clips: (seen.append(clip) or clip for clip in clips)  # noqa: E731
-    gathered = gather_motion([str(tmp_path)], watch=watched)
+    gathered = gather_motion(
+        [str(tmp_path)], watch=lambda clips: (seen.append(c) or c for c in clips)
+    )
     assert [clip.name for clip in gathered] == [*packaged, f"{packaged[-1]}_"]
     assert [clip.name for clip in seen] == [packaged[-1]]

@@ -282,7 +282,7 @@ def test_fewer_workers_than_none(shards: str, tmp_path: Path) -> None:
 def test_an_unknown_protocol(shards: str, tmp_path: Path) -> None:
     config = tiny(data__root=shards, validation__protocol="jionts")
     assert refused(config, launch(tmp_path)) == (
-        "validation.protocol is 'jionts', expected one of human36m_p2, joints, "
+        "validation.protocol is 'jionts', expected one of human36m_p1, human36m_p2, joints, "
         "mpi_inf_3dhp, open, sequence, vibe_compat"
     )
 

@@ -156,7 +156,7 @@ def test_errors_are_of_those_who_were_found(
     ]
     found = measured(labels, people, open_body, monkeypatch)
     assert (found.num_frames, found.num_found) == (12 + 10, 8 + 9)
-    assert found.num_strangers == 6 + 1  # the one at the third place, and the frame filled
+    assert found.num_strangers == 6  # the one at the third place; a filled frame shows nobody
     assert found.coverage == pytest.approx(17 / 22)
     per_person = {result.person: result for result in found.result.per_sequence}
     assert per_person["0"].metrics["mpjpe_mm"] == pytest.approx(0, abs=1e-3)

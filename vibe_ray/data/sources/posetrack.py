@@ -29,7 +29,6 @@ from vibe_ray.data.sources.labelling import (
     piece_name,
     recording,
     seen_span,
-    unbroken,
 )
 
 FPS = 25.0
@@ -165,11 +164,10 @@ def _pieces(
     pictures: Mapping[int, Picture],
 ) -> list[LabelledSequence]:
     """Cut a track where frames are missing."""
-    first, last = min(frames), max(frames)
-    pieces = unbroken(np.array([frame in frames for frame in range(first, last + 1)]))
+    known = np.array(sorted(frames))
+    pieces = np.split(known, np.flatnonzero(np.diff(known) > 1) + 1)
     labels = []
-    for number, piece in enumerate(pieces):
-        there = np.arange(first + piece.start, first + piece.stop)
+    for number, there in enumerate(pieces):
         kp = np.stack([frames[frame] for frame in there])
         span, box = seen_span(kp[..., :2], kp[..., 2])
         if len(box) < MIN_FRAMES:

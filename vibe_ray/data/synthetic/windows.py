@@ -157,6 +157,11 @@ def window_plan(
             f"{', '.join(windows.motion)}, but either fills the 3D share of a batch: set one of "
             "them to nothing"
         )
+    if not data.num_3d:
+        raise ValueError(
+            f"data.ratio_2d is {data.ratio_2d} and data.batch_size {data.batch_size}: no window is "
+            "left for windows.motion to capture; set ratio_2d lower, or windows.motion to nothing"
+        )
     stored = dataclasses.replace(data, batch_size=data.num_2d, ratio_2d=1.0)
     source = make_source(data, windows.motion, "motion", STREAM_ID, data.num_3d, seed)
     captured = WindowSource(
