@@ -52,6 +52,7 @@ def test_people_are_matched_as_the_best_of_all_pairings() -> None:
     for frame in range(30):
         known, found = rng.uniform([100, 100, 60], [160, 160, 120], (2, 3, 3))
         overlap = np.array([[painted_overlap(k, f) for f in found] for k in known])
+        overlap[overlap < MIN_OVERLAP] = 0
         best = max(
             itertools.permutations(range(3)),
             key=lambda of: sum(overlap[i, of[i]] for i in range(3)),
