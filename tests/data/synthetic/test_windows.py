@@ -1,6 +1,7 @@
 """Windows that are captured as a generator learns: of which motion, by whom, and when."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,22 @@ def test_what_cannot_be_captured_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         plan_of(replace(data, ratio_2d=0.0, **changes))
+
+
+def test_motion_of_several_rates_is_refused(tmp_path: Path) -> None:
+    root = noise.write_all(str(tmp_path))
+    noise.write(root, "motion/fast", (50,), fps=30.0)
+    config = DataConfig(root=root, pose_3d=(), pose_2d=(), ratio_2d=0.0)
+    both = replace(AS_RECORDED, motion=("motion/train", "motion/fast"))
+    with pytest.raises(ValueError, match="plays at 25, 30 frames per second: a step's windows"):
+        plan_of(config, both)
+
+
+def test_a_batch_without_a_3d_share_is_refused(data: DataConfig) -> None:
+    with pytest.raises(
+        ValueError, match=r"data\.ratio_2d is 1\.0 .*: no window is left for windows"
+    ):
+        plan_of(replace(data, ratio_2d=1.0))
 
 
 def test_motion_that_is_not_there(data: DataConfig) -> None:

@@ -164,6 +164,12 @@ def window_plan(
         )
     stored = dataclasses.replace(data, batch_size=data.num_2d, ratio_2d=1.0)
     source = make_source(data, windows.motion, "motion", STREAM_ID, data.num_3d, seed)
+    if len({manifest.fps for manifest in source.manifests}) > 1:
+        rates = ", ".join(f"{m.fps:g}" for m in source.manifests)
+        raise ValueError(
+            f"windows.motion {', '.join(windows.motion)} plays at {rates} frames per second: a "
+            "step's windows are captured together, so prepare them at one rate"
+        )
     captured = WindowSource(
         source=source,
         config=windows,
