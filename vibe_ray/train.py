@@ -80,10 +80,10 @@ def _train(args: argparse.Namespace) -> None:
         raise
     except storage.DiskFullError as error:
         raise storage.DiskFullError(f"{error}; {_what_is_left(launch.run_dir)}") from None
-    if config.task == "generator":
+    if config.task == "generator" and config.data.test != config.data.validation:
         print(
             f"chosen by validation on {config.data.validation}; `python -m vibe_ray.evaluate` "
-            f"measures on {config.data.test}, which is other motion: the numbers differ"
+            f"measures on {config.data.test}, another data set: the numbers differ"
         )
     print(f"best checkpoint: {result.best}\nlast checkpoint: {result.last}")
 

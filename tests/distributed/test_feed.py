@@ -78,7 +78,12 @@ def test_a_start_makes_as_many_items_however_long_the_run(
         return from_items(items, **kwargs)
 
     monkeypatch.setattr(ray.data, "from_items", counted)
-    monkeypatch.setattr(ray.data.Dataset, "streaming_split", lambda _, n, **__: [None] * n)
+
+    def split(dataset: ray.data.Dataset, num: int, **_: Any) -> list[None]:
+        assert dataset.context.execution_no_progress_timeout_s == -1  # a long validation is none
+        return [None] * num
+
+    monkeypatch.setattr(ray.data.Dataset, "streaming_split", split)
     for num_steps in (1_000, 100_000, 10_000_000):
         for start in (0, num_steps - 10):
             Feeder(plan, num_steps, num_workers).horizon(start, 0)

@@ -76,6 +76,9 @@ class Feeder:
         if start != self._start:
             dataset = step_dataset(self._plan, start, len(steps), self._num_workers)
             dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)
+            # Else Ray ends a stream of which nothing is taken for half an hour, as while a run is
+            # validated for long; workers that hang are found by `watch.py`.
+            dataset.context.execution_no_progress_timeout_s = -1
             self._splits = dataset.streaming_split(self._num_workers, equal=True)
             self._start = start
         begin_next = max(start, steps.stop - LEAD_ITEMS * self._item_steps)

@@ -5,6 +5,7 @@ import functools
 import logging
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,8 @@ def train_worker(loop_config: dict[str, WorkerJob]) -> None:
     try:
         _train(job)
     except (FloatingPointError, ValueError) as error:  # these come again: bad data, divergence
-        write_failure(job.run_dir, error)
+        with suppress(OSError):  # a full disk must not hide what happened
+            write_failure(job.run_dir, error)
         raise
     finally:
         faulthandler.cancel_dump_traceback_later()

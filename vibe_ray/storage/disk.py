@@ -88,10 +88,12 @@ def create(target: Path, content: bytes) -> bool:
 def _create_in_place(target: Path, content: bytes) -> bool:
     """Create where there are no links, as behind FUSE: for a moment the file is empty."""
     try:
-        with target.open("xb") as file:
-            _fill(file, content)
+        file = target.open("xb")
     except FileExistsError:
         return False
+    try:
+        with file:
+            _fill(file, content)
     except OSError:
         target.unlink(missing_ok=True)
         raise

@@ -92,8 +92,10 @@ class RunRecorder:
 
     def close(self) -> None:
         """Wait until all is stored."""
-        self._log.close()
-        self._checkpoints.wait()
+        try:
+            self._log.close()
+        finally:
+            self._checkpoints.wait()
 
 
 class Checkpointer:
