@@ -55,13 +55,22 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> None:
+    if args.videos:
+        if len(args.checkpoints) > 1 or args.baseline or args.report:
+            raise ValueError("--videos measures one checkpoint, without --baseline and --report")
+        if args.data or args.split != "test":
+            raise ValueError("--videos names the data itself: leave out --data and --split")
+        _evaluate_videos(args)
+    else:
+        if args.raw or args.changes:
+            raise ValueError("--raw and --set go with --videos, which is not given")
+        _evaluate_features(args)
+
+
+def _evaluate_features(args: argparse.Namespace) -> None:
+    """Measure checkpoints on features that are stored."""
     from rich.console import Console
 
-    if args.videos:
-        _evaluate_videos(args)
-        return
-    if args.raw or args.changes:
-        raise ValueError("--raw and --set go with --videos, which is not given")
     from vibe_ray.evaluation.tables import published_rich_table, rich_table
     from vibe_ray.reports.evaluation_page import write_report
     from vibe_ray.reports.measuring import measure_checkpoints
@@ -89,11 +98,10 @@ def _evaluate_videos(args: argparse.Namespace) -> None:
     from vibe_ray.prediction.job import Tools
     from vibe_ray.prediction.settings import PredictConfig
 
-    if len(args.checkpoints) > 1 or args.baseline or args.report:
-        raise ValueError("--videos measures one checkpoint, without --baseline and --report")
     settings = {"checkpoint": args.checkpoints[0], **cli.read_changes(args)}
     tools = Tools(override(PredictConfig(), settings))
-    found = measure_videos(args.videos, predicts_with(tools), tools, args.protocol, args.raw)
+    body = tools.estimator.predictor.body
+    found = measure_videos(args.videos, predicts_with(tools), body, args.protocol, args.raw)
     Console().print(rich_table(found.comparison))
     print(found.told())
     if args.json:

@@ -91,19 +91,11 @@ def _add_features(commands: "Commands") -> None:
     example = "features --labels labels/penn_action/train --out data/penn_action/train"
     command = _add(commands, "features", text, example, _features)
     command.add_argument("--labels", required=True, help="folder or s3:// of the label shards")
-    command.add_argument(
-        "--encoder",
-        default="open",
-        help="frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)",
-    )
+    text = "frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)"
+    command.add_argument("--encoder", default="open", help=text)
     command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
-    command.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of a Ray Data job over the recordings; 0: one after the other, here (0)",
-    )
+    text = "of a Ray Data job over the recordings; 0: one after the other, here (0)"
+    command.add_argument("--workers", type=int, default=0, metavar="N", help=text)
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
@@ -111,50 +103,37 @@ def _add_features(commands: "Commands") -> None:
 def _add_hints(command: argparse.ArgumentParser, hints: Collection[str]) -> None:
     command.set_defaults(names="", source_fps="")
     if "names" in hints:
-        command.add_argument(
-            "--names",
-            metavar="FILE",
-            help="which joint is which, where names and structure do not tell: lines such as "
-            "`left_hip = thigh.L`, SMPL's joint first; what is not listed is recognized by itself",
+        text = (
+            "which joint is which, where names and structure do not tell: lines such as "
+            "`left_hip = thigh.L`, SMPL's joint first; what is not listed is recognized by itself"
         )
+        command.add_argument("--names", metavar="FILE", help=text)
     if "source_fps" in hints:
-        command.add_argument(
-            "--source-fps",
-            metavar="FPS|FILE",
-            help="frames per second of the recordings, where their files tell none or a wrong one: "
-            "a number for all, or a file of lines such as `salsa/* = 60`, of which the first that "
-            "fits a recording's path below --raw counts",
+        text = (
+            "frames per second of the recordings, where their files tell none or a wrong one: a "
+            "number for all, or a file of lines such as `salsa/* = 60`, of which the first that "
+            "fits a recording's path below its folder counts"
         )
+        command.add_argument("--source-fps", metavar="FPS|FILE", help=text)
 
 
 def _add_open(commands: "Commands") -> None:
     text = "the open world: synthetic captures of open motion, as training and test shards"
     command = _add(commands, "open", text, "open --out data/open", _open)
     command.add_argument("--out", required=True, help="folder or s3:// of the data root")
-    command.add_argument(
-        "--motion",
-        metavar="DIR",
-        action="append",
-        default=[],
-        help="more motion: folder or s3:// of BVH, AMC or AMASS files; may be repeated",
-    )
+    text = "more motion: folder or s3:// of BVH, AMC or AMASS files; may be repeated"
+    command.add_argument("--motion", metavar="DIR", action="append", default=[], help=text)
     command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
     command.add_argument("--seed", type=int, default=0, help="seed of all captures (0)")
-    command.add_argument(
-        "--captures",
-        type=int,
-        default=24,
-        help="captures of each training clip with full truth, and half as many 2D-only ones (24); "
-        "0 for none: a run may capture windows of the motion as it learns (`windows.motion`)",
+    text = (
+        "captures of each training clip with full truth, and half as many 2D-only ones (24); 0 for "
+        "none: a run may capture windows of the motion as it learns, --recipe open_world_hours"
     )
-    command.add_argument(
-        "--heldout",
-        type=int,
-        default=8,
-        help="captures of each clip held out (8); 0 with --captures 0 writes the motion alone, "
-        "which is all that a frame encoder learns from",
-    )
-    command.add_argument("--size", default="full", choices=("full", "smoke"))
+    command.add_argument("--captures", type=int, default=24, metavar="N", help=text)
+    text = "captures of each clip held out (8); a frame encoder needs none, and none to train on"
+    command.add_argument("--heldout", type=int, default=8, metavar="N", help=text)
+    text = "smoke: one capture of each, whatever their numbers (full)"
+    command.add_argument("--size", default="full", choices=("full", "smoke"), help=text)
     _add_hints(command, ("source_fps",))
 
 
@@ -171,13 +150,12 @@ def _add_tools(commands: "Commands") -> None:
     example = "import-checkpoint --raw vibe_model_wo_3dpw.pth.tar --out runs/vibe_released"
     command = _add(commands, "import-checkpoint", text, example, _import_checkpoint)
     command.add_argument("--raw", required=True, help="the authors' file")
-    command.add_argument(
-        "--architecture",
-        default="vibe",
-        choices=("vibe", "spin", "resnet50"),
-        help="of a SPIN checkpoint take the regressor, for initial_regressor (spin), or the image "
-        "network, for --encoder (resnet50) (vibe)",
+    text = (
+        "of a SPIN checkpoint take the regressor, for initial_regressor (spin), or the image "
+        "network, for --encoder (resnet50) (vibe)"
     )
+    kinds = ("vibe", "spin", "resnet50")
+    command.add_argument("--architecture", default="vibe", choices=kinds, help=text)
     _add_package_flags(command)
     text = "a run's best networks in half precision, without what only training needs"
     example = "export --checkpoint runs/motion_prior --out exported/motion_prior"
@@ -187,14 +165,10 @@ def _add_tools(commands: "Commands") -> None:
 
 
 def _add_package_flags(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--out", required=True, help="checkpoint directory to write: a new or empty one"
-    )
-    command.add_argument(
-        "--overwrite",
-        action="store_true",
-        help="replace a checkpoint that was exported or imported there before",
-    )
+    text = "checkpoint directory to write: a new or empty one"
+    command.add_argument("--out", required=True, help=text)
+    text = "replace a checkpoint that was exported or imported there before"
+    command.add_argument("--overwrite", action="store_true", help=text)
 
 
 def _motion(args: argparse.Namespace) -> None:
@@ -283,7 +257,8 @@ def _open(args: argparse.Namespace) -> None:
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60
     logger.info("%d motion clips, %.1f minutes", len(motion), minutes)
     write_open_world(args.out, motion, encoder, config, body)
-    print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}`")
+    recipe = "" if config.captures_3d else " --recipe open_world_hours"
+    print(f"{args.out}: ready; try `python -m vibe_ray.train --data {args.out}{recipe}`")
 
 
 def _watched(items: "Iterable[Any]") -> "Iterable[Any]":

@@ -1,6 +1,7 @@
 """A generator that learns from windows which are captured as it learns."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import StepBatch, local_step_batches
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.distributed.launch import train
+from vibe_ray.features import keypoint_encoder
 from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import (
     KeypointEncoder,
@@ -151,6 +153,17 @@ def test_an_encoder_that_is_not_the_validations_is_refused(config: TrainConfig) 
         make_step_plan(override(config, {"windows.encoder": "open", "generator.feature_dim": 2048}))
     with pytest.raises(ValueError, match=r"different frame encoders cannot be mixed: .*keypoints-"):
         make_step_plan(override(config, {"windows.encoder": "open"}))
+
+
+def test_an_encoder_of_pictures_is_refused(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = SimpleNamespace(needs="crops")
+    monkeypatch.setattr(keypoint_encoder, "load_encoder", lambda source: pictures)
+    with pytest.raises(
+        ValueError, match=r"windows\.encoder /.* holds an encoder of crops; one of "
+    ):
+        make_step_plan(config)
 
 
 def test_motion_at_another_rate_than_what_is_captured_is_refused(

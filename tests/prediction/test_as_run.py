@@ -2,8 +2,8 @@
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -127,26 +127,20 @@ def labels(known: list[LabelledSequence], tmp_path: Path) -> str:
     return path
 
 
-def measured(
-    labels: str, people: list[Person], body: BodyArrays, monkeypatch: pytest.MonkeyPatch
-) -> AsRun:
+def measured(labels: str, people: list[Person], body: BodyArrays) -> AsRun:
     asked = []
 
     def predict(path: str, fps: float) -> Prediction:
         asked.append((path, fps))
         return Prediction(people)
 
-    tools: Any = SimpleNamespace(estimator=SimpleNamespace(predictor=SimpleNamespace(body=body)))
-    found = measure_videos(labels, predict, tools, "sequence")
+    found = measure_videos(labels, predict, body, "sequence")
     assert asked == [("/raw/video.mp4", noise.FPS)]
     return found
 
 
 def test_errors_are_of_those_who_were_found(
-    known: list[LabelledSequence],
-    labels: str,
-    open_body: BodyArrays,
-    monkeypatch: pytest.MonkeyPatch,
+    known: list[LabelledSequence], labels: str, open_body: BodyArrays
 ) -> None:
     """One is found in eight frames and right, one in all but one with another body; one is new."""
     other = np.zeros(10, np.float32)
@@ -155,7 +149,7 @@ def test_errors_are_of_those_who_were_found(
         person(1, known[1], range(N), betas=other, filled=(7,)),
         person(2, known[0], range(4, N)),
     ]
-    found = measured(labels, people, open_body, monkeypatch)
+    found = measured(labels, people, open_body)
     assert (found.num_frames, found.num_found) == (12 + 10, 8 + 9)
     assert found.num_strangers == 6  # the one at the third place; a filled frame shows nobody
     assert found.coverage == pytest.approx(17 / 22)
@@ -173,11 +167,21 @@ def test_errors_are_of_those_who_were_found(
     assert found.to_dict()["coverage"] == pytest.approx(17 / 22)
 
 
-def test_nobody_found_is_an_error(
-    labels: str, open_body: BodyArrays, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_frames_without_labels_show_no_strangers(tmp_path: Path, open_body: BodyArrays) -> None:
+    """A data set may label every second frame of a video."""
+    every = labelled(0)
+    path = f"{tmp_path}/labels/test"
+    with ShardWriter(path, noise.header("labels/test")) as writer:
+        writer.write(replace(every, frame_index=2 * np.arange(N)))
+    doubled = {name: getattr(every, name).repeat(2, axis=0) for name in ("pose", "betas", "box")}
+    twice = noise.labelled_sequence("video", 2 * N, **doubled)
+    found = measured(path, [person(0, twice, range(2 * N))], open_body)
+    assert (found.num_found, found.num_strangers) == (N, 0)
+
+
+def test_nobody_found_is_an_error(labels: str, open_body: BodyArrays) -> None:
     with pytest.raises(ValueError, match="of 22 frames in which somebody's truth is known the det"):
-        measured(labels, [], open_body, monkeypatch)
+        measured(labels, [], open_body)
 
 
 def test_the_command(
@@ -202,14 +206,17 @@ def test_the_command(
     with pytest.raises(SystemExit):
         evaluate.main(["open", "--videos", labels, "--baseline"])
     assert "--videos measures one checkpoint" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main(["open", "--videos", labels, "--split", "validation"])
+    assert "leave out --data and --split" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        evaluate.main(["open", "--set", "fit=false"])
+    assert "--raw and --set go with --videos" in capsys.readouterr().err
 
 
 def test_labels_without_pixels_are_refused(tmp_path: Path, open_body: BodyArrays) -> None:
     path = f"{tmp_path}/labels/test"
     with ShardWriter(path, noise.header("labels/test")) as writer:
         writer.write(noise.labelled_sequence("s", 5, video=""))
-    tools: Any = SimpleNamespace(
-        estimator=SimpleNamespace(predictor=SimpleNamespace(body=open_body))
-    )
     with pytest.raises(ValueError, match="'s' has neither a video nor images"):
-        measure_videos(path, lambda path, fps: Prediction([]), tools)
+        measure_videos(path, lambda path, fps: Prediction([]), open_body)

@@ -48,7 +48,8 @@ def test_a_package_names_no_place_of_the_machine_it_was_made_on(tmp_path: Path) 
     export_checkpoint(str(tmp_path / "run"), str(tmp_path / "out"))
     assert "/my/" not in (tmp_path / "out/config.json").read_text()
     found = load_config(tmp_path / "out")
-    assert (found.initial_regressor, found.windows.encoder) == ("open", "open")
+    assert (found.initial_regressor, found.windows.encoder) == ("elsewhere", "elsewhere")
+    assert (found.initial_frame_encoder, found.motion_prior) == ("open", "elsewhere")
     assert found.generator == config.generator
 
 

@@ -222,6 +222,7 @@ def test_validation_is_of_held_out_frames_that_show_somebody(config: TrainConfig
         ({"generator__regressor__dropout": 0.5}, "trained without generator.regressor.dropout:"),
         ({"generator__temporal_encoder__kind": "gru"}, "without generator.temporal_encoder.kind:"),
         ({"losses__adversarial": 0.5, "compile": True}, "without compile, losses.adversarial:"),
+        ({"windows__motion": ("motion/train",)}, "without windows.motion: leave it out"),
         ({"frame_encoder__feature_dim": 9}, "is 9 and generator.feature_dim 12: set both"),
         ({"data__motion_batch_size": 4}, "learns from frames.batch_size captured frames alone"),
         ({"data__motion": ()}, "data.motion names no data set"),

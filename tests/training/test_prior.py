@@ -185,6 +185,7 @@ def test_each_rate_follows_its_own_network(motion: str) -> None:
     ("changes", "named"),
     [
         ({"optim__accumulate": 2}, "optim.accumulate"),
+        ({"windows__motion": ("motion/train",)}, "windows.motion"),
         ({"optim__average_decay": 0.9, "compile": True}, "compile, optim.average_decay"),
     ],
 )

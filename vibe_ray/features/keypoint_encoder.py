@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from vibe_ray.body.skeletons import COCO_17, WHOLEBODY_23, mirror_table
 from vibe_ray.data.batches import Detections
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.features.frame_encoder import FrameEncoder
+from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
 
 FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
@@ -98,6 +98,26 @@ class KeypointEncoder(FrameEncoder):
             some = slice(start, start + BATCH_FRAMES)
             features[some] = self(inputs[some].to(self.output.weight.device))
         return features
+
+
+def load_keypoint_encoder(source: str, setting: str) -> KeypointEncoder:
+    """Load a frozen encoder of key-points, as `load_encoder` does.
+
+    Args:
+        source: As of `load_encoder`.
+        setting: What named it, for the message.
+
+    Raises:
+        FileNotFoundError: There is no encoder.
+        ValueError: It is of another kind or version.
+    """
+    encoder = load_encoder(source)
+    if not isinstance(encoder, KeypointEncoder):
+        raise ValueError(
+            f"{setting} {source} holds an encoder of {encoder.needs}; one of key-points is wanted, "
+            "since a simulated detector gives no more"
+        )
+    return encoder
 
 
 def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:

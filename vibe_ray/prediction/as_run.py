@@ -18,6 +18,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.schema import Array, PoseSequence
@@ -81,14 +82,18 @@ class AsRun:
 
 
 def measure_videos(
-    labels: str, predict: Predict, tools: Tools, protocol: str = "open", raw: str | None = None
+    labels: str,
+    predict: Predict,
+    body: BodyArrays,
+    protocol: str = "open",
+    raw: str | None = None,
 ) -> AsRun:
     """Predict the videos of a label data set, and compare with what is known of them.
 
     Args:
         labels: Folder of the label data set.
         predict: How a video is predicted; see `predicts_with`.
-        tools: Whose body is the prediction's.
+        body: Of the prediction and of the truth.
         protocol: A name of `evaluation.protocols`, by which whole sequences are measured.
         raw: Where the videos are, if not where they were when the labels were made.
 
@@ -99,8 +104,7 @@ def measure_videos(
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"no protocol {protocol!r}, expected one of {', '.join(PROTOCOLS)}")
-    body, device = tools.estimator.predictor.body, torch.device("cpu")
-    evaluator = Evaluator(body, PROTOCOLS[protocol], 1, device)
+    evaluator = Evaluator(body, PROTOCOLS[protocol], window_length=1)
     num_frames = num_found = num_strangers = 0
     for video, known in _videos(labels, raw):
         people = predict(video, known[0].fps).people
@@ -173,7 +177,7 @@ def _overlap(one: Array, other: Array) -> float:
 
 
 def _videos(labels: str, raw: str | None) -> Iterator[tuple[str, list[LabelledSequence]]]:
-    """Yield each video with all the sequences that are labelled in it."""
+    """Yield each video with all the sequences labelled in it, which a converter writes together."""
     sequences = read_label_sequences(labels, raw=raw)
     for video, known in groupby(sequences, lambda one: _pixels(one, labels)):
         yield video, list(known)

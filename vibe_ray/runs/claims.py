@@ -12,10 +12,8 @@ from vibe_ray.runs.owners import is_owner_file
 
 RUN_FILE = "run.json"
 
-PATHS = (
-    *("data.root", "body.path", "body.extra_regressor", "body.h36m_regressor"),
-    *("windows.encoder", "initial_frame_encoder"),
-)
+ENCODERS = ("windows.encoder", "initial_frame_encoder")
+PATHS = ("data.root", "body.path", "body.extra_regressor", "body.h36m_regressor", *ENCODERS)
 STARTS = ("initial_regressor", "motion_prior")
 """Checkpoints from which a run starts, or their runs' folders."""
 NO_PATHS = ("", "open", "scratch")

@@ -1,5 +1,6 @@
 """A run's networks in half precision, without what only training needs: to use and to ship."""
 
+from functools import reduce
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -9,6 +10,7 @@ from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.features.keypoint_encoder import KeypointEncoder
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.claims import ENCODERS, NO_PATHS, STARTS
 from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.packages import replaceable
 from vibe_ray.runs.snapshots import (
@@ -26,6 +28,9 @@ from vibe_ray.runs.snapshots import (
 EXPORTED = (GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE)
 KEPT = ("step", "data_hash", "encoder_id", "started_from")
 """Of a checkpoint's manifest."""
+ELSEWHERE = "elsewhere"
+"""Stands for the path of a network with which a run began. A body's path stays, for whoever uses
+the package to put it right."""
 ENCODER_DIR = "keypoint_encoder"
 BASELINE_DIR = "frame_baseline"
 """What becomes of a frame encoder's checkpoint: packages of the encoder and of its baseline."""
@@ -34,9 +39,10 @@ BASELINE_DIR = "frame_baseline"
 def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str, Any]:
     """Write a checkpoint's networks in half precision; every command takes it, none resumes it.
 
-    Data and networks that it began with are named by hashes, not by where they lay. Of a frame
-    encoder in training two packages are written: the encoder, for `prepare open --encoder` and the
-    like, and the frame baseline, a checkpoint like others.
+    Data and the frame encoder are named by hashes, not by where they lay; of other networks that it
+    began with the config says no more than that they lay elsewhere. Of a frame encoder in training
+    two packages are written: the encoder, for `prepare open --encoder` and the like, and the frame
+    baseline, a checkpoint like others.
 
     Args:
         path: A checkpoint directory, or the folder of a run or search, of which the best is taken.
@@ -88,15 +94,13 @@ def export_checkpoint(path: str, out: str, overwrite: bool = False) -> dict[str,
 
 
 def _without_places(config: TrainConfig) -> TrainConfig:
-    """Return the config without where things lay: the manifest says of what the networks are."""
-    unnamed = ("open", "scratch", "")
-    changes = {
-        name: "open"
-        for name in ("initial_regressor", "initial_frame_encoder", "motion_prior")
-        if getattr(config, name) not in unnamed
-    }
-    places = {"data.root": DataConfig().root, "windows.encoder": "open"}
-    return override(config, places | changes)
+    """Return the config without where data and networks lay, for nobody else finds them there."""
+    changes = {"data.root": DataConfig().root}
+    for name in (*STARTS, *ENCODERS):
+        path: Any = reduce(getattr, name.split("."), config)
+        if path not in NO_PATHS:
+            changes[name] = ELSEWHERE
+    return override(config, changes)
 
 
 def _of_baseline(config: TrainConfig) -> TrainConfig:

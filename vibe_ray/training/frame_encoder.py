@@ -32,8 +32,7 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch
 from vibe_ray.data.synthetic.frames import FramePool, FrameSource, frame_plan, held_out_frames
 from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
-from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of, load_keypoint_encoder
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.geometry.rotations import rotmat_to_rot6d
 from vibe_ray.losses.supervised import SUPERVISED, Estimate
@@ -263,7 +262,7 @@ def load_frame_baseline(encoder: KeypointEncoder, generator: Generator, source: 
         ValueError: They are of another size than the configured ones.
     """
     path = str(packaged("keypoint_encoder").parent) if source == "open" else source
-    trained = load_encoder(storage.join(path, ENCODER_DIR))
+    trained = load_keypoint_encoder(storage.join(path, ENCODER_DIR), "initial_frame_encoder")
     if trained.config != encoder.config:
         raise ValueError(
             f"initial_frame_encoder {path} holds {trained.config}, expected {encoder.config}: set "

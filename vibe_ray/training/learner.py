@@ -119,6 +119,7 @@ def check_settings(config: TrainConfig, learned: str, given: Mapping[str, bool])
     without = {
         "optim.accumulate": optim.accumulate > 1,
         "compile": config.compile,
+        "windows.motion": bool(config.windows.motion),
         **given,
     }
     unknown = [name for name, is_given in without.items() if is_given]

@@ -22,8 +22,11 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
-from vibe_ray.features.keypoint_encoder import inputs_of
+from vibe_ray.features.keypoint_encoder import (
+    KeypointEncoder,
+    inputs_of,
+    load_keypoint_encoder,
+)
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
@@ -66,7 +69,7 @@ class TrainState(Progress):
     """Moving average of the generator, where the config asks for one."""
     prior: MotionPrior | None = None
     """What tells the generator which motions are likely, where the config names one."""
-    frame_encoder: FrameEncoder | None = None
+    frame_encoder: KeypointEncoder | None = None
     """What makes the features of windows that are captured as it learns; frozen."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
@@ -139,9 +142,7 @@ class TrainState(Progress):
             average=average,
             # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
             prior=None if prior is None else prior.to(device).requires_grad_(False).train(),
-            frame_encoder=load_encoder(config.windows.encoder).to(device)
-            if config.windows.motion
-            else None,
+            frame_encoder=_frame_encoder(config, device),
         )
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
@@ -281,6 +282,12 @@ def _check_windows(config: TrainConfig) -> None:
             "data.motion_batch_size is 0, but the discriminator compares with captured motion: set "
             "it to 1 or more, or losses.adversarial to 0"
         )
+
+
+def _frame_encoder(config: TrainConfig, device: torch.device) -> KeypointEncoder | None:
+    if not config.windows.motion:
+        return None
+    return load_keypoint_encoder(config.windows.encoder, "windows.encoder").to(device)
 
 
 def _trained_prior(config: TrainConfig) -> MotionPrior | None:

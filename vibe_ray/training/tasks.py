@@ -7,7 +7,7 @@ from vibe_ray.data.mixing import StepPlan, make_plan
 from vibe_ray.data.synthetic.frames import frame_plan
 from vibe_ray.data.synthetic.windows import window_plan
 from vibe_ray.data.validate import check_usable
-from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import load_keypoint_encoder
 from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.prior import PriorState
@@ -46,7 +46,7 @@ def make_step_plan(config: TrainConfig) -> StepPlan:
     if config.task == "frame_encoder":
         return frame_plan(config.data, config.frames, config.body, config.seed)
     if config.windows.motion:
-        encoder = load_encoder(config.windows.encoder)
+        encoder = load_keypoint_encoder(config.windows.encoder, "windows.encoder")
         plan = window_plan(config.data, config.windows, config.body, encoder.id, config.seed)
     else:
         plan = make_plan(config.data, config.seed)
