@@ -5,6 +5,7 @@ is the real one.
 """
 
 import dataclasses
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,15 @@ from tests.features.resnets import naive_features, random_encoder, random_weight
 from tests.prediction.filmed import FPS, Filmed, pixels, walk, write_keypoints
 from tests.test_predict import film
 from tests.training.tiny import tiny
-from vibe_ray import predict, prepare
-from vibe_ray.body.params import SmplParams
+from vibe_ray import evaluate, people_in, predict, prepare
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyConfig, load_body
+from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.data import journal
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
+from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features import image_encoder
 from vibe_ray.features.image_encoder import normalize
 from vibe_ray.inference import Predictor
@@ -247,3 +251,29 @@ def test_a_vibe_of_its_features_predicts_a_video(
     features = naive_features(random_weights(), crops_of(shown, list(range(NUM_FRAMES))))
     params = Predictor.from_checkpoint(run.best).predict(features.half(), "sequence")
     np.testing.assert_allclose(pose, params.pose.numpy().reshape(pose.shape), atol=5e-3)
+
+
+@pytest.mark.slow
+def test_its_people_are_measured_as_a_prediction_finds_them(
+    raw: Path, labelled: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the real detector; the errors are those of who `people_in` finds, who is one person."""
+    path = tmp_path / "as_run.json"
+    evaluate.main(["open", "--videos", labelled, "--set", "fit=false", "--json", str(path)])
+    found = json.loads(path.read_text())
+    body = BodyJoints.evaluation(load_body(BodyConfig()))
+    errors: list[float] = []
+    for number in range(CLIPS):
+        source = str(raw / (f"{number}.mp4" if kind == "videos" else f"{number}"))
+        (person,) = people_in(source, fit="false", fps=FPS)
+        seen = set(person.track.frames[~person.track.filled].tolist()) - {NUM_FRAMES - 2}
+        rows = sorted(seen)
+        truth = labels(raw, number, kind)
+        true = body(torch.tensor(truth.betas[rows]), pose_to_rotmat(torch.tensor(truth.pose[rows])))
+        own = person.rotmat[np.array(rows) - person.track.frames[0]]
+        betas = torch.from_numpy(np.tile(person.betas, (len(rows), 1)))
+        errors += pa_mpjpe_mm(body(betas, torch.from_numpy(own)), true).tolist()
+    assert found["num_known"] == CLIPS * (NUM_FRAMES - 1)
+    assert found["num_found"] == len(errors) > found["num_known"] / 2
+    assert found["metrics"]["pa_mpjpe_mm"] == pytest.approx(np.mean(errors), rel=1e-3)
+    assert f"found in {len(errors)} of" in capsys.readouterr().out
