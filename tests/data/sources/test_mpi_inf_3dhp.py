@@ -18,7 +18,7 @@ from tests.data.sources.filmed_person import (
     write_frames,
 )
 from tests.data.sources.test_penn_action import mat as penn_action_mat
-from vibe_ray import prepare
+from vibe_ray import prepare, storage
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, MPII3D_28, MPII3D_TEST_17
 from vibe_ray.data.checks import check_sequence
 from vibe_ray.data.labels import LabelledSequence
@@ -158,6 +158,22 @@ def test_a_frame_with_a_joint_outside_cuts_the_track(root: Path) -> None:
     frames = [piece.frame_index.tolist() for piece in pieces]
     assert frames == [list(range(OUTSIDE)), list(range(OUTSIDE + 1, N))]
     assert pieces[1].images[0].endswith(f"video_2/frame_{OUTSIDE + 2:06d}.jpg")
+
+
+def test_pictures_of_a_camera_are_listed_once_however_often_its_track_is_cut(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+
+    def note(path: str) -> list[str]:
+        listed.append(path)
+        return visible_files(path)
+
+    visible_files = storage.visible_files
+    monkeypatch.setattr(storage, "visible_files", note)
+    items = {item.name: item for item in read_sequences(str(root), "train").items}
+    assert len(items["S1/Seq1/video_2"].read()) == 2
+    assert listed == [f"{root}/S1/Seq1/imageSequence/video_2"]
 
 
 def test_of_a_recording_of_50_frames_a_second_every_other_one_is_taken(

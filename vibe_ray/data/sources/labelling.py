@@ -46,8 +46,13 @@ def find_images(folder: str, names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: Some are missing; says how many, and the first.
     """
-    there = set(storage.visible_files(folder))
-    missing = [name for name in names if name not in there]
+    return _found(folder, names, storage.visible_files(folder))
+
+
+def _found(folder: str, names: Sequence[str], there: Sequence[str]) -> tuple[str, ...]:
+    """Do as `find_images` does, where it is known which pictures are there."""
+    known = set(there)
+    missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(
             f"{len(missing)} of {len(names)} frames are missing, first {missing[0]} in {folder}: "
@@ -69,7 +74,8 @@ def numbered_images(folder: str, frames: Array) -> tuple[str, ...]:
     Raises:
         ValueError: Some are missing, or it cannot be told which is which.
     """
-    names = [name for name in storage.visible_files(folder) if _NUMBERED.fullmatch(name)]
+    there = storage.visible_files(folder)
+    names = [name for name in there if _NUMBERED.fullmatch(name)]
     if not names:
         raise ValueError(f"no pictures such as frame_000001.jpg in {folder}")
     first = _NUMBERED.fullmatch(min(names))
@@ -78,7 +84,7 @@ def numbered_images(folder: str, frames: Array) -> tuple[str, ...]:
     if int(digits) > 1:
         raise ValueError(f"the first picture in {folder} is {min(names)}: expected number 0 or 1")
     wanted = [f"{stem}{int(digits) + frame:0{len(digits)}d}{ending}" for frame in frames]
-    return find_images(folder, wanted)
+    return _found(folder, wanted, there)
 
 
 def image_size(path: str) -> tuple[int, int]:

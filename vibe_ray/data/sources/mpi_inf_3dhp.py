@@ -13,8 +13,9 @@ Shapes: N frames, L joints.
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -100,13 +101,14 @@ def _camera(root: str, name: str, camera: int, load: Load) -> list[LabelledSeque
     pieces = unbroken(inside[::stride])
     if not pieces:
         raise ValueError("in no eight frames in a row are all joints within the picture")
+    frames_of = [stride * np.arange(piece.start, piece.stop) for piece in pieces]
+    pixels = _pixels(folder, camera, frames_of)
     labels = []
-    for number, piece in enumerate(pieces):
-        frames = stride * np.arange(piece.start, piece.stop)
+    for number, frames in enumerate(frames_of):
         N = len(frames)
         conf = np.ones((N, len(MPII3D_28)), np.float32)
         part = {
-            **_pixels(folder, camera, frames),
+            **pixels[number],
             "timestamps": frames / (stride * FPS),
             "box": seen_span(kp_2d[frames], conf)[1],
             "kp_2d": kp_2d[frames],
@@ -174,16 +176,20 @@ def read_calibration(path: str, camera: int) -> tuple[tuple[int, int], Array]:
     raise ValueError(f"{path} knows no camera {camera}")
 
 
-def _pixels(folder: str, camera: int, frames: Array) -> dict[str, Any]:
-    """Where a camera's pixels are: pictures, if they were taken out of the video, or the video."""
+def _pixels(folder: str, camera: int, frames_of: Sequence[Array]) -> list[dict[str, Any]]:
+    """Where the pixels of a track's pieces are: pictures taken out of the camera's video, or it.
+
+    A camera has thousands of pictures: its folder is listed once, however many pieces there are.
+    """
     for kind in ("imageSequence", "imageFrames"):
         pictures = storage.join(folder, kind, f"video_{camera}")
         if storage.exists(pictures):
-            return {"images": numbered_images(pictures, frames)}
+            paths = iter(numbered_images(pictures, np.concatenate(frames_of)))
+            return [{"images": tuple(islice(paths, len(frames)))} for frames in frames_of]
     video = storage.join(folder, "imageSequence", f"video_{camera}.avi")
     if not storage.exists(video):
         raise ValueError(f"neither {video} nor pictures of it in a folder video_{camera} beside it")
-    return {"video": video}
+    return [{"video": video}] * len(frames_of)
 
 
 def _tests(root: str) -> list[Recording[LabelledSequence]]:
