@@ -1,4 +1,5 @@
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,37 @@ def test_what_mosh_tells_is_turned_and_interpolated(root: Path, people: list[Fil
         truth = Slerp(np.arange(0, N, 5), told)(np.arange(0, N, 2))
         ours = Rotation.from_rotvec(labels.pose[:, 3 * joint : 3 * joint + 3])
         assert (ours * truth.inv()).magnitude().max() < 1e-6
+
+
+def test_who_is_absent_and_who_stays_without_smpl_is_told(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read_sequences(str(root), "train")
+    subjects, recordings = (record.getMessage() for record in caplog.records)
+    assert subjects.startswith("subjects of Human3.6M's train left out")
+    assert subjects.endswith(f"{root} has no positions: S5, S6, S7")
+    assert recordings.endswith("no file in neutrMosh/neutrSMPL_H3.6 of: S8/Walking.60457274")
+
+
+def test_of_hundreds_that_are_absent_some_are_named(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = root / "S8/MyPoseFeatures/D3_Positions_mono"
+    for number in range(40):
+        (folder / f"Eating {number:02d}.60457274.cdf").touch()
+    read_sequences(str(root), "train")
+    told = caplog.records[-1].getMessage()
+    assert "S8/Eating 15.60457274 and 25 more" in told
+    assert "Eating 16" not in told
+
+
+def test_nothing_is_told_where_nothing_is_missing_or_mosh_was_never_given(
+    root: Path, people: list[Filmed], caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(root / "neutrMosh")
+    write(root, "S11", "Walking.60457274", people[1])
+    read_sequences(str(root), "test")
+    assert not caplog.records
 
 
 def test_protocol_2_finds_its_camera_in_the_name(root: Path) -> None:

@@ -216,6 +216,25 @@ def test_the_test_set_has_universal_joints_and_valid_frames(
     assert not list(check_sequence("here", labels))
 
 
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ("train", "has no annot.mat: S1/Seq2, S2/Seq1, S2/Seq2, S3/Seq1, S4/Seq1, "),
+        ("test", "has no annot_data.mat: {0}TS1, {0}TS2, {0}TS4, {0}TS5, {0}TS6"),
+    ],
+)
+def test_recordings_that_are_absent_are_told(
+    root: Path, split: str, message: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = root / "mpi_inf_3dhp_test_set/TS3"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "annot_data.mat").touch()  # is not read yet
+    read_sequences(str(root), split)
+    (record,) = caplog.records
+    assert message.format("mpi_inf_3dhp_test_set/") in record.getMessage()
+    assert "S1/Seq1" not in record.getMessage()
+
+
 def test_prepare_writes_what_the_source_reads(root: Path, tmp_path: Path) -> None:
     out = str(tmp_path / "out")
     prepare.main(["mpi_inf_3dhp", "--raw", str(root), "--out", out])

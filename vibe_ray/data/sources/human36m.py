@@ -8,6 +8,7 @@ taken. SMPL parameters are MoSh's, as HMR's authors gave them to licensees: of e
 Shapes: N frames taken, M frames of MoSh.
 """
 
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,7 +22,7 @@ from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
 from vibe_ray.data.resampling import resample_rotations
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
-from vibe_ray.data.sources.labelling import labelled, recording, seen_span
+from vibe_ray.data.sources.labelling import labelled, recording, seen_span, warn_of
 from vibe_ray.storage.pickles import read_pickle
 
 FPS = 25.0
@@ -60,11 +61,13 @@ def read_sequences(
         name = f"{subject}/{PurePosixPath(path).stem}"
         return recording(name, path, lambda: [_read(root, path, name)])
 
-    paths = []
+    paths, absent = [], []
     for subject in SUBJECTS[split]:
         folder = storage.join(root, f"S{subject}", "MyPoseFeatures", "D3_Positions_mono")
         if storage.exists(folder):
             paths += find_files(folder, ".cdf")
+        else:
+            absent.append(f"S{subject}")
     paths = [path for path in paths if not PurePosixPath(path).name.startswith("_ALL")]
     if not paths:
         expected = " or ".join(f"S{subject}" for subject in SUBJECTS[split])
@@ -72,7 +75,25 @@ def read_sequences(
             f"no MyPoseFeatures/D3_Positions_mono/*.cdf of {expected} in {root}: give the folder "
             "that holds the subjects"
         )
-    return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)
+    items = [one(path) for path in paths]
+    warn_of(f"subjects of Human3.6M's {split} left out, of whom {root} has no positions", absent)
+    _warn_of_missing_mosh(root, [item.name for item in items])
+    return Recordings(root, items, on_skip, names=NAMES, fps=FPS)
+
+
+def _warn_of_missing_mosh(root: str, names: Sequence[str]) -> None:
+    """Tell which recordings stay without SMPL parameters though others have theirs."""
+    there = set(storage.visible_files(storage.join(root, MOSH)))
+    known = [name for name in names if name.rpartition(".")[2] in CAMERAS]
+    absent = [name for name in known if _mosh_name(name) not in there]
+    if there:  # those who were never given MoSh's files know it
+        warn_of(f"recordings of Human3.6M without SMPL parameters: no file in {MOSH} of", absent)
+
+
+def _mosh_name(name: str) -> str:
+    """Name, below `MOSH`, of a recording's file."""
+    action, _, camera = name.rpartition(".")
+    return f"{action}_cam{CAMERAS.index(camera)}_aligned.pkl"
 
 
 def _read(root: str, path: str, name: str) -> LabelledSequence:
@@ -94,7 +115,6 @@ def _read(root: str, path: str, name: str) -> LabelledSequence:
     span, box = seen_span(kp_2d, conf)
     boxes = np.zeros((N, 3), np.float32)
     boxes[span] = box
-    mosh = storage.join(root, MOSH, subject.rpartition("/")[2], f"{action}_cam{number}_aligned.pkl")
     return labelled(
         dataset="human36m",
         sequence=name,
@@ -110,7 +130,7 @@ def _read(root: str, path: str, name: str) -> LabelledSequence:
         kp_2d_conf=conf,
         kp_3d=kp_3d[frames],
         has_kp_3d=np.ones(N, bool),
-        **_smpl(mosh, frames, len(kp_3d)),
+        **_smpl(storage.join(root, MOSH, _mosh_name(name)), frames, len(kp_3d)),
     )
 
 

@@ -7,6 +7,7 @@ Shapes: N frames, L key-points.
 """
 
 import io
+import logging
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -21,6 +22,10 @@ from vibe_ray.data.recordings import Recording
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import FAULTS_OF_A_FILE, reason
 
+logger = logging.getLogger(__name__)
+
+MAX_NAMED = 16
+"""How many of those that are absent are named; they may be hundreds."""
 MIN_FRAMES = 8
 """Shorter pieces of a track that is cut are left out, as VIBE leaves out PoseTrack's."""
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.jpe?g)", re.IGNORECASE)
@@ -38,6 +43,13 @@ def recording(
             raise ValueError(reason(error)) from error
 
     return Recording(name, path, guarded)
+
+
+def warn_of(what: str, absent: Sequence[str]) -> None:
+    """Log what is missing of a data set that is converted all the same, if anything is."""
+    if absent:
+        more = f" and {len(absent) - MAX_NAMED} more" * (len(absent) > MAX_NAMED)
+        logger.warning("%s: %s%s", what, ", ".join(absent[:MAX_NAMED]), more)
 
 
 def find_images(folder: str, names: Sequence[str]) -> tuple[str, ...]:

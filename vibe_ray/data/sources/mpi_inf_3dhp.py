@@ -33,6 +33,7 @@ from vibe_ray.data.sources.labelling import (
     recording,
     seen_span,
     unbroken,
+    warn_of,
 )
 from vibe_ray.data.sources.matlab import read_mat, read_mat_73
 
@@ -67,13 +68,15 @@ def read_sequences(
 
 
 def _there(root: str, names: list[str], file: str) -> list[str]:
-    """Those of the recordings' folders that have their file."""
+    """Those of the recordings' folders that have their file; who has none is told of."""
     found = [name for name in names if storage.exists(storage.join(root, name, file))]
     if not found:
         raise FileNotFoundError(
             f"no {names[0]}/{file} in {root}, nor of another recording: give the folder that holds "
             f"S1 to S8 and {TEST_FOLDER}"
         )
+    absent = [name for name in names if name not in found]
+    warn_of(f"recordings of MPI-INF-3DHP left out, of which {root} has no {file}", absent)
     return found
 
 
