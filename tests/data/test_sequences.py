@@ -8,7 +8,7 @@ from tests.data import noise
 from vibe_ray.data import sequences
 from vibe_ray.data.manifest import MANIFEST_FILE, ShardFile
 from vibe_ray.data.schema import MAX_CLIP_FRAMES
-from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.data.sequences import count_sequences, read_pose_sequences
 from vibe_ray.data.shards import ShardWriter
 
 NUM_FRAMES = (30, MAX_CLIP_FRAMES + 3, 4, 2 * MAX_CLIP_FRAMES, 9)
@@ -24,10 +24,11 @@ def folder(tmp_path: Path) -> str:
 
 
 @pytest.mark.parametrize(
-    "which", [slice(None), slice(0, None, 2), slice(1, None, 2), slice(2, 4), slice(3, 2, 4)]
+    "which",
+    [slice(None), slice(0, None, 2), slice(1, None, 2), slice(2, 4), slice(3, 2, 4), [], [0, 3, 4]],
 )
 def test_of_the_others_no_clip_is_read(
-    folder: str, which: slice, monkeypatch: pytest.MonkeyPatch
+    folder: str, which: slice | list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read: list[int] = []
 
@@ -38,9 +39,14 @@ def test_of_the_others_no_clip_is_read(
     read_clip = sequences.read_clip
     monkeypatch.setattr(sequences, "read_clip", note)
     found = list(read_pose_sequences(folder, which))
-    assert [sequence.sequence for sequence in found] == [f"s{n}" for n in range(5)][which]
-    assert [sequence.num_frames for sequence in found] == list(NUM_FRAMES[which])
-    assert len(read) == sum(NUM_CLIPS[which])
+    expected = list(range(5))[which] if isinstance(which, slice) else which
+    assert [sequence.sequence for sequence in found] == [f"s{n}" for n in expected]
+    assert [sequence.num_frames for sequence in found] == [NUM_FRAMES[n] for n in expected]
+    assert len(read) == sum(NUM_CLIPS[n] for n in expected)
+
+
+def test_sequences_are_counted_not_clips(folder: str) -> None:
+    assert count_sequences(folder) == len(NUM_FRAMES)
 
 
 def test_a_file_with_other_clips_than_its_manifest_says_is_refused(folder: str) -> None:

@@ -12,6 +12,7 @@ from tests.prediction.filmed import HEIGHT, WIDTH, walk
 from vibe_ray import prepare
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.labels import LabelledSequence
+from vibe_ray.data.schema import MAX_CLIP_FRAMES
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.reports import contact_sheets
 from vibe_ray.reports.contact_sheets import (
@@ -19,6 +20,7 @@ from vibe_ray.reports.contact_sheets import (
     NUM_COLUMNS,
     RIGHT_COLOR,
     TILE_INCHES,
+    Row,
     write_sheets,
 )
 from vibe_ray.video.labels import label_track
@@ -103,7 +105,7 @@ def test_every_data_set_of_a_folder_gets_its_sheet_by_the_command(
         noise.write(str(data), name, (20,))
     prepare.main(["inspect", str(data), "--out", str(out)])
     printed = capsys.readouterr().out.splitlines()
-    assert sorted(printed) == [f"{out}/motion_val.png", f"{out}/open_3d_train.png"]
+    assert sorted(printed) == [f"{out}/motion/val.png", f"{out}/open_3d/train.png"]
     for line in printed:
         assert pixels(line).std() > 5
 
@@ -119,6 +121,82 @@ def test_of_many_recordings_some_are_drawn(tmp_path: Path, monkeypatch: pytest.M
         for sheet in write_sheets(str(tmp_path / name), str(tmp_path / f"{name}_out"))
     )
     assert few.shape == many.shape
+
+
+@pytest.mark.parametrize("name", ["motion/train", "open_3d/train", "labels/train"])
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [
+        ((20,) * 11, [0, 5, 10]),
+        ((2 * MAX_CLIP_FRAMES + 9,) * 4, [0, 2, 3]),  # of many clips each
+        ((20, 20), [0, 1]),
+    ],
+)
+def test_recordings_are_drawn_from_the_first_to_the_last(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    lengths: tuple[int, ...],
+    expected: list[int],
+) -> None:
+    monkeypatch.setattr(contact_sheets, "MAX_WINDOWS", 3)
+    drawn: list[str] = []
+
+    def note(title: str, rows: list[Row], faces: np.ndarray) -> bytes:
+        drawn.extend(row.title.split(",")[0] for row in rows)
+        return b""
+
+    monkeypatch.setattr(contact_sheets, "_draw", note)
+    make = {"motion/train": noise.motion_sequence, "open_3d/train": noise.pose_sequence}
+    with ShardWriter(str(tmp_path / "data"), noise.header(name)) as writer:
+        for number, length in enumerate(lengths):
+            writer.write(make.get(name, noise.labelled_sequence)(f"walk_{number}", length, number))
+    list(write_sheets(str(tmp_path / "data"), str(tmp_path / "out")))
+    assert [one.split()[0] for one in drawn] == [f"walk_{number}" for number in expected]
+
+
+def test_what_is_there_is_not_replaced_and_nothing_is_drawn_beside_it(tmp_path: Path) -> None:
+    for name in ("a/train", "b/train"):
+        noise.write(str(tmp_path), name, (20,))
+    mine = tmp_path / "b/train.png"
+    mine.write_bytes(b"mine")
+    with pytest.raises(FileExistsError, match=r"b/train\.png is there already: give another --out"):
+        list(write_sheets(str(tmp_path), str(tmp_path)))
+    assert mine.read_bytes() == b"mine"
+    assert not (tmp_path / "a/train.png").exists()
+
+
+def test_what_comes_while_we_draw_is_not_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "out/motion/train.png"
+
+    def slowly(title: str, rows: list[Row], faces: np.ndarray) -> bytes:
+        target.parent.mkdir(parents=True)
+        target.write_bytes(b"mine")
+        return b"drawn"
+
+    monkeypatch.setattr(contact_sheets, "_draw", slowly)
+    noise.write(str(tmp_path / "data"), "motion/train", (20,))
+    with pytest.raises(FileExistsError, match="is there already"):
+        list(write_sheets(str(tmp_path / "data"), str(tmp_path / "out")))
+    assert target.read_bytes() == b"mine"
+
+
+def test_every_data_set_has_a_sheet_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contact_sheets, "_draw", lambda title, rows, faces: title.encode())
+    for name in ("motion/val", "motion/val_x"):
+        noise.write(str(tmp_path / "data"), name, (20,))
+    noise.write(str(tmp_path / "data/motion"), "motion/x", (20,))
+    noise.write(str(tmp_path / "data"), "motion/motion_x", (20,))
+    sheets = list(write_sheets(str(tmp_path / "data"), str(tmp_path / "out")))
+    drawn = {Path(sheet).relative_to(tmp_path / "out").as_posix() for sheet in sheets}
+    assert drawn == {
+        *("motion/val.png", "motion/val_x.png"),
+        *("motion/motion/x.png", "motion/motion_x.png"),
+    }
 
 
 def test_nothing_there(tmp_path: Path) -> None:

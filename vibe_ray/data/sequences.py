@@ -3,7 +3,7 @@
 Memory holds one sequence, whatever the size of the data set.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import islice
 from typing import Any
 
@@ -19,17 +19,25 @@ from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.storage import join
 
+Which = slice | Collection[int]
+"""Of a data set's sequences some, by their numbers; of the others no more is read than their names.
+"""
 ALL = slice(None)
 WHOSE = ("dataset", "sequence", "person")
 """Columns that name a sequence; motion has no persons."""
 
 
-def read_pose_sequences(path: str, which: slice = ALL) -> Iterator[PoseSequence]:
+def count_sequences(path: str) -> int:
+    """Return how many sequences a data set has, of which only the names are read."""
+    return sum(1 for _ in _sequences(path, read_manifest(path)))
+
+
+def read_pose_sequences(path: str, which: Which = ALL) -> Iterator[PoseSequence]:
     """Yield the sequences of a pose data set, clips joined again, one at a time.
 
     Args:
         path: Folder of the data set.
-        which: Of its sequences; of the others no more is read than their names.
+        which: Of its sequences.
     """
     for rows in _runs(path, read_manifest(path, "pose"), which):
         yield pose_sequence(rows)
@@ -45,7 +53,7 @@ def pose_sequence(rows: list[pa.Table]) -> PoseSequence:
     return PoseSequence(**(known | arrays))
 
 
-def read_motion_sequences(path: str, which: slice = ALL) -> Iterator[MotionSequence]:
+def read_motion_sequences(path: str, which: Which = ALL) -> Iterator[MotionSequence]:
     """Yield the sequences of a motion data set, as `read_pose_sequences` does."""
     for rows in _runs(path, read_manifest(path, "motion"), which):
         yield MotionSequence(
@@ -58,7 +66,7 @@ def read_motion_sequences(path: str, which: slice = ALL) -> Iterator[MotionSeque
 
 
 def read_label_sequences(
-    path: str, which: slice = ALL, raw: str | None = None
+    path: str, which: Which = ALL, raw: str | None = None
 ) -> Iterator[LabelledSequence]:
     """Yield the sequences of a label data set, as `read_pose_sequences` does.
 
@@ -110,9 +118,14 @@ def _joined(rows: list[pa.Table]) -> dict[str, Array]:
     return {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
 
 
-def _runs(path: str, manifest: Manifest, which: slice) -> Iterator[list[pa.Table]]:
+def _runs(path: str, manifest: Manifest, which: Which) -> Iterator[list[pa.Table]]:
     """Yield the rows of each of those sequences."""
-    for clips, _ in islice(_sequences(path, manifest), which.start, which.stop, which.step):
+    found = _sequences(path, manifest)
+    if isinstance(which, slice):
+        found = islice(found, which.start, which.stop, which.step)
+    else:
+        found = (one for number, one in enumerate(found) if number in which)
+    for clips, _ in found:
         yield [read_clip(path, file, row) for file, row in clips]
 
 

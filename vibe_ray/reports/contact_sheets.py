@@ -1,9 +1,10 @@
 """What does a data set hold? A picture of it, by which a person sees what no check finds.
 
-A sheet shows windows of some recordings, evenly chosen, and of each window a few frames: the
-picture around the person's box, or a blank where there are no pictures, with box and key-points
-drawn over it; below it the body of its SMPL parameters as seen from behind the scene, where a body
-that is mirrored or turned in depth shows. Captured motion is shown from ahead and from behind.
+A sheet shows a window of some recordings, chosen evenly from the first to the last, and of each
+window a few frames: the picture around the person's box, or a blank where there are no pictures,
+with box and key-points drawn over it; below it the body of its SMPL parameters as seen from behind
+the scene, where a body that is mirrored or turned in depth shows. Captured motion is shown from
+ahead and from behind.
 
 Shapes: S frames of a window, V vertices, M triangles, L key-points.
 """
@@ -11,7 +12,6 @@ Shapes: S frames of a window, V vertices, M triangles, L key-points.
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from vibe_ray.data.labels import AnySequence, LabelledSequence
 from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
 from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.sequences import (
+    count_sequences,
     read_label_sequences,
     read_motion_sequences,
     read_pose_sequences,
@@ -82,12 +83,15 @@ class Row:
 def write_sheets(path: str, out: str, raw: str | None = None) -> Iterator[str]:
     """Draw each data set at or below a path into a PNG of its own, and yield where that is.
 
+    Sheets lie below `out` as data sets do below `path`; that of `path` itself is `sheet.png`.
+
     Args:
         path: A data set, or a folder of several; local or remote.
-        out: Folder of the pictures.
+        out: Folder of the pictures, in which none of them may be yet.
         raw: Where videos and images are, if not where they were when labels were made.
 
     Raises:
+        FileExistsError: A file is where a sheet belongs; nothing has been drawn then.
         FileNotFoundError: There is no data set.
         ValueError: One cannot be read.
     """
@@ -95,30 +99,42 @@ def write_sheets(path: str, out: str, raw: str | None = None) -> Iterator[str]:
     manifests = storage.list_files(root, MANIFEST_FILE)
     if not manifests:
         raise FileNotFoundError(f"no data set at or below {path}: no {MANIFEST_FILE} found")
+    folders = [storage.absolute(file).removesuffix("/" + MANIFEST_FILE) for file in manifests]
+    targets = [_target(folder.removeprefix(root).strip("/"), out) for folder in folders]
     arrays = load_body(BodyConfig())
     body = BodyModel(arrays)
-    for file in manifests:
-        folder = storage.absolute(file).removesuffix("/" + MANIFEST_FILE)
+    for folder, target in zip(folders, targets, strict=True):
         manifest = read_manifest(folder)
         rows = [_row(sequence, body) for sequence in _chosen(folder, manifest, raw)]
-        name = folder.removeprefix(root).strip("/").replace("/", "_") or "sheet"
-        target = storage.join(out, f"{name}.png")
         title = f"{manifest.dataset}, {manifest.split}: {manifest.num_clips} clips, "
         title += f"{manifest.num_frames} frames at {manifest.fps:g} a second"
         title += " (left limbs blue, right ones orange)" * (manifest.kind != "motion")
-        storage.write_bytes_atomic(target, _draw(title, rows, arrays.faces))
+        if not storage.create_exclusive(target, _draw(title, rows, arrays.faces)):
+            raise _is_there(target)  # since we looked
         yield target
 
 
+def _target(name: str, out: str) -> str:
+    """Where the sheet belongs of a data set with that path below the root."""
+    target = storage.join(out, f"{name or 'sheet'}.png")
+    if storage.exists(target):
+        raise _is_there(target)
+    return target
+
+
+def _is_there(target: str) -> FileExistsError:
+    return FileExistsError(f"{target} is there already: give another --out, or remove it")
+
+
 def _chosen(folder: str, manifest: Manifest, raw: str | None) -> Iterator[AnySequence]:
-    """Some sequences from first to last; of the others no more is read than their names."""
-    which = slice(None, None, max(1, manifest.num_clips // MAX_WINDOWS))
+    """Some sequences, evenly from the first to the last; of the others the names are read."""
+    which = spread_frames(count_sequences(folder), MAX_WINDOWS)
     if manifest.kind == "labels":
-        yield from islice(read_label_sequences(folder, which, raw), MAX_WINDOWS)
+        yield from read_label_sequences(folder, which, raw)
     elif manifest.kind == "pose":
-        yield from islice(read_pose_sequences(folder, which), MAX_WINDOWS)
+        yield from read_pose_sequences(folder, which)
     else:
-        yield from islice(read_motion_sequences(folder, which), MAX_WINDOWS)
+        yield from read_motion_sequences(folder, which)
 
 
 def _row(sequence: AnySequence, body: BodyModel) -> Row:

@@ -101,7 +101,10 @@ def body_row(
 
 
 def spread_frames(num_frames: int, count: int) -> list[int]:
-    """Choose `count` frames, or all if there are fewer, evenly from the first to the last."""
+    """Choose `count` frames, or all if there are fewer, evenly from the first to the last.
+
+    Of other things that stand in a row likewise, such as recordings.
+    """
     positions = np.linspace(0, num_frames - 1, min(count, num_frames))
     return [int(position) for position in positions.round()]
 
