@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,29 @@ def test_a_piece_at_another_rate_turned_and_of_another_shape_is_found(
     assert "an evaluation on 'test' and 'train'" in found
 
 
+@pytest.mark.parametrize("seconds", [1.5, 2.0, 3.1, 4.0, 5.1, 5.3, 7.0])
+@pytest.mark.parametrize("fps", [25.0, 30.0])
+def test_a_short_clip_out_of_a_long_one_is_found(seconds: float, fps: float) -> None:
+    whole = motion("whole", 3, seconds=30)
+    first, N = round(7.3 * fps), math.ceil(seconds * fps) + 1
+    long = motion("", 3, seconds=30, fps=fps)
+    clip = replace(
+        long, name="clip", pose=long.pose[first : first + N], trans=long.trans[first : first + N]
+    )
+    others: list[Any] = [
+        ("train", "a", "motion", motion(f"m{seed}", seed)) for seed in range(10, 14)
+    ]
+    (found,) = messages(*others, ("train", "a", "motion", whole), ("test", "b", "motion", clip))
+    assert found.startswith("b: clip moves as a: whole does, in 100% of its seconds")
+
+
+def test_a_clip_of_less_than_a_second_and_a_half_is_not_asked_for() -> None:
+    whole = motion("whole", 3)
+    clip = replace(whole, name="clip", pose=whole.pose[:38], trans=whole.trans[:38])
+    assert (len(clip.pose) - 1) / FPS == 1.48
+    assert messages(("train", "a", "motion", whole), ("test", "b", "motion", clip)) == []
+
+
 def test_noise_of_a_capture_does_not_hide_it() -> None:
     one = motion("one", 4)
     noisy = one.pose + np.random.default_rng(0).normal(0, 0.005, one.pose.shape).astype(np.float32)
@@ -90,6 +114,34 @@ def test_who_stands_still_is_nobodys_twin() -> None:
 def test_one_name_at_two_rates_is_one_recording() -> None:
     met = [("train", f"amass_{fps:g}", "motion", motion("walk", 5, fps=fps)) for fps in (25.0, 30)]
     assert messages(*met) == []  # type: ignore[arg-type]
+
+
+def test_of_a_set_prepared_at_two_rates_one_is_compared() -> None:
+    """Whoever is met in a third set is told once, and the second rate costs nothing."""
+    search, names = TwinSearch(), ("walk", "run")
+    for fps in (25.0, 30.0):
+        for seed, name in enumerate(names):
+            search.meet(f"amass_{fps:g}", "train", "motion", motion(name, seed, fps=fps))
+    assert [twin.folder for twin in search._windows["pose"].owners] == ["amass_25"] * 2
+    search.meet("other", "test", "motion", motion("copy", 0))
+    (finding,) = search.findings()
+    assert "amass_25: walk moves as other: copy does" in finding.message
+
+
+def test_one_name_of_two_recordings_hides_neither() -> None:
+    """Two folders of files called alike: of another length, or of another split, it is compared."""
+    (found,) = messages(
+        ("train", "a", "motion", motion("01", 1)),
+        ("train", "b", "motion", motion("01", 2, seconds=9)),
+        ("test", "c", "motion", motion("x", 2)),
+    )
+    assert "b: 01 moves as c: x does" in found
+    (found,) = messages(
+        ("train", "a", "motion", motion("01", 1)),
+        ("test", "b", "motion", motion("01", 2)),
+        ("train", "c", "motion", motion("x", 2)),
+    )
+    assert "b: 01 moves as c: x does" in found
 
 
 def labels_of(clip: MotionSequence, turn: float, name: str) -> LabelledSequence:

@@ -8,12 +8,15 @@ where it is, which way it looks and how it is built change nothing, nor does the
 A **window** is a second, looked at every fifth of it. Its joints' paths, each less its mean, are
 projected to a few numbers, whose distances are those of the paths to a tenth or two. Windows of one
 recording begin every fifth of a second; of another one, some are asked for at every sixtieth, so
-that neither a cut nor another frame rate can hide them. Not found is what plays at a wrong speed.
+that neither a cut nor another frame rate can hide them. Not found is what plays at a wrong speed,
+what lasts less than a second and a half, and what hardly moves in one of its seconds if it lasts
+less than seven. The time that it takes grows with the square of the hours met.
 
 Shapes: N frames, J joints, W windows, D = 24 numbers.
 """
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -46,6 +49,9 @@ at another rate up to 0.1; one person's walks come as near in a second or two, n
 MIN_SHARE = 0.5
 """Of a recording's windows that are found in the other one."""
 MIN_WINDOWS = 3
+"""That are found; of a recording so short that no more are asked for, it must be all of them."""
+MIN_S = 1.5
+"""Of a recording that is asked for: in a shorter one the windows of a group would all be one."""
 _BATCH, _ASKED, _KEPT = 512, 1024, 16384
 _COMMON = indices(COMMON_14, KEYPOINTS)
 
@@ -70,6 +76,8 @@ class Windows:
     asked: list[Array] = field(default_factory=list)
     """Likewise, of the windows that are asked for: groups (W, S, D + 1), one start each."""
     owners: list[Twin] = field(default_factory=list)
+    seconds: dict[tuple[str, ...], float] = field(default_factory=dict)
+    """How long each is, by split, kind, data set, name and person."""
 
 
 class TwinSearch:
@@ -82,10 +90,19 @@ class TwinSearch:
         self._windows: dict[Family, Windows] = defaultdict(Windows)
 
     def meet(self, folder: str, split: str, kind: Kind, sequence: AnySequence) -> None:
-        """Note how a recording moves, if that is known; one under a name already met is skipped."""
+        """Note how a recording moves, if that is known.
+
+        One that is as long as another of its data set, name and split is the same one, prepared at
+        another frame rate: the first alone is kept.
+        """
         twin = Twin(folder, sequence.dataset, split, kind, sequence.key[0])
+        named = (split, kind, sequence.dataset, *sequence.key)
+        seconds = (sequence.num_frames - 1) / sequence.fps
         for family, points in _points(sequence):
             windows = self._windows[family]
+            if abs(windows.seconds.get(named, math.inf) - seconds) < STEP_S:
+                continue
+            windows.seconds[named] = seconds
             kept, asked = _windows_of(points, sequence.fps)
             if len(asked):
                 windows.vectors.append(kept)
@@ -223,12 +240,15 @@ def _unit(vectors: Array) -> Array:
 
 def _windows_of(points: Array, fps: float) -> tuple[Array, Array]:
     """Windows to be kept (W, D + 1), and to be asked for (W, S, D + 1), of those that move."""
-    last = (len(points) - 1) / fps - (LOOKS - 1) * STEP_S
-    if last < 0:
+    seconds = (len(points) - 1) / fps
+    if seconds < MIN_S - 1e-9:
         return np.zeros((0, DIM + 1)), np.zeros((0, 1, DIM + 1))
+    last = seconds - (LOOKS - 1) * STEP_S
     kept = _project(points, np.arange(0, last + 1e-9, STEP_S) * fps, fps)
-    starts = np.arange(0, max(last - STEP_S, 0) + 1e-9, ASK_S)[:, None]
-    groups = (starts + np.arange(0, STEP_S, SHIFT_S)).clip(max=last)
+    span = last - STEP_S
+    num_groups = max(int(span / ASK_S + 1e-9) + 1, MIN_WINDOWS)
+    starts = np.arange(num_groups) * min(ASK_S, span / (MIN_WINDOWS - 1))
+    groups = (starts[:, None] + np.arange(0, STEP_S, SHIFT_S)).clip(max=last)
     asked = _project(points, groups.ravel() * fps, fps).reshape(*groups.shape, DIM + 1)
     moving = (asked[..., DIM] >= MIN_MOVEMENT_M).all(axis=1)
     return kept[kept[:, DIM] >= MIN_MOVEMENT_M], asked[moving]
