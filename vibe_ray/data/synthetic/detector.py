@@ -143,37 +143,6 @@ EXACT = DetectorConfig(
 """Sees every point in the picture where it is: what is then left of an error is the lifting's."""
 
 
-def _halves(spread: float) -> Spread:
-    """Split a variance into 50, 30 and 20 %."""
-    constant, slow, jitter = (1000 * spread * math.sqrt(share) for share in (0.5, 0.3, 0.2))
-    return constant, slow, jitter
-
-
-CONFUSED = DetectorConfig(
-    spread=SpreadConfig(
-        face=_halves(0.012),
-        shoulder=_halves(0.020),
-        elbow=_halves(0.016),
-        wrist=_halves(0.018),
-        hip=_halves(0.023),
-        knee=_halves(0.014),
-        ankle=_halves(0.016),
-        foot=_halves(0.018),
-    ),
-    noise=(1.0, 1.0),
-    peak_prob=0.01,
-    occlusion_prob=0.03,
-    wrong_share=0.3,
-    swap_prob=0.004,
-    swap_prob_behind=0.06,
-    miss_prob=0.01,
-    face_doubt=0.0,
-    hidden_doubt=0.75,
-)
-"""Far worse than was measured: spread by the disagreement of two detectors, swapped sides, limbs
-missed in a third of the frames. To see what a model makes of a bad detector."""
-
-
 def detect(
     true: Projected, config: DetectorConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
