@@ -1,4 +1,5 @@
 import dataclasses
+import importlib.util
 from collections.abc import Callable
 
 import numpy as np
@@ -7,6 +8,7 @@ import torch
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.sources import gather_motion
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, captures, split_motion
 
 CONFIG = OpenCapturesConfig(
@@ -57,6 +59,32 @@ def test_default_patterns_hold_out_who_is_in_the_test_and_whole_kinds(
     names = [name for part in held_out.values() for name in part] + train
     splits = split_motion([made_up_motion(n, 20) for n in names], OpenCapturesConfig())
     assert names_of(splits) == {"train": train, **held_out}
+
+
+def test_bare_names_are_held_out_and_names_that_end_in_those_numbers_are_not(
+    made_up_motion: MakeMotion,
+) -> None:
+    expected: dict[Split, list[str]] = {
+        "train": ["101/101_14", "101_01", "102__103_03", "103_02", "160_01", "a/201_01"],
+        "val": ["01_14", "135_02_part01", "60_01", "94_16"],
+        "test": ["01_01", "03_02", "humanoid3d_walk"],
+        "unseen": ["05_02", "131_03", "49_01_part00"],
+    }
+    names = [name for part in expected.values() for name in part]
+    splits = split_motion([made_up_motion(n, 20) for n in names], OpenCapturesConfig())
+    assert names_of(splits) == expected
+
+
+def test_of_the_motion_that_comes_with_packages_the_split_is_what_weights_were_trained_on() -> None:
+    if importlib.util.find_spec("pybullet_data") is None:
+        pytest.skip("pybullet is not installed")
+    splits = names_of(split_motion(gather_motion(()), OpenCapturesConfig()))
+    clips = {name.rpartition("/")[2] for name in splits["test"]}
+    assert clips == {"01_01", *(f"humanoid3d_{x}" for x in ("dance_b", "getup_faceup", "walk"))}
+    clips = {name.rpartition("/")[2] for name in splits["val"]}
+    assert clips == {"humanoid3d_dance_a", "humanoid3d_kick"}
+    assert splits["unseen"] == []
+    assert {f"01/01_03_part0{number}" for number in range(7)} < set(splits["train"])
 
 
 def test_an_empty_split_is_an_error(motion: list[MotionSequence]) -> None:
