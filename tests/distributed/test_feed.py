@@ -1,16 +1,14 @@
 """A run's steps come horizon by horizon, and no start waits for the steps that are far ahead."""
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import ray
 import ray.data
-import torch
 
-from vibe_ray.data.batches import StepBatch, local_step_batches
+from tests.distributed.streaming import Rows, assert_same
+from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.reading import read_shares
 from vibe_ray.distributed import feed, streams
@@ -22,13 +20,9 @@ def config(shards: str) -> DataConfig:
     return DataConfig(root=shards, batch_size=16, motion_batch_size=16)
 
 
-@pytest.fixture
-def plan(config: DataConfig) -> StepPlan:
-    return make_plan(config, seed=1)
-
-
-def numbers(batch: StepBatch) -> list[torch.Tensor]:
-    return [*vars(batch.pose).values(), batch.motion.pose]
+def feeder(plan: StepPlan, num_steps: int, num_workers: int) -> Feeder:
+    """In this process."""
+    return Feeder(plan, num_steps, num_workers, ray.data.DataContext.get_current())
 
 
 @pytest.mark.ray
@@ -46,9 +40,7 @@ def test_batches_of_many_horizons_are_those_without_ray(
     def consume(feeder: Any, rank: int) -> int:
         batches = fed_batches(feeder, 5, rank)
         expected = local_step_batches(make_plan(config, seed=1), 5, 18, rank, num_workers)
-        for one, other in zip(batches, expected, strict=True):
-            for a, b in zip(numbers(one), numbers(other), strict=True):
-                assert torch.equal(a, b)
+        assert_same(batches, expected)
         return rank
 
     class Short(Feeder):
@@ -86,26 +78,69 @@ def test_a_start_makes_as_many_items_however_long_the_run(
     monkeypatch.setattr(ray.data.Dataset, "streaming_split", split)
     for num_steps in (1_000, 100_000, 10_000_000):
         for start in (0, num_steps - 10):
-            Feeder(plan, num_steps, num_workers).horizon(start, 0)
+            feeder(plan, num_steps, num_workers).horizon(start, 0)
     short, short_end, long, long_end, longer, longer_end = made
     assert short <= long == longer == HORIZON_ITEMS
     assert short_end == long_end == longer_end == num_workers
 
 
 @pytest.mark.ray
+def test_the_plan_is_stored_once_however_many_horizons(
+    ray_cluster: None, plan: StepPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored: list[object] = []
+    put = ray.put
+    monkeypatch.setattr(ray, "put", lambda value: stored.append(value) or put(value))
+    monkeypatch.setattr(feed, "HORIZON_ITEMS", 2)
+    fed = feeder(plan, 1_000, 2)
+    first = fed.horizon(0, 0).steps
+    assert fed.horizon(first.stop, 0).steps.start == first.stop < 1_000
+    assert sum(isinstance(value, StepPlan) for value in stored) == 1
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("item_steps", [1, 3])
+@pytest.mark.parametrize(("items", "lead"), [(256, 32), (16, 4)])
+def test_the_next_horizon_is_begun_some_items_and_a_part_of_one_ahead(
+    ray_cluster: None,
+    plan: StepPlan,
+    monkeypatch: pytest.MonkeyPatch,
+    item_steps: int,
+    items: int,
+    lead: int,
+) -> None:
+    """Where batches are so large that an item is one step, four items would be four steps."""
+    monkeypatch.setattr(ray.data.Dataset, "streaming_split", lambda *_, **__: [None] * 2)
+    monkeypatch.setattr(streams, "MAX_ITEM_STEPS", item_steps)
+    monkeypatch.setattr(feed, "HORIZON_ITEMS", 2 * items)
+    horizon = feeder(plan, 1_000_000, 2).horizon(0, 0)
+    assert horizon.steps == range(items * item_steps)
+    assert horizon.begin_next == (items - lead) * item_steps
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("has_bars", [True, False])
+def test_datasets_have_the_settings_of_whoever_starts_the_feeder(
+    ray_cluster: None, plan: StepPlan, monkeypatch: pytest.MonkeyPatch, has_bars: bool
+) -> None:
+    class Telling(Feeder):
+        """In a process of its own, which has defaults."""
+
+        def horizon(self, start: int, rank: int) -> Any:
+            def split(dataset: ray.data.Dataset, *_: Any, **__: Any) -> list[bool]:
+                return [dataset.context.enable_progress_bars]
+
+            ray.data.Dataset.streaming_split = split
+            return super().horizon(start, rank).split
+
+    monkeypatch.setattr(feed, "Feeder", Telling)
+    monkeypatch.setattr(ray.data.DataContext.get_current(), "enable_progress_bars", has_bars)
+    assert ray.get(make_feeder(plan, 8, 1).horizon.remote(0, 0)) is has_bars
+
+
+@pytest.mark.ray
 def test_a_run_without_steps_left_has_no_batches(ray_cluster: None, plan: StepPlan) -> None:
     assert list(fed_batches(make_feeder(plan, 8, 1), 8, 0)) == []
-
-
-class Rows:
-    """Stands in for Ray's iterator."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        self.rows = rows
-
-    def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
-        for index in range(len(self.rows)):
-            yield self.rows.slice(index, 1)
 
 
 @pytest.mark.ray

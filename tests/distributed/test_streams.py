@@ -1,17 +1,16 @@
-from collections.abc import Iterator
 from typing import Any
 
-import pyarrow as pa
 import pytest
 import ray.data
 import torch
 
 from tests.data import noise
-from vibe_ray.data.batches import StepBatch, local_step_batches
+from tests.distributed.streaming import Rows, assert_same
+from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.reading import read_shares
 from vibe_ray.distributed import pacing, streams
-from vibe_ray.distributed.streams import step_batches, step_dataset
+from vibe_ray.distributed.streams import StepStream, step_batches
 
 CALLBACKS = "custom_execution_callback_classes"
 
@@ -19,22 +18,6 @@ CALLBACKS = "custom_execution_callback_classes"
 @pytest.fixture
 def config(shards: str) -> DataConfig:
     return DataConfig(root=shards, batch_size=10, motion_batch_size=7)
-
-
-@pytest.fixture
-def plan(config: DataConfig) -> StepPlan:
-    return make_plan(config, seed=1)
-
-
-def tensors(batch: StepBatch) -> list[torch.Tensor]:
-    return [*vars(batch.pose).values(), batch.motion.pose]
-
-
-def assert_same(found: Iterator[StepBatch], expected: Iterator[StepBatch]) -> None:
-    for one, other in zip(found, expected, strict=True):
-        for a, b in zip(tensors(one), tensors(other), strict=True):
-            assert a.dtype == b.dtype
-            assert torch.equal(a, b)
 
 
 def test_a_stream_taken_up_at_a_step_is_the_rest_of_the_whole(plan: StepPlan) -> None:
@@ -67,20 +50,9 @@ def test_a_batch_has_2d_windows_first_and_exactly_as_many_as_asked_for(plan: Ste
         assert torch.equal(frames - frames[:, :1], torch.arange(16.0).half().expand(10, 16))
 
 
-class Stream:
-    """Stands in for Ray's iterator."""
-
-    def __init__(self, rows: pa.Table) -> None:
-        self.rows = rows
-
-    def iter_batches(self, **_: Any) -> Iterator[pa.Table]:
-        for index in range(len(self.rows)):
-            yield self.rows.slice(index, 1)
-
-
 def test_what_arrives_must_be_the_next_step_of_ones_own_rank(plan: StepPlan) -> None:
     shares = [plan.share(step, rank, 2) for step, rank in ((4, 0), (5, 0), (6, 1), (6, 0))]
-    stream: Any = Stream(read_shares(plan, shares))
+    stream: Any = Rows(read_shares(plan, shares))
     batches = step_batches(stream, 4, 0)
     assert_same(iter([next(batches), next(batches)]), local_step_batches(plan, 4, 2, 0, 2))
     with pytest.raises(RuntimeError, match=r"step and rank \(6, 1\), expected \(6, 0\)"):
@@ -98,7 +70,7 @@ def test_an_object_store_gives_the_same_batches(plan: StepPlan, shards: str, s3:
 
 def test_more_workers_than_windows_are_refused_before_anything_is_read(plan: StepPlan) -> None:
     with pytest.raises(ValueError, match="8 workers"):
-        step_dataset(plan, 0, 5, 8)
+        StepStream(plan, 8)
 
 
 @pytest.mark.ray
@@ -120,7 +92,7 @@ def test_ray_brings_every_rank_its_own_batches(
         return rank
 
     monkeypatch.setattr(streams, "MAX_ITEM_STEPS", item_steps)
-    dataset = step_dataset(make_plan(config, seed=1), 5, 23, num_workers)
+    dataset = StepStream(make_plan(config, seed=1), num_workers).dataset(5, 23)
     dataset.context.execution_options.preserve_order = True
     splits = dataset.streaming_split(num_workers, equal=True)
     found = ray.get([consume.remote(split, rank) for rank, split in enumerate(splits)])
@@ -133,13 +105,7 @@ def test_a_ray_without_callbacks_brings_the_same_batches(
 ) -> None:
     monkeypatch.setattr(pacing, "IS_KNOWN", False)
     monkeypatch.setattr(ray.data.DataContext.get_current(), CALLBACKS, [])
-    dataset = step_dataset(plan, 5, 6, 1)
+    dataset = StepStream(plan, 1).dataset(5, 6)
     assert not getattr(dataset.context, CALLBACKS)
     (split,) = dataset.streaming_split(1, equal=True)
     assert_same(step_batches(split, 5, 0), local_step_batches(plan, 5, 6))
-
-
-@pytest.mark.ray
-def test_a_run_without_steps_left_has_an_empty_stream(ray_cluster: None, plan: StepPlan) -> None:
-    (split,) = step_dataset(plan, 8, 0, 1).streaming_split(1, equal=True)
-    assert list(step_batches(split, 8, 0)) == []

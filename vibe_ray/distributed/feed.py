@@ -22,7 +22,7 @@ import ray.train
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from vibe_ray.data.mixing import StepPlan
-from vibe_ray.distributed.streams import num_item_steps, step_batches, step_dataset
+from vibe_ray.distributed.streams import StepStream, step_batches
 
 if TYPE_CHECKING:
     from vibe_ray.data.batches import StepBatch
@@ -31,7 +31,10 @@ STREAM = "steps"
 HORIZON_ITEMS = 512
 """Items of a horizon, of all ranks together: half a second to make."""
 LEAD_ITEMS = 4
-"""Of a rank: so many items before a horizon's end the next is begun, which takes Ray a second."""
+"""Of a rank: at least so many items before a horizon's end the next is begun, which takes Ray a
+second."""
+LEAD_SHARE = 8
+"""And at least such a part of a horizon before it: an item of large batches is a step."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,21 @@ class Horizon:
 class Feeder:
     """Makes the datasets of a run, for as many workers as have come; as an actor."""
 
-    def __init__(self, plan: StepPlan, num_steps: int, num_workers: int) -> None:
+    def __init__(
+        self, plan: StepPlan, num_steps: int, num_workers: int, context: ray.data.DataContext
+    ) -> None:
         """Set up; reads nothing yet.
 
         Args:
             plan: Which windows come when.
             num_steps: Of the whole run.
             num_workers: Who share the steps.
+            context: Ray Data's settings, where this actor's process has others.
         """
-        self._plan = plan
         self._num_steps = num_steps
         self._num_workers = num_workers
-        self._item_steps = num_item_steps(plan, num_workers)
+        self._context = context
+        self._stream = StepStream(plan, num_workers)
         self._start = -1
         self._splits: list[ray.data.DataIterator] = []
 
@@ -69,19 +75,22 @@ class Feeder:
         A rank asks for the next horizon when batches of the present one have come, thus when all
         ranks have asked for that: none but the last that was made is ever asked for again.
         """
-        most = max(1, HORIZON_ITEMS // self._num_workers) * self._item_steps
+        item_steps = self._stream.item_steps
+        most = max(1, HORIZON_ITEMS // self._num_workers) * item_steps
         steps = range(start, min(start + most, self._num_steps))
         if not steps:
             return Horizon(steps, start, None)
         if start != self._start:
-            dataset = step_dataset(self._plan, start, len(steps), self._num_workers)
+            with ray.data.DataContext.current(self._context):
+                dataset = self._stream.dataset(start, len(steps))
             dataset.context.execution_options = ray.data.ExecutionOptions(preserve_order=True)
             # Else Ray ends a stream of which nothing is taken for half an hour, as while a run is
             # validated for long; workers that hang are found by `watch.py`.
             dataset.context.execution_no_progress_timeout_s = -1
             self._splits = dataset.streaming_split(self._num_workers, equal=True)
             self._start = start
-        begin_next = max(start, steps.stop - LEAD_ITEMS * self._item_steps)
+        lead = max(LEAD_ITEMS * item_steps, most // LEAD_SHARE)
+        begin_next = max(start, steps.stop - lead)
         return Horizon(steps, begin_next, self._splits[rank])
 
 
@@ -106,16 +115,19 @@ class StepData(ray.train.DataConfig):
     def configure(
         self, datasets: dict[str, ray.data.Dataset], world_size: int, *_: Any, **__: Any
     ) -> list[dict[str, Any]]:
-        """Make a feeder, which lives as long as these workers; called once per start."""
+        """Make a feeder, which lives until that of the next start comes; called once per start."""
         feeder = make_feeder(self._plan, self._num_steps, world_size)
         return [{STREAM: feeder}] * world_size
 
 
 def make_feeder(plan: StepPlan, num_steps: int, num_workers: int) -> Any:
-    """Start a `Feeder` beside this process, with which it ends; returns the actor."""
+    """Start a `Feeder` beside this process, with which it ends; returns the actor.
+
+    Its datasets have the settings of Ray Data that are in force here.
+    """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     actor: Any = ray.remote(Feeder).options(num_cpus=0, scheduling_strategy=here)
-    return actor.remote(plan, num_steps, num_workers)
+    return actor.remote(plan, num_steps, num_workers, ray.data.DataContext.get_current())
 
 
 def fed_batches(feeder: Any, start_step: int, rank: int) -> "Iterator[StepBatch]":

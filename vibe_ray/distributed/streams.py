@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import ray
 import ray.data
 
 from vibe_ray.data.mixing import StepPlan
@@ -32,46 +33,56 @@ READER_CPUS = 0.25
 PREFETCH = 2
 
 
-def num_item_steps(plan: StepPlan, num_workers: int) -> int:
-    """Return how many steps an item has."""
-    return max(1, min(MAX_ITEM_STEPS, ITEM_BYTES // num_row_bytes(plan, num_workers)))
+class StepStream:
+    """The rows of any steps of a plan, for so many workers; the plan is stored once for all."""
 
+    def __init__(self, plan: StepPlan, num_workers: int) -> None:
+        """Store the plan; reads nothing yet.
 
-def step_dataset(
-    plan: StepPlan, start_step: int, num_steps: int, num_workers: int
-) -> ray.data.Dataset:
-    """Return the dataset of all shares of the steps from `start_step` on.
+        Args:
+            plan: Which windows come when.
+            num_workers: Who share the steps.
 
-    Its splits must be made with `ExecutionOptions(preserve_order=True)` and `equal=True`.
-    """
-    item_steps = num_item_steps(plan, num_workers)
-    num_items = -(-num_steps // item_steps) * num_workers
-    plan_ref = ray.put(plan)
+        Raises:
+            ValueError: They are more than a step has windows.
+        """
+        item_steps = ITEM_BYTES // num_row_bytes(plan, num_workers)
+        self.item_steps = max(1, min(MAX_ITEM_STEPS, item_steps))
+        self._num_workers = num_workers
+        self._readers = plan.readers
+        self._plan_ref = ray.put(plan)
 
-    def read(items: pa.Table) -> Iterator[pa.Table]:
-        loaded = _load(plan_ref)
-        for item in items["item"].to_pylist():
-            chunk, rank = divmod(item, num_workers)
-            first = start_step + chunk * item_steps
-            steps = range(first, min(first + item_steps, start_step + num_steps))
-            yield read_shares(loaded, [loaded.share(step, rank, num_workers) for step in steps])
+    def dataset(self, start_step: int, num_steps: int) -> ray.data.Dataset:
+        """Return the dataset of all shares of the steps from `start_step` on, of one at least.
 
-    let_scheduler_pause()
-    items = [{"item": item} for item in range(num_items)]
-    num_blocks = max(1, num_items)  # a finished run that is resumed has no steps left
-    return ray.data.from_items(items, override_num_blocks=num_blocks).map_batches(
-        read,
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=READER_CPUS,
-        concurrency=plan.readers,
-    )
+        Its splits must be made with `ExecutionOptions(preserve_order=True)` and `equal=True`.
+        """
+        plan_ref, num_workers, item_steps = self._plan_ref, self._num_workers, self.item_steps
+        num_items = -(-num_steps // item_steps) * num_workers
+
+        def read(items: pa.Table) -> Iterator[pa.Table]:
+            plan = _load(plan_ref)
+            for item in items["item"].to_pylist():
+                chunk, rank = divmod(item, num_workers)
+                first = start_step + chunk * item_steps
+                steps = range(first, min(first + item_steps, start_step + num_steps))
+                yield read_shares(plan, [plan.share(step, rank, num_workers) for step in steps])
+
+        let_scheduler_pause()
+        items = [{"item": item} for item in range(num_items)]
+        return ray.data.from_items(items, override_num_blocks=num_items).map_batches(
+            read,
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=READER_CPUS,
+            concurrency=self._readers,
+        )
 
 
 def step_batches(
     stream: ray.data.DataIterator, start_step: int, rank: int
 ) -> "Iterator[StepBatch]":
-    """Yield this rank's batches from its split of `step_dataset`.
+    """Yield this rank's batches from its split of `StepStream.dataset`.
 
     Raises:
         RuntimeError: A row of another rank or step arrived.
