@@ -79,7 +79,7 @@ def _train(args: argparse.Namespace) -> None:
         interrupt.add_note(_what_is_left(launch.run_dir))
         raise
     except storage.DiskFullError as error:
-        raise storage.DiskFullError(f"{error}; {_what_is_left(launch.run_dir)}") from None
+        raise storage.DiskFullError(f"{error}; {_what_is_left(launch.run_dir)}") from error
     if config.task == "generator" and config.data.test != config.data.validation:
         print(
             f"chosen by validation on {config.data.validation}; `python -m vibe_ray.evaluate` "

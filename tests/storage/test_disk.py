@@ -1,6 +1,7 @@
 """Files on a disk are whole or not there, whatever fails and whenever the power goes."""
 
 import errno
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -230,13 +231,25 @@ def test_a_full_disk_is_told_by_what_has_no_room(
 
 
 def test_what_else_a_disk_says_is_handed_on() -> None:
-    for error in (OSError(errno.EIO, "broken"), RuntimeError("no space"), ValueError("x")):
+    words = os.strerror(errno.ENOSPC)
+    others = (RuntimeError(words), ValueError(f"what no library for this path says: {words}"))
+    for error in (OSError(errno.EIO, "broken"), RuntimeError("no space"), ValueError("x"), *others):
         with pytest.raises(type(error)) as raised, storage.room_for("here"):
             raise error
         assert raised.value is error
 
 
 def test_a_full_disk_is_known_by_the_systems_words() -> None:
+    told = functools.partial(storage.room_for, "here", told_by=RuntimeError)
     words = f"I/O error: {os.strerror(errno.ENOSPC)} (os error 28)"  # as safetensors has them
-    with pytest.raises(storage.DiskFullError, match="no room for here"), storage.room_for("here"):
+    with pytest.raises(storage.DiskFullError, match="no room for here"), told():
         raise RuntimeError(words)
+
+
+def test_the_libraries_error_that_met_a_full_disk_is_not_lost() -> None:
+    full = OSError(errno.ENOSPC, "full")
+    for error in (full, RuntimeError("closed before its end")):
+        error.__context__ = None if error is full else full
+        with pytest.raises(storage.DiskFullError) as raised, storage.room_for("here"):
+            raise error
+        assert raised.value.__cause__ is error

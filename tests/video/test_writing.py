@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from vibe_ray import storage
 from vibe_ray.data.schema import Array
 from vibe_ray.video.reader import open_video
 
@@ -100,6 +101,23 @@ def test_a_silent_video_stays_silent(tmp_path: Path, write_video: Any, noise: An
 def test_odd_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="63 x 48 pixels; both must be even"):
         VideoWriter(tmp_path / "a.mp4", 63, 48)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is full")
+@pytest.mark.parametrize("num_frames", [1, 300])
+def test_a_full_disk_is_told(tmp_path: Path, num_frames: int) -> None:
+    """A few frames are held back and written at the end."""
+    path = tmp_path / "a.mp4"
+    path.symlink_to("/dev/full")
+    noise = np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
+
+    def write() -> None:
+        with VideoWriter(path, 64, 48) as writer:
+            for number in range(num_frames):
+                writer.write(np.roll(noise, 7 * number, axis=0), number / 25)
+
+    with pytest.raises(storage.DiskFullError, match=f"no room for {path} "):
+        write()
 
 
 def test_what_fails_within_comes_out(tmp_path: Path) -> None:

@@ -164,9 +164,7 @@ def _write_files(
         watched = Watched(video, watch or (lambda stage, done, total: None), stage="overlay")
         with made.timed("overlay"), TemporaryDirectory() as scratch:
             local = Path(scratch) / OVERLAY_FILE
-            predictor = tools.estimator.predictor
-            with storage.room_for(local):
-                write_overlay(local, watched, made.people, predictor, config.overlay)
+            write_overlay(local, watched, made.people, tools.estimator.predictor, config.overlay)
             storage.move_file(local, storage.join(folder, OVERLAY_FILE))
         files.append(OVERLAY_FILE)
     return files

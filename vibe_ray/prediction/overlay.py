@@ -70,7 +70,8 @@ def write_overlay(
         config: How it looks.
 
     Raises:
-        OSError: The file cannot be written.
+        storage.DiskFullError: There is no room for the file.
+        OSError: The file cannot be written for another reason.
         ImportError: PyAV is missing (extra `video`).
     """
     writer_class = video_writer_class()

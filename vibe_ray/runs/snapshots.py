@@ -70,8 +70,8 @@ class Snapshot:
         path = directory / TRAINER_FILE
         with (
             storage.room_for(path),
-            path.open("wb") as file,
-        ):  # of a path PyTorch would not tell why
+            path.open("wb") as file,  # of a path PyTorch would not tell why
+        ):
             torch.save(self.trainer, file)
         save_networks(directory, self.config, self.networks, self.manifest)
 
@@ -89,7 +89,7 @@ def save_networks(
     """
     storage.write_json(directory / CONFIG_FILE, to_dict(config))
     for name, weights in networks.items():
-        with storage.room_for(directory / name):
+        with storage.room_for(directory / name, told_by=SafetensorError):
             save_file(contiguous(weights), directory / name)
     about = {
         "written_by": {"vibe_ray": vibe_ray.__version__, "torch": torch.__version__},

@@ -30,10 +30,12 @@ class DiskFullError(OSError):
 
 
 @contextmanager
-def room_for(target: Path | str) -> Iterator[None]:
+def room_for(target: Path | str, told_by: type[Exception] | None = None) -> Iterator[None]:
     """Name what was to be written where a disk turns out to be full.
 
-    Of what writes within, some tell by an error of their own kind with the system's words in it.
+    Args:
+        target: What is written within.
+        told_by: Error of a library that has the system's words for it, in place of its number.
 
     Raises:
         DiskFullError: The disk is full.
@@ -43,16 +45,22 @@ def room_for(target: Path | str) -> Iterator[None]:
     except DiskFullError:
         raise
     except Exception as error:
-        words = f"{error} {error.__context__ or ''}"
-        reasons = [text for text in FULL_IN_WORDS if text in words]
-        if isinstance(error, OSError) and error.errno in FULL:
-            reasons = [str(error.strerror)]
-        if not reasons:
+        # PyTorch closes a file that it could not write, and stumbles over that in turn.
+        reason = _reason(error, told_by) or _reason(error.__context__, told_by)
+        if not reason:
             raise
         raise DiskFullError(
-            f"no room for {target} ({reasons[0]}): free some, or write elsewhere; what was there "
-            "before is as it was"
-        ) from None
+            f"no room for {target} ({reason}): free some, or write elsewhere"
+        ) from error
+
+
+def _reason(error: BaseException | None, told_by: type[Exception] | None) -> str:
+    """Return the system's word for a full disk, nothing if this is about something else."""
+    if isinstance(error, OSError) and error.errno in FULL:
+        return str(error.strerror)
+    if told_by is not None and isinstance(error, told_by):
+        return next((words for words in FULL_IN_WORDS if words in str(error)), "")
+    return ""
 
 
 def write(target: Path, content: bytes) -> None:

@@ -17,6 +17,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from vibe_ray import storage
 from vibe_ray.video.frames import Array, Video
 
 TICKS_PER_S = 90_000
@@ -48,6 +49,7 @@ class VideoWriter:
         """
         if width % 2 or height % 2:
             raise ValueError(f"frames of {width} x {height} pixels; both must be even")
+        self._path = path
         self._stack = ExitStack()
         self._output = self._stack.enter_context(av.open(str(path), "w"))
         codec, options = next(c for c in CODECS if c[0] in av.codecs_available)
@@ -65,21 +67,31 @@ class VideoWriter:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        """Write what is still held back, unless something failed, and close the file."""
-        try:
-            if failure[0] is None:
-                self._output.mux(self._stream.encode())
-                self._mux_sound_until(float("inf"))
-        finally:
-            self._stack.close()
+        """Write what is still held back, unless something failed, and close the file.
+
+        Raises:
+            storage.DiskFullError: There is no room for it.
+        """
+        with storage.room_for(self._path):
+            try:
+                if failure[0] is None:
+                    self._output.mux(self._stream.encode())
+                    self._mux_sound_until(float("inf"))
+            finally:
+                self._stack.close()
 
     def write(self, pixels: Array, time_s: float) -> None:
-        """Add an RGB frame (height, width, 3), uint8, at its time in seconds from the first's."""
+        """Add an RGB frame (height, width, 3), uint8, at its time in seconds from the first's.
+
+        Raises:
+            storage.DiskFullError: There is no room for it.
+        """
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
         picture.pts = round(time_s * TICKS_PER_S)
         picture.time_base = Fraction(1, TICKS_PER_S)
-        self._mux_sound_until(time_s)
-        self._output.mux(self._stream.encode(picture))
+        with storage.room_for(self._path):
+            self._mux_sound_until(time_s)
+            self._output.mux(self._stream.encode(picture))
 
     def _take_sound(self, video: Video) -> None:
         source = self._stack.enter_context(video.sound())
