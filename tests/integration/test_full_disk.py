@@ -3,6 +3,8 @@
 The disk is a small one in memory, in a name space of its own.
 """
 
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,17 +12,26 @@ from pathlib import Path
 import pytest
 
 from tests.integration.survival import Trial
+from vibe_ray.runs.log import FAILURE_FILE
 from vibe_ray.runs.step_folders import last_step
 
 ROOT = Path(__file__).parents[2]
 MOUNT = 'mount -t tmpfs -o size="$1" none "$2"'
 FILLED_AFTER_A_CHECKPOINT = """
 (until ls "$2"/run/step_*/manifest.json > /dev/null 2>&1; do sleep 0.2; done
-cat /dev/zero > "$2/filler" 2> /dev/null) &
+cat /dev/zero > "$2/filler" 2> /dev/null; {}) &
+filling=$!
 (shift 3; exec "$@")
+code=$?
+kill $filling 2> /dev/null
+(exit $code)
 """
+A_LITTLE_IS_LEFT = 'truncate -s -16K "$2/filler"'
+"""Room for a note, and for no checkpoint."""
 REPORT = 'echo "exit code $?" >&2; rm -f "$2/filler"; cp -r "$2/." "$3"'
 """What is on the disk goes with its name space."""
+OF_A_WORKER = re.compile(r"(\x1b\[\d+m)?\(\w+ pid=\d+")
+"""A line that Ray brings; it shows what its own processes raised."""
 
 
 def on_a_small_disk(
@@ -46,7 +57,8 @@ def on_a_small_disk(
 
 
 def own_files(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.name.startswith("."))
+    hidden = sorted(path.name for path in folder.rglob("*") if path.name.startswith("."))
+    return [name for name in hidden if name != ".validate_storage_marker"]  # which is Ray's
 
 
 @pytest.mark.slow
@@ -54,10 +66,32 @@ def test_a_run_says_what_had_no_room_and_where_it_can_go_on(shards: str, tmp_pat
     disk, left = tmp_path / "disk", tmp_path / "left"
     trial = Trial(data=Path(shards), storage=disk, workers=0, epochs=10_000)
     command = trial.command("run", resume=False)
-    done = on_a_small_disk(FILLED_AFTER_A_CHECKPOINT, disk, left, command)
+    done = on_a_small_disk(FILLED_AFTER_A_CHECKPOINT.format(":"), disk, left, command)
+    check_told(done, disk, left)
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+@pytest.mark.parametrize("note", [True, False])
+def test_a_worker_that_finds_no_room_is_not_started_again_where_a_note_has_room(
+    shards: str, tmp_path: Path, note: bool
+) -> None:
+    disk, left = tmp_path / "disk", tmp_path / "left"
+    trial = Trial(data=Path(shards), storage=disk, workers=1, epochs=10_000)
+    command = trial.command("run", resume=False)
+    script = FILLED_AFTER_A_CHECKPOINT.format(A_LITTLE_IS_LEFT if note else ":")
+    done = on_a_small_disk(script, disk, left, command)
+    check_told(done, disk, left)
+    failure = left / "run" / FAILURE_FILE
+    if note:
+        assert json.loads(failure.read_text())["kind"] == "disk"
+
+
+def check_told(done: "subprocess.CompletedProcess[str]", disk: Path, left: Path) -> None:
     assert "exit code 2" in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
-    (line,) = [line for line in done.stderr.splitlines() if line.startswith("python -m vibe_ray")]
+    told = [line for line in done.stderr.splitlines() if not OF_A_WORKER.match(line)]
+    assert not any("Traceback" in line for line in told), done.stderr
+    (line,) = [line for line in told if line.startswith("python -m vibe_ray")]
     assert f"no room for {disk}/run/" in line
     assert f"last checkpoint: {disk}/run/step_" in line
     assert last_step(str(left / "run")) > 0

@@ -75,6 +75,13 @@ def test_a_controller_is_replaced_a_few_times_at_one_step(go) -> None:  # type: 
         go((0, LOST_CONTROLLER), (0, LOST_CONTROLLER), (0, STARVED), (0, None))
 
 
+def test_a_full_disk_is_told_though_it_had_no_room_for_a_note(go) -> None:  # type: ignore[no-untyped-def]
+    line = f"{storage.DiskFullError.__module__}.DiskFullError: no room for x (full): free some"
+    lost = WorkerGroupError(f"[Rank 0]:\n{line}\n[Rank 1]:\nRuntimeError: reset\n", {})
+    with pytest.raises(storage.DiskFullError, match=r"^no room for x \(full\): free some$"):
+        go((10, lost), (0, None))
+
+
 def test_a_failure_that_comes_again_is_told_at_once(go, where: Launch) -> None:  # type: ignore[no-untyped-def]
     write_failure(where.run_dir, FloatingPointError("loss term x was not finite at step 3"))
     with pytest.raises(FloatingPointError, match="loss term x"):

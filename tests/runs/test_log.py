@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from tensorboardX.proto.event_pb2 import Event
 
+from vibe_ray import storage
 from vibe_ray.runs.log import (
     SCORE,
     RunLog,
@@ -55,7 +56,14 @@ def test_nan_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("error", [FloatingPointError("term b, step 3"), ValueError("bad shard")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        FloatingPointError("term b, step 3"),
+        ValueError("bad shard"),
+        storage.DiskFullError("no room for a/b"),
+    ],
+)
 def test_why_a_run_failed_is_kept_until_it_is_tried_again(tmp_path: Path, error: Exception) -> None:
     assert read_failure(str(tmp_path)) is None
     write_failure(str(tmp_path), error)
@@ -79,6 +87,7 @@ def test_tensorboard_gets_the_same_numbers(tmp_path: Path) -> None:
             end = 12 + int.from_bytes(content[:8], "little")
             event = Event.FromString(content[12:end])
             content = content[end + 4 :]
+            assert event.wall_time > 1.7e9  # the opening ones, too: pages sort by it
             found |= {(value.tag, event.step): value.simple_value for value in event.summary.value}
     assert found[SCORE, 10] == 70.0
     assert found[SCORE, 20] == 60.0

@@ -1,14 +1,17 @@
 """Checkpoints are made when they are due, in the background, and of good states alone."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 import torch
 
 from tests.training.tiny import largest_difference, random_batch, tiny, tiny_state, weights_of
+from vibe_ray.data.mixing import StepPlan
 from vibe_ray.runs.step_folders import complete_steps
 from vibe_ray.training import recorder
-from vibe_ray.training.recorder import Cadence, Checkpointer
+from vibe_ray.training.recorder import Cadence, Checkpointer, RunRecorder
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
@@ -64,6 +67,34 @@ def test_a_checkpoint_that_cannot_be_stored_ends_the_run(tmp_path: Path) -> None
     state = tiny_state(tiny())
     with pytest.raises(NotADirectoryError):
         train_steps(state, Checkpointer(str(tmp_path / "file/run"), Cadence(steps=1), ABOUT), 1)
+
+
+def test_what_ends_a_run_is_not_hidden_by_what_then_cannot_be_stored(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("")
+    state = tiny_state(tiny())
+    adversarial_step(state, random_batch(2, 3, 4))
+
+    def record(num_checkpoints: int, ended_by: BaseException | None = None) -> None:
+        plan = cast(StepPlan, SimpleNamespace(data_hash="abc", encoder_id=""))
+        run_dir = str(tmp_path / "file/run")
+        with RunRecorder(run_dir, Cadence(steps=1), plan, announce=print) as recorder:
+            for _ in range(num_checkpoints):
+                recorder.step(state)
+            if ended_by is not None:
+                raise ended_by
+
+    for error in (FloatingPointError("diverged"), KeyboardInterrupt()):
+        with pytest.raises(type(error)) as raised:
+            record(1, error)
+        assert raised.value is error
+        assert "what the run reached last was not stored: [Errno 20]" in caplog.text
+        caplog.clear()
+    for num_checkpoints in (1, 2):  # found out at the end, and by the next checkpoint
+        with pytest.raises(NotADirectoryError):
+            record(num_checkpoints)
+    assert not caplog.text  # told once
 
 
 @pytest.mark.parametrize("wrong", [{"steps": -1}, {"minutes": -0.5}])

@@ -94,6 +94,13 @@ def test_a_diverged_run_has_failed_for_good_and_a_lost_one_goes_on(directory: st
     assert outcome.score is None
 
 
+def test_a_run_whose_disk_was_full_goes_on(directory: str) -> None:
+    write_run(directory, [50.0], [3])
+    write_failure(run_dir(directory, TRIAL), storage.DiskFullError("no room for a/b"))
+    outcome = read_outcome(directory, TRIAL, BASE)
+    assert (outcome.state, outcome.error) == ("unfinished", "no room for a/b")
+
+
 def test_a_search_is_taken_up_again_only_if_asked_for(directory: str) -> None:
     assert check_directory(directory, subject(), resume=False) == []
     write_search(directory, subject(), grid(BASE, SPACE))

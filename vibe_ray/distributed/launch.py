@@ -115,7 +115,7 @@ def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: b
             lost: Exception = error
         # Of workers, Ray Train has then replaced as many as it may.
         allowed = launch.max_failures if isinstance(lost, CONTROLLER_LOST) else 0
-        failure = read_failure(launch.run_dir)
+        failure = read_failure(launch.run_dir) or _full_disk(lost)
         if failure:
             raise failure from lost
         failures = 0 if last_step(launch.run_dir) > before else failures + 1
@@ -185,6 +185,15 @@ def _trainer(
         datasets={STREAM: ray.data.from_items([])},
         dataset_config=StepData(plan, config.num_steps),
     )
+
+
+def _full_disk(error: Exception) -> storage.DiskFullError | None:
+    """Find in Ray's words, which are pages, a full disk of which no note could be taken on it."""
+    for line in str(error).splitlines():
+        _, is_full, message = line.partition(f"{storage.DiskFullError.__name__}: ")
+        if is_full:
+            return storage.DiskFullError(message)
+    return None
 
 
 def _given_up(launch: Launch, error: Exception) -> str:

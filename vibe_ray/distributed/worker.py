@@ -18,7 +18,7 @@ from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.distributed.feed import STREAM, fed_batches
 from vibe_ray.runs.claims import RUN_FILE
-from vibe_ray.runs.log import read_failure, write_failure
+from vibe_ray.runs.log import FAILURES, read_failure, write_failure
 from vibe_ray.runs.step_folders import last_step
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.recorder import Cadence, RunRecorder
@@ -44,7 +44,7 @@ def train_worker(loop_config: dict[str, WorkerJob]) -> None:
         return
     try:
         _train(job)
-    except (FloatingPointError, ValueError) as error:  # these come again: bad data, divergence
+    except tuple(FAILURES.values()) as error:
         with suppress(OSError):  # a full disk must not hide what happened
             write_failure(job.run_dir, error)
         raise
@@ -66,10 +66,8 @@ def _train(job: WorkerJob) -> None:
     recorder = RunRecorder(job.run_dir, job.cadence, job.plan, announce=ray.train.report)
     recorder.resume(state)
     state.parallelize(functools.partial(ray.train.torch.prepare_model, move_to_device=False))
-    try:
+    with recorder:
         run_epochs(state, _watched(fed_batches(feeder, state.step, rank), job), recorder)
-    finally:
-        recorder.close()
 
 
 def _watched(batches: Iterator[StepBatch], job: WorkerJob) -> Iterator[StepBatch]:

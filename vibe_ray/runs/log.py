@@ -29,6 +29,12 @@ SCORE = "val/pa_mpjpe_mm"
 same for a frame encoder, which learns with a generator of single frames."""
 PRIOR_SCORE = "val/reconstruction_mm"
 """The same for a motion prior."""
+FAILURES: dict[str, type[Exception]] = {
+    "diverged": FloatingPointError,
+    "disk": storage.DiskFullError,
+    "data": ValueError,
+}
+"""What comes again if a run is only taken up again, by its name in the file."""
 
 
 class RunLog:
@@ -79,13 +85,15 @@ class RunLog:
                 self._events = EventsWriter(storage.join(self._folder, "events"))
                 # What an earlier process wrote from this step on is taken back.
                 begun = SessionLog(status=SessionLog.START)
-                self._events.write_event(Event(step=step, file_version="brain.Event:2"))
-                self._events.write_event(Event(step=step, session_log=begun))
+                self._write_event(step, file_version="brain.Event:2")
+                self._write_event(step, session_log=begun)
             for name, value in metrics.items():
-                summary = scalar(name, value)
-                event = Event(wall_time=time.time(), step=step, summary=summary)
-                self._events.write_event(event)
+                self._write_event(step, summary=scalar(name, value))
             self._events.flush()
+
+    def _write_event(self, step: int, **what: object) -> None:
+        assert self._events is not None
+        self._events.write_event(Event(wall_time=time.time(), step=step, **what))
 
 
 def read_metrics(run_dir: str) -> list[dict[str, float]]:
@@ -112,9 +120,9 @@ def summary(metrics: dict[str, float]) -> str:
 
 
 def write_failure(run_dir: str, error: Exception) -> None:
-    """Note why a run can only fail again: it diverged, or its data are bad."""
+    """Note why a run can only fail again: it diverged, no disk has room, or its data are bad."""
     cause = getattr(error, "cause", error)  # Ray wraps what a reader raised
-    kind = "diverged" if isinstance(cause, FloatingPointError) else "data"
+    kind = next((name for name, kind in FAILURES.items() if isinstance(cause, kind)), "data")
     # Ray adds lines of its own; ours are one line.
     failure = {"kind": kind, "message": str(cause).splitlines()[0]}
     storage.write_json(storage.join(run_dir, FAILURE_FILE), failure)
@@ -126,8 +134,7 @@ def read_failure(run_dir: str) -> Exception | None:
     if not storage.exists(path):
         return None
     failure = json.loads(storage.read_bytes(path))
-    kind = FloatingPointError if failure["kind"] == "diverged" else ValueError
-    return kind(failure["message"])
+    return FAILURES[failure["kind"]](failure["message"])
 
 
 def clear_failure(run_dir: str) -> None:

@@ -184,10 +184,8 @@ def _train_in_process(
     recorder = RunRecorder(launch.run_dir, launch.cadence, plan, announce)
     recorder.resume(state)
     left = config.num_steps - state.step
-    try:
+    with recorder:
         run_epochs(state, local_step_batches(plan, state.step, left), recorder)
-    finally:
-        recorder.close()
 
 
 def device_of(config: TrainConfig, has_gpu: bool) -> torch.device:

@@ -3,6 +3,7 @@
 The same in this process and in every worker of Ray Train; rank 0 writes.
 """
 
+import logging
 import math
 import tempfile
 import time
@@ -10,6 +11,8 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import torch
 import torch.distributed as dist
@@ -23,8 +26,9 @@ from vibe_ray.runs.snapshots import Snapshot
 from vibe_ray.runs.step_folders import checkpoint_name, last_checkpoint
 from vibe_ray.training.learner import Learner
 
-Announce = Callable[[dict[str, float]], None]
+logger = logging.getLogger(__name__)
 
+Announce = Callable[[dict[str, float]], None]
 
 PROBE_STEPS = 5
 """Steps after which the first guess is made of how many steps are so many minutes."""
@@ -48,7 +52,7 @@ class Cadence:
 
 
 class RunRecorder:
-    """Records into a run's folder; a `loop.Recorder`.
+    """Records into a run's folder; a `loop.Recorder`. As a context it is closed at the end.
 
     An epoch is announced when its log is written, its checkpoint may still be on its way. A run
     killed in between goes on from the checkpoint before, and takes the log back to there.
@@ -90,8 +94,34 @@ class RunRecorder:
             self._log.append(state.history)
         self._announce(state.history[-1])
 
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        ended_by: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close; what ended the run already is not replaced by what then cannot be stored.
+
+        Raises:
+            OSError: Something could not be stored.
+        """
+        try:
+            self.close()
+        except Exception as error:
+            if ended_by is None:
+                raise
+            logger.warning("what the run reached last was not stored: %s", error)
+
     def close(self) -> None:
-        """Wait until all is stored."""
+        """Wait until all is stored.
+
+        Raises:
+            OSError: It could not be.
+        """
         try:
             self._log.close()
         finally:
@@ -151,9 +181,9 @@ class Checkpointer:
         Raises:
             OSError: It could not be.
         """
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
+        writing, self._writing = self._writing, None
+        if writing is not None:
+            writing.result()
 
     def _write(self, snapshot: Snapshot) -> None:
         with tempfile.TemporaryDirectory() as directory:

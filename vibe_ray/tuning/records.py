@@ -171,11 +171,12 @@ def read_outcome(directory: str, trial: Trial, config: TrainConfig) -> Outcome:
     """Return how far a trial has come.
 
     A run that diverged, or whose data are bad, has failed for good, a trial that was stopped
-    stays stopped, and one whose process was lost is `unfinished`, with the reason.
+    stays stopped, and one whose process was lost, or whose disk was full, is `unfinished`, with the
+    reason.
     """
     folder = run_dir(directory, trial)
     failure = read_failure(folder)
-    if failure is not None:
+    if failure is not None and not isinstance(failure, storage.DiskFullError):
         return Outcome(trial=trial, state="failed", error=str(failure))
     path = storage.join(folder, OUTCOME_FILE)
     noted = json.loads(storage.read_bytes(path)) if storage.exists(path) else {}
@@ -185,7 +186,8 @@ def read_outcome(directory: str, trial: Trial, config: TrainConfig) -> Outcome:
     is_whole = bool(rows) and rows[-1]["epoch"] == config.epochs
     if is_whole and last_step(folder) == config.num_steps:
         return _scored(trial, "finished", folder, rows)
-    return Outcome(trial=trial, state="unfinished", num_epochs=len(rows), error=noted.get("reason"))
+    reason = noted.get("reason") if failure is None else str(failure)
+    return Outcome(trial=trial, state="unfinished", num_epochs=len(rows), error=reason)
 
 
 def _scored(
