@@ -14,10 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.data import noise
-from tests.training.tiny import NO_DROPOUT, largest_difference, tiny
+from tests.training.tiny import NO_DROPOUT, largest_difference, power_failing, tiny
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig
-from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.distributed.launch import train
 from vibe_ray.inference import Predictor
@@ -46,18 +45,6 @@ def refused(config: TrainConfig, where: Launch, kind: type[Exception] = ValueErr
     with pytest.raises(kind) as error:
         train(config, where)
     return str(error.value)
-
-
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the power fail in the middle of an epoch."""
-    update = TrainState.update
-
-    def failing(state: TrainState, batch: StepBatch) -> object:
-        if state.step == step:
-            raise InterruptedError("the power failed")
-        return update(state, batch)
-
-    monkeypatch.setattr(TrainState, "update", failing)
 
 
 @pytest.fixture(scope="module")
@@ -110,10 +97,8 @@ def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
     finished: RunResult, shards: str, tmp_path: Path, step: int
 ) -> None:
     config = tiny(data__root=shards)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        stop_at(step, monkeypatch)
-        with pytest.raises(InterruptedError):
-            train(config, launch(tmp_path))
+    with power_failing(TrainState, step):
+        train(config, launch(tmp_path))
     result = train(config, launch(tmp_path, resume=True))
     assert rows(result) == rows(finished)
     for name, weights in final_weights(finished).items():
@@ -126,10 +111,8 @@ def test_a_run_whose_start_is_gone_can_be_resumed(
     start = shutil.copytree(finished.last, tmp_path / "start")
     config = tiny(data__root=shards, initial_regressor=str(start), optim__average_decay=0.9)
     expected = train(config, launch(tmp_path, "whole"))
-    with monkeypatch.context() as patch:
-        stop_at(4, patch)
-        with pytest.raises(InterruptedError):
-            train(config, launch(tmp_path))
+    with power_failing(TrainState, 4):
+        train(config, launch(tmp_path))
     shutil.rmtree(start)
     found = train(config, launch(tmp_path, resume=True))
     assert rows(found) == rows(expected)
@@ -161,10 +144,8 @@ def test_a_run_in_an_object_store(
     finished: RunResult, shards: str, s3: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = tiny(data__root=shards)
-    with pytest.MonkeyPatch.context() as cut:
-        stop_at(4, cut)
-        with pytest.raises(InterruptedError):
-            train(config, launch(f"{s3}/runs"))
+    with power_failing(TrainState, 4):
+        train(config, launch(f"{s3}/runs"))
     result = train(config, launch(f"{s3}/runs", resume=True))
     assert result.last == f"{s3}/runs/run/step_0000006"
     assert rows(result) == rows(finished)

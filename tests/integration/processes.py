@@ -91,7 +91,10 @@ def _sockets(pid: int) -> set[str]:
 def _listeners(pid: int) -> Iterator[tuple[str, str]]:
     """Yield inode and address of every socket that listens in a process's network."""
     for table in ("tcp", "tcp6"):
-        for line in (PROC / str(pid) / "net" / table).read_text().splitlines()[1:]:
+        path = PROC / str(pid) / "net" / table
+        if not path.is_file():  # a system without IPv6 has but one
+            continue
+        for line in path.read_text().splitlines()[1:]:
             _, local, _, state, *rest = line.split()
             if state == "0A":
                 host, _, port = local.partition(":")

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import linear
 
 from tests.data import noise
-from tests.training.tiny import T, launch, rows, tiny, tiny_state
+from tests.training.tiny import T, launch, power_failing, rows, tiny, tiny_state
 from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import StepBatch, local_step_batches
@@ -113,17 +113,8 @@ def test_the_encoder_is_no_part_of_what_learns(finished: RunResult, encoder: str
 def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
     finished: RunResult, config: TrainConfig, tmp_path: Path, step: int
 ) -> None:
-    update = TrainState.update
-
-    def failing(state: TrainState, batch: StepBatch) -> object:
-        if state.step == step:
-            raise InterruptedError("the power failed")
-        return update(state, batch)
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(TrainState, "update", failing)
-        with pytest.raises(InterruptedError):
-            train(config, launch(tmp_path, cadence=Cadence(steps=1)))
+    with power_failing(TrainState, step):
+        train(config, launch(tmp_path, cadence=Cadence(steps=1)))
     torch.rand(3)  # the process's own randomness must not matter
     assert rows(train(config, launch(tmp_path, resume=True))) == rows(finished)
 

@@ -43,3 +43,22 @@ def test_a_compiler_leaves_it_whole() -> None:
     assert "whole_gru" in str(explained.break_reasons[0].reason)
     compiled = torch.compile(network, backend="aot_eager")
     assert torch.equal(compiled(inputs), network(inputs))
+
+
+def test_a_compiler_leaves_it_whole_in_a_gru_of_a_device_that_is_no_cpu() -> None:
+    """The device without memory stands for all others: they go the same way."""
+
+    class Calling(Around):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self.gru(inputs * 2).sin()
+
+    with torch.device("meta"):
+        network, inputs = Calling(GRU(5, 4, 2, bidirectional=True)), torch.randn(3, 7, 5)
+    torch.compiler.reset()
+    explained = torch._dynamo.explain(network)(inputs)
+    assert any("whole_gru" in str(broken.reason) for broken in explained.break_reasons)
+    called = [str(node.target) for graph in explained.graphs for node in graph.graph.nodes]
+    assert "sin" in called
+    assert not any("gru" in name for name in called)  # neither taken apart nor in a graph
+    compiled = torch.compile(network, backend="aot_eager")
+    assert compiled(inputs).shape == (3, 7, 8)

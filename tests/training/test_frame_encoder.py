@@ -21,6 +21,7 @@ from tests.training.tiny import (
     in_precision,
     largest_difference,
     launch,
+    power_failing,
     rows,
     tiny_frames,
     tiny_frames_state,
@@ -315,17 +316,8 @@ def test_training_starts_from_trained_weights(
 def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
     finished: RunResult, config: TrainConfig, tmp_path: Path, step: int
 ) -> None:
-    update = FrameEncoderState.update
-
-    def failing(state: FrameEncoderState, batch: StepBatch) -> object:
-        if state.step == step:
-            raise InterruptedError("the power failed")
-        return update(state, batch)
-
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(FrameEncoderState, "update", failing)
-        with pytest.raises(InterruptedError):
-            train(config, launch(tmp_path, cadence=Cadence(steps=1)))
+    with power_failing(FrameEncoderState, step):
+        train(config, launch(tmp_path, cadence=Cadence(steps=1)))
     torch.rand(3)  # the process's own randomness must not matter
     result = train(config, launch(tmp_path, resume=True))
     assert rows(result) == rows(finished)

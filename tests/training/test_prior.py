@@ -18,6 +18,7 @@ from tests.training.tiny import (
     T,
     largest_difference,
     launch,
+    power_failing,
     random_batch,
     rows,
     tiny_prior,
@@ -229,18 +230,9 @@ def test_a_run_leaves_checkpoints_and_metrics(finished: RunResult) -> None:
 def test_a_run_that_was_cut_off_ends_as_if_it_was_not(
     finished: RunResult, motion: str, tmp_path: Path, step: int
 ) -> None:
-    def failing(state: PriorState, batch: StepBatch) -> object:
-        if state.step == step:
-            raise InterruptedError("the power failed")
-        return update(state, batch)
-
-    update = PriorState.update
-
     config = tiny_prior(data__root=motion)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(PriorState, "update", failing)
-        with pytest.raises(InterruptedError):
-            train(config, launch(tmp_path))
+    with power_failing(PriorState, step):
+        train(config, launch(tmp_path))
     result = train(config, launch(tmp_path, resume=True))
     assert rows(result) == rows(finished)
     for path in Path(finished.last).glob("*.safetensors"):

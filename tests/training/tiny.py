@@ -1,8 +1,11 @@
 """Runs that take a second: small networks, random batches, data sets of noise."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +37,22 @@ def rows(result: RunResult) -> list[dict[str, float]]:
         {name: value for name, value in row.items() if not name.startswith("system/")}
         for row in result.metrics
     ]
+
+
+@contextmanager
+def power_failing(kind: type[State], step: int) -> Iterator[None]:
+    """Cut a run off: within, the step after so many fails, and with it the block."""
+    update = kind.update
+
+    def failing(state: State, batch: StepBatch) -> object:
+        if state.step == step:
+            raise InterruptedError("the power failed")
+        return update(state, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kind, "update", failing)
+        with pytest.raises(InterruptedError):
+            yield
 
 
 def tiny(**changes: Any) -> TrainConfig:

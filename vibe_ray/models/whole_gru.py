@@ -9,6 +9,8 @@ Shapes: B windows, T frames, I inputs, H hidden units.
 import torch
 from torch import Tensor, nn
 
+from vibe_ray.models.gru import WEIGHTS
+
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]
 def whole_gru(gru: nn.RNNBase, inputs: Tensor, last: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -26,10 +28,9 @@ def whole_gru(gru: nn.RNNBase, inputs: Tensor, last: Tensor | None = None) -> tu
     shape = directions * gru.num_layers, len(inputs), gru.hidden_size
     state = inputs.new_zeros(shape) if last is None else last.type_as(inputs)
     # By name, as weights that are computed from others stand in no list.
-    kinds = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # in this order
     ways = ("", "_reverse")[:directions]
     layers = [f"l{layer}{way}" for layer in range(gru.num_layers) for way in ways]
-    weights = [getattr(gru, f"{kind}_{layer}") for layer in layers for kind in kinds]
+    weights = [getattr(gru, f"{kind}_{layer}") for layer in layers for kind in WEIGHTS]
     how = True, gru.num_layers, 0.0, gru.training, gru.bidirectional, True
     states, ends = torch.gru(inputs, state, weights, *how)
     return states.type_as(weights[0]), ends
