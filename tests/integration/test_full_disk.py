@@ -70,9 +70,9 @@ def test_a_run_says_what_had_no_room_and_where_it_can_go_on(shards: str, tmp_pat
     check_told(done, disk, left)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.ray
-@pytest.mark.parametrize("note", [True, pytest.param(False, marks=pytest.mark.long)])
+@pytest.mark.parametrize("note", [True, False])
 def test_a_worker_that_finds_no_room_is_not_started_again_where_a_note_has_room(
     shards: str, tmp_path: Path, note: bool
 ) -> None:
