@@ -14,7 +14,7 @@ from vibe_ray.prediction.outputs import _checkpoint_id
 from vibe_ray.prediction.settings import PredictConfig
 
 
-def clips(root: Path, count: int, num_frames: int = 4) -> tuple[list[str], PredictConfig]:
+def clips(root: Path, count: int, num_frames: int = 16) -> tuple[list[str], PredictConfig]:
     gray = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
     for i in range(count):
         folder = root / f"clip_{i}"
@@ -53,6 +53,7 @@ def test_a_job_is_what_one_process_does_and_repeats_nothing(
                 np.load(tmp_path / "out" / name / "people.npz") as b,
             ):
                 assert set(a) == set(b)
+                assert len(a["pose"]) == 16
                 np.testing.assert_allclose(b["pose"], a["pose"], atol=1e-5)
                 np.testing.assert_allclose(b["transl"], a["transl"], atol=1e-5)
     gray = Image.fromarray(np.full((HEIGHT, WIDTH, 3), 90, np.uint8))

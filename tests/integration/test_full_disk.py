@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.distributed.test_videos import clips
 from tests.integration.survival import Trial
 from vibe_ray.runs.log import FAILURE_FILE
 from vibe_ray.runs.step_folders import last_step
@@ -112,3 +113,20 @@ def test_shards_and_exports_that_have_no_room_leave_nothing(
         assert f"no room for {disk}/out/" in done.stderr
         assert not own_files(left)
         assert not list(left.rglob("manifest.json"))
+
+
+@pytest.mark.slow
+def test_a_prediction_that_has_no_room_keeps_what_is_whole_and_is_not_called_done(
+    tmp_path: Path,
+) -> None:
+    (clip,), _ = clips(tmp_path / "in", 1)
+    flags = ["--keypoints", str(tmp_path / "in/keypoints"), "--fps", "25", "--set", "fit=false"]
+    command = [sys.executable, "-m", "vibe_ray.predict", clip, *flags, "--files", "npz,glb"]
+    disk, left = tmp_path / "disk", tmp_path / "left"
+    done = on_a_small_disk(
+        '(shift 3; exec "$@")', disk, left, [*command, "--out", str(disk / "out")], size="64k"
+    )
+    assert "exit code 2" in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"no room for {disk}/out/clip_0/person_0.glb" in done.stderr
+    assert [path.name for path in left.rglob("*") if path.is_file()] == ["people.npz"]

@@ -81,5 +81,6 @@ def test_a_killed_job_repeats_no_finished_video(tmp_path: Path, workers: int) ->
     for name in now:
         with np.load(whole / name / "people.npz") as a, np.load(out / name / "people.npz") as b:
             assert sorted(a) == sorted(b)
+            assert len(a["pose"]) > 0
             for key in a:
                 np.testing.assert_array_equal(b[key], a[key], err_msg=f"{name}: {key}")
