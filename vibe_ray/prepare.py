@@ -10,7 +10,7 @@ from vibe_ray.data.sources import SOURCES, Source, gather_motion
 
 if TYPE_CHECKING:
     from vibe_ray.body.model import BodyConfig
-    from vibe_ray.data.recordings import Recordings
+    from vibe_ray.data.recordings import ReadEach
     from vibe_ray.data.sources.conversion import ConversionConfig
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -70,6 +70,12 @@ def _add_folders(command: argparse.ArgumentParser, raw: str) -> None:
     command.add_argument("--raw", required=True, help=raw)
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
     command.add_argument("--split", default="train", help="name of the split (train)")
+    _add_workers(command)
+
+
+def _add_workers(command: argparse.ArgumentParser) -> None:
+    text = "of a Ray Data job over the recordings; 0: one after the other, here (0)"
+    command.add_argument("--workers", type=int, default=0, metavar="N", help=text)
 
 
 def _add_bodies(command: argparse.ArgumentParser) -> None:
@@ -94,8 +100,7 @@ def _add_features(commands: "Commands") -> None:
     text = "frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)"
     command.add_argument("--encoder", default="open", help=text)
     command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
-    text = "of a Ray Data job over the recordings; 0: one after the other, here (0)"
-    command.add_argument("--workers", type=int, default=0, metavar="N", help=text)
+    _add_workers(command)
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 
@@ -174,10 +179,10 @@ def _add_package_flags(command: argparse.ArgumentParser) -> None:
 def _motion(args: argparse.Namespace) -> None:
     from dataclasses import replace
 
+    from vibe_ray.data.sources.requests import MotionRequest
+
     config = replace(_hints(args), fps=args.fps)
-    recordings = args.of.reader()(args.raw, config)
-    source = f"{args.raw}; settings {config.digest()}"
-    _write(args, recordings, args.of.name, kind="motion", fps=config.fps, source=source)
+    _convert(args, MotionRequest(args.of, args.raw, config))
 
 
 def _hints(args: argparse.Namespace) -> "ConversionConfig":
@@ -192,11 +197,10 @@ def _hints(args: argparse.Namespace) -> "ConversionConfig":
 
 
 def _labels(args: argparse.Namespace) -> None:
+    from vibe_ray.data.sources.requests import LabelsRequest
+
     bodies = _bodies(args) if args.of.takes_bodies else {}
-    known = {"bodies": bodies} if bodies else {}
-    recordings = args.of.reader()(args.raw, args.split, **known)
-    source = "; ".join([args.raw, *(f"body {config.path}" for config in bodies.values())])
-    _write_labels(args, args.of.name, recordings, source)
+    _convert(args, LabelsRequest(args.of, args.raw, args.split, bodies))
 
 
 def _bodies(args: argparse.Namespace) -> "dict[str, BodyConfig]":
@@ -207,28 +211,24 @@ def _bodies(args: argparse.Namespace) -> "dict[str, BodyConfig]":
 
 
 def _videos(args: argparse.Namespace) -> None:
-    from vibe_ray.video.detection import Networks
-    from vibe_ray.video.recordings import video_recordings
+    from vibe_ray.video.recordings import VideosRequest
 
-    networks = Networks.load(args.device)
-    _write_labels(args, "videos", video_recordings(args.raw, networks, args.fps), args.raw)
+    _convert(args, VideosRequest(args.raw, args.fps), args.device)
 
 
-def _write_labels(
-    args: argparse.Namespace, name: str, found: "Recordings[Any]", source: str
-) -> None:
-    known = {"fps": found.fps, "names": found.names, "raw": found.root, "source": source}
-    _write(args, found, name, kind="labels", **known)
+def _convert(args: argparse.Namespace, request: Any, device: str = "cpu") -> None:
+    found = request.recordings(device)
+    read = _reader(args.workers, request, device)
+    written = found.write_to(args.out, request.header(found, args.split), _watched, read)
+    print(written.told(args.out))
 
 
-def _write(
-    args: argparse.Namespace, recordings: "Recordings[Any]", name: str, **header: Any
-) -> None:
-    from vibe_ray.data.manifest import Manifest
+def _reader(num_workers: int, request: Any, device: str = "") -> "ReadEach[Any] | None":
+    if not num_workers:
+        return None
+    from vibe_ray.distributed.conversion import on_cluster
 
-    known = {"dataset": name, "split": args.split, "converter": name}
-    manifest = Manifest.model_validate(known | header)
-    print(recordings.write_to(args.out, manifest, _watched).told(args.out))
+    return on_cluster(request, num_workers, device)
 
 
 def _features(args: argparse.Namespace) -> None:
@@ -236,12 +236,13 @@ def _features(args: argparse.Namespace) -> None:
     from vibe_ray.runs.imports import load_frame_encoder
 
     encoder = load_frame_encoder(args.encoder, args.weights)
-    known: dict[str, Any] = {"raw": args.raw, "watch": _watched}
+    read = None
     if args.workers:
-        from vibe_ray.distributed.extraction import Extraction
+        from vibe_ray.distributed.conversion import EncodingRequest
 
-        what = args.labels, args.raw, args.encoder, args.weights
-        known["read"] = Extraction(*what, num_workers=args.workers).read
+        request = EncodingRequest(args.labels, args.raw, args.encoder, args.weights)
+        read = _reader(args.workers, request)
+    known: dict[str, Any] = {"raw": args.raw, "watch": _watched, "read": read}
     print(encode_labels(args.labels, args.out, encoder, **known).told(args.out))
 
 

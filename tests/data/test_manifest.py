@@ -1,5 +1,6 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 from pydantic import ValidationError
@@ -23,7 +24,7 @@ def test_a_manifest_counts_and_survives_json() -> None:
 def test_the_hash_tells_other_files_and_other_headers_apart() -> None:
     file = ShardFile(name="a", num_bytes=1, sha256="x", clip_frames=[512, 3])
     manifest = noise.header("open_3d/train", files=[file])
-    other_file = manifest.model_copy(update={"files": [file.model_copy(update={"sha256": "y"})]})
+    other_file = manifest.model_copy(update={"files": [replace(file, sha256="y")]})
     other_encoder = manifest.model_copy(update={"encoder_id": "better"})
     assert len({item.hash() for item in (manifest, other_file, other_encoder)}) == 3
     assert manifest.has_header_of(other_file)
@@ -33,6 +34,15 @@ def test_the_hash_tells_other_files_and_other_headers_apart() -> None:
 def test_a_manifest_with_unknown_entries_is_refused() -> None:
     with pytest.raises(ValidationError, match="colour"):
         noise.header("open_3d/train", colour="red")
+
+
+@pytest.mark.parametrize("lengths", [[1.5], ["7"], 7, [2**40], None, {"a": 1}])
+def test_lengths_of_clips_are_whole_numbers(lengths: object) -> None:
+    file = ShardFile(name="a", num_bytes=1, sha256="x", clip_frames=[512, 3])
+    text = noise.header("open_3d/train", files=[file]).text()
+    assert '"clip_frames":[512,3]' in text
+    with pytest.raises(ValidationError, match="clip_frames"):
+        Manifest.model_validate_json(text.replace("[512,3]", json.dumps(lengths)))
 
 
 def test_what_labels_need_changes_no_manifest_of_another_kind() -> None:

@@ -1,10 +1,13 @@
 import pickle
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.data import noise
+from vibe_ray.data.manifest import Manifest, ShardFile
 from vibe_ray.data.mixing import DataConfig, Share, StepPlan, make_plan
 from vibe_ray.data.windows import Window
 
@@ -160,3 +163,39 @@ def test_a_plan_may_do_without_motion(shards: str, plan: StepPlan) -> None:
     message = r"11 workers for data\.batch_size 10: each worker needs a window$"
     with pytest.raises(ValueError, match=message):
         alone.share(0, 0, 11)
+
+
+def test_a_plan_takes_some_bytes_of_a_clip_here_and_in_each_reader(tmp_path: Path) -> None:
+    """Ten million clips are a matter of half a gigabyte, not of gigabytes: no object is a clip's.
+
+    Files are as ours are: a manifest says of each its name and hashes, and the lengths of 22 clips.
+    """
+    num_files, clips_per_file = 2000, 22
+    num_clips = num_files * clips_per_file
+    files = [
+        ShardFile(
+            name=f"part-{number:05d}-{number:012x}.parquet",
+            num_bytes=64 * 2**20 + number,
+            sha256=f"{number:064x}",
+            clip_frames=[512 - number % 200] * clips_per_file,
+            footer_bytes=10_000 + number,
+            footer_sha256=f"{number + 1:064x}",
+        )
+        for number in range(num_files)
+    ]
+    (tmp_path / "open_3d/train").mkdir(parents=True)
+    manifest: Manifest = noise.header("open_3d/train", files=files)
+    (tmp_path / "open_3d/train/manifest.json").write_text(manifest.text())
+    one_set = config(str(tmp_path), ratio_2d=0.0, motion_batch_size=0)
+    make_plan(one_set, 0)  # what is made once, such as validators
+    tracemalloc.start()
+    plan = make_plan(one_set, 0)
+    here = tracemalloc.get_traced_memory()[0]
+    told = pickle.dumps(plan)
+    before = tracemalloc.get_traced_memory()[0]
+    again = pickle.loads(told)
+    there = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert again.share(3, 0, 1) == plan.share(3, 0, 1)
+    assert plan.pose_3d.manifests[0].num_clips == num_clips
+    assert max(here, there, len(told)) < 64 * num_clips

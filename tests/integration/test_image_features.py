@@ -171,7 +171,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same_and_repeats_no_clip
     prepare.main(flags(labelled, weights, tmp_path / "whole"))
     of_clip = NUM_FRAMES - 1
     assert cut[0] == CLIPS * of_clip
-    for moment in random.Random(kind).sample(range(CLIPS * of_clip), 5):
+    for moment in random.Random(kind).sample(range(CLIPS * of_clip), 10):
         out = tmp_path / f"killed_{moment}"
         cut[:] = [0, moment]
         with pytest.raises(SystemExit):

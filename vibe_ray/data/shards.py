@@ -5,6 +5,7 @@ Memory holds one file's rows while writing, whatever the size of the data set.
 
 import hashlib
 import json
+from array import array
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
@@ -134,7 +135,7 @@ class ShardWriter:
         if name not in self._present or storage.sha256(path) != sha256:  # gone, or damaged
             self._journal.begin()
             storage.write_bytes_atomic(path, content)
-        clip_frames = [row["num_frames"] for row in self._rows]
+        clip_frames = array("i", (row["num_frames"] for row in self._rows))
         footer = footer_of(content)
         self.manifest.files.append(
             ShardFile(

@@ -6,7 +6,8 @@ stream come from a group's few clips, which a reader can hold, and any position 
 walking there. Where the first window of a clip begins varies from pass to pass as far as the clip's
 length leaves room, without changing how many windows there are.
 
-Memory grows with the number of clips (some 20 bytes each), not of windows.
+Memory grows with the number of clips (some 20 bytes each, as much again while a pass lasts), not of
+windows.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,7 +24,9 @@ GROUP_CLIPS = 32
 """Clips whose windows are mixed: at most 512 frames of some 5600 bytes each, 92 MB."""
 _PASS, _GROUP = 0, 1  # what random numbers are for
 
-Integers = npt.NDArray[np.int64]
+INDEX = np.int32
+"""Of what there is once per clip; positions in a stream are as large as they come."""
+Integers = npt.NDArray[np.signedinteger]
 
 
 class Window(NamedTuple):
@@ -82,10 +85,10 @@ class WindowStream:
             seed,
             length,
             stride,
-            dataset=np.repeat(np.array([dataset for dataset, _, _ in shards], np.int64), sizes),
-            file=np.repeat(np.array([file for _, file, _ in shards], np.int64), sizes),
-            row=_joined([np.arange(size) for size in sizes]),
-            num_frames=_joined([np.array(clips, np.int64) for _, _, clips in shards]),
+            dataset=np.repeat(np.array([dataset for dataset, _, _ in shards], INDEX), sizes),
+            file=np.repeat(np.array([file for _, file, _ in shards], INDEX), sizes),
+            row=_joined([np.arange(size, dtype=INDEX) for size in sizes]),
+            num_frames=_joined([np.array(clips, INDEX) for _, _, clips in shards]),
         )
 
     def at(self, positions: Iterable[int]) -> list[Window]:
@@ -139,4 +142,4 @@ def _group_order(stream: WindowStream, number: int, group: int) -> Integers:
 
 
 def _joined(parts: list[Integers]) -> Integers:
-    return np.concatenate([np.empty(0, np.int64), *parts])
+    return np.concatenate([np.empty(0, INDEX), *parts])

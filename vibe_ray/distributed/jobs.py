@@ -1,11 +1,12 @@
-"""A job over many rows: a Ray Data job, a row a block, by actors that load their networks once.
+"""A job over many rows: a Ray Data job by actors that load their networks once.
 
 Ray Data tries without end what ends its worker each time, such as frames too large for memory; so
-it is counted how often each row was begun, whatever became of who began it.
+it is counted how often each row was begun and not ended, whatever became of who began it.
 """
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -25,25 +26,31 @@ class Tries:
         self._begun: Counter[str] = Counter()
 
     def begin(self, name: str) -> int:
-        """Return how often the row of a name has been begun, this time included."""
+        """Return how often the row of a name has been begun and not ended, this time included."""
         self._begun[name] += 1
         return self._begun[name]
 
+    def end(self, name: str) -> None:
+        """Forget a row, which has ended no worker."""
+        del self._begun[name]
 
-def is_given_up(tries: Any, name: str) -> bool:
-    """Whether a row has ended too many workers: for a worker to ask when it begins one.
+
+@contextmanager
+def attempt(tries: Any, name: str) -> Iterator[bool]:
+    """Count what the block does as an attempt at a row, and give whether it is to be tried at all.
 
     Args:
         tries: The job's actor, the last thing with which a worker is made.
-        name: Of the row.
+        name: Of the row, which is given up when it has ended too many workers.
     """
-    return bool(ray.get(tries.begin.remote(name)) > MAX_TRIES)
+    yield bool(ray.get(tries.begin.remote(name)) <= MAX_TRIES)
+    tries.end.remote(name)
 
 
 def run_job(
     worker: Any,
     what: Any,
-    rows: Sequence[dict[str, str]],
+    tasks: Sequence[Sequence[dict[str, str]]],
     num_workers: int,
     device: str = "",
     *,
@@ -54,8 +61,9 @@ def run_job(
     Args:
         worker: A class, made as `worker(what, device, tries)` and called with a row.
         what: Is the same for all.
-        rows: At least one.
-        num_workers: Rows at a time; each takes a CPU, and a GPU if the cluster has one for each.
+        tasks: At least one, of about as many rows each, which a worker is handed at once, to do one
+            after the other.
+        num_workers: Tasks at a time; each takes a CPU, and a GPU if the cluster has one for each.
         device: As PyTorch names it; without one a worker's GPU, if it has one.
         in_order: Yield in the order of the rows, not as they are done.
 
@@ -63,11 +71,12 @@ def run_job(
         ValueError: More workers than the cluster has room for.
         ConnectionError: No cluster where RAY_ADDRESS says.
     """
-    size = min(num_workers, len(rows))
+    size = min(num_workers, len(tasks))
     with connected(num_workers, "cuda" if device.startswith("cuda") else "auto"):
         gpus = int(not device.startswith("cpu") and has_gpus(size))
         tries = ray.remote(Tries).options(num_cpus=0).remote()
-        dataset = ray.data.from_items(list(rows), override_num_blocks=len(rows))
+        rows = [row for task in tasks for row in task]
+        dataset = ray.data.from_items(rows, override_num_blocks=len(tasks))
         dataset.context.execution_options.preserve_order = in_order
         yield from dataset.map(
             worker,

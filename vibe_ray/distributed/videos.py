@@ -7,7 +7,7 @@ where it was, whatever was running: what is finished is not even handed to a wor
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from vibe_ray.distributed.jobs import LOST, is_given_up, run_job
+from vibe_ray.distributed.jobs import LOST, attempt, run_job
 from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.many import Job, Outcome, predict_one, read_finished
 from vibe_ray.prediction.settings import PredictConfig
@@ -22,10 +22,11 @@ class VideoWorker:
 
     def __call__(self, row: dict[str, str]) -> dict[str, str]:
         """Predict the video of a row, and say why if it could not be."""
-        if is_given_up(self._tries, row["path"]):
-            return {**row, "reason": LOST}
-        job = Job(row["path"], row["folder"])
-        outcome = predict_one(job, self._tools, overwrite=self._overwrite)
+        with attempt(self._tries, row["path"]) as is_tried:
+            if not is_tried:
+                return {**row, "reason": LOST}
+            job = Job(row["path"], row["folder"])
+            outcome = predict_one(job, self._tools, overwrite=self._overwrite)
         return {**row, "reason": outcome.reason}
 
 
@@ -50,16 +51,16 @@ def predict_videos(
         ValueError: More workers than the cluster has room for.
         ConnectionError: No cluster where RAY_ADDRESS says.
     """
-    rows = []
+    tasks = []
     for job in jobs:
         outcome = None if overwrite else read_finished(job, config)
         if outcome is None:
-            rows.append({"path": job.path, "folder": job.folder})
+            tasks.append([{"path": job.path, "folder": job.folder}])
         else:
             yield outcome
-    if not rows:
+    if not tasks:
         return
-    for row in run_job(VideoWorker, (config, overwrite), rows, num_workers, device):
+    for row in run_job(VideoWorker, (config, overwrite), tasks, num_workers, device):
         job = Job(row["path"], row["folder"])
         made = None if row["reason"] else read_finished(job, config)
         yield made or Outcome(job=job, reason=row["reason"])

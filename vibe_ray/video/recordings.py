@@ -6,10 +6,15 @@ learns from InstaVariety and Kinetics; nothing is known of the body in 3D.
 Shapes: N frames of a person.
 """
 
+from dataclasses import dataclass, replace
+
+from vibe_ray import storage
 from vibe_ray.body.skeletons import COCO_17
 from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.resampling import nearest_frames
+from vibe_ray.data.sources.requests import labels_header
 from vibe_ray.video.detection import Networks, track_people
 from vibe_ray.video.labels import label_track, picked
 from vibe_ray.video.reader import find_videos, open_video
@@ -18,6 +23,26 @@ from vibe_ray.video.tracking import People
 DATASET = "videos"
 MIN_FRAMES = 8
 """Shorter tracks are left out."""
+
+
+@dataclass(frozen=True)
+class VideosRequest:
+    """Videos to be watched, as it can be told to another process (`data/sources/requests.py`)."""
+
+    raw: str
+    fps: float
+
+    def everywhere(self) -> "VideosRequest":
+        """Return the same with a path that means the same in every process."""
+        return replace(self, raw=storage.absolute(self.raw))
+
+    def recordings(self, device: str) -> Recordings[LabelledSequence]:
+        """Load the detector's networks, and list the videos."""
+        return video_recordings(self.raw, Networks.load(device), self.fps)
+
+    def header(self, found: Recordings[LabelledSequence], split: str) -> Manifest:
+        """Return the manifest, without files, of the data set to be made."""
+        return labels_header(DATASET, split, found, self.raw)
 
 
 def video_recordings(

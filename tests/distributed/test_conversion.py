@@ -1,4 +1,4 @@
-"""Features as a Ray Data job: the shards of one process, and nothing done again."""
+"""Conversions as a Ray Data job: the shards of one process, and nothing done again."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from PIL import Image
 
 from tests.data import noise
 from tests.features.resnets import spin_checkpoint
+from tests.integration.raw_sets import RAW_SETS
 from vibe_ray import prepare
 from vibe_ray.data import journal
 from vibe_ray.data.sequences import read_pose_sequences
@@ -60,7 +61,31 @@ def images(root: Path, gone: str) -> str:
     return out
 
 
-def test_a_job_writes_what_one_process_does(labels: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "name", ["amass", "bvh", "amc", "threedpw", "insta_variety", "mpi_inf_3dhp", "human36m"]
+)
+def test_a_job_converts_as_one_process_does(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of paths that only this process understands; one recording is bad, which both tell.
+
+    In reasons, workers give paths in full.
+    """
+    monkeypatch.chdir(tmp_path)
+    raw_set, told = RAW_SETS[name], []
+    raw_set.write(Path("raw"))
+    for workers in ("0", "2"):
+        out = Path(f"out_{workers}")
+        prepare.main([*raw_set.argv(name, Path("raw"), out), "--workers", workers])
+        told.append(capsys.readouterr().out.replace(f"{tmp_path}/", "").replace(str(out), "out"))
+    there, here = (contents(Path(f"out_{workers}")) for workers in (2, 0))
+    there["skipped.json"] = there["skipped.json"].replace(f"{tmp_path}/".encode(), b"")
+    assert there == here
+    assert told[0].split("left out")[1:] == told[1].split("left out")[1:]
+    assert f"left out 1 of {raw_set.num_recordings} recordings" in told[1]
+
+
+def test_a_job_encodes_as_one_process_does(labels: str, tmp_path: Path) -> None:
     encode_labels(labels, str(tmp_path / "here"), load_encoder("open"))
     prepare.main(["features", "--labels", labels, "--out", str(tmp_path / "job"),
                   "--workers", "2"])  # fmt: skip
@@ -88,17 +113,17 @@ def test_a_job_of_pixels_leaves_out_what_cannot_be_read(
 def test_a_job_cut_off_hands_out_nothing_that_is_finished(
     labels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vibe_ray.distributed.extraction import Extraction
+    from vibe_ray.distributed.conversion import EncodingRequest, on_cluster
 
     monkeypatch.setattr(journal, "SAVE_S", 0.0)
     encoder, handed_out = load_encoder("open"), []
     encode_labels(labels, str(tmp_path / "here"), encoder)
-    extraction = Extraction(labels, None, "open", None, num_workers=1)
+    read_there = on_cluster(EncodingRequest(labels, None, "open", None), num_workers=1)
 
     def read(die_after: int) -> Callable[..., Any]:
         def noted(left: Any) -> Any:
             handed_out.append([recording.name for recording in left])
-            for number, found in enumerate(extraction.read(left)):
+            for number, found in enumerate(read_there(left)):
                 if number == die_after:
                     raise KeyboardInterrupt
                 yield found
