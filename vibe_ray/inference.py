@@ -3,6 +3,7 @@
 Shapes: N frames of one person, T frames of a window, F features, V vertices, K key-points.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -15,8 +16,9 @@ from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
-from vibe_ray.evaluation.passes import predict_sequence
+from vibe_ray.evaluation.passes import predict_pieces, predict_sequence
 from vibe_ray.models.generator import FoldedGenerator
+from vibe_ray.models.pieces import Sliceable
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.snapshots import load_generator, load_manifest
@@ -80,6 +82,20 @@ class Predictor:
             raise ValueError("features hold NaN or infinity")
         length = self.config.data.window_length if chunking == "windows" else len(features)
         return predict_sequence(self.generator, features, length, self.device)
+
+    def pieces(self, features: Sliceable) -> Iterator[SmplParams]:
+        """Estimate a person's frames in one pass, as `predict` does of a `sequence`, in pieces.
+
+        Memory does not hold what was not asked to be kept: of a long sequence some frames are
+        sliced from the features and estimated at a time, and what is estimated is the caller's.
+
+        Args:
+            features: (N, F), any float type; are gone through several times by some networks.
+
+        Yields:
+            Parameters with leading (n,), on the predictor's device, in the order of the frames.
+        """
+        yield from predict_pieces(self.generator, features, len(features), self.device)
 
     @torch.no_grad()
     def kp_3d(self, params: SmplParams) -> Tensor:

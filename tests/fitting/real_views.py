@@ -28,16 +28,21 @@ LIMBS = [
 ]
 
 
-def views() -> Iterator[tuple[Motion, Observation, Tensor]]:
+def views_file() -> Path | None:
+    """Where the data are, if they are."""
+    folder = os.environ.get("VIBE_RAY_TEST_DATA")
+    file = Path(folder or "") / "real_views" / "views.npz"
+    return file if folder and file.is_file() else None
+
+
+def views(checkpoint: str = "open") -> Iterator[tuple[Motion, Observation, Tensor]]:
     """Yield a view's estimate, its key-points and the triangulated joints (N, 17, 3).
 
     Skips the test where there are no such data.
     """
-    folder = os.environ.get("VIBE_RAY_TEST_DATA")
-    file = Path(folder or "") / "real_views" / "views.npz"
-    if not folder or not file.is_file():
+    if (file := views_file()) is None:
         pytest.skip("VIBE_RAY_TEST_DATA does not name a folder with real_views/views.npz")
-    predictor, encoder = Predictor.from_checkpoint("open"), load_encoder("open")
+    predictor, encoder = Predictor.from_checkpoint(checkpoint), load_encoder("open")
     body = BodyJoints.keypoints(predictor.body)
     with np.load(file) as data:
         size, points = data["image_size"], torch.from_numpy(data["points_3d_m"]).float()

@@ -35,6 +35,7 @@ class Filmed:
     """COCO's 17 (N, 17, 2), pixels, exact."""
     kp_3d: Array
     """The same before the camera (N, 17, 3), meters."""
+    fps: float = FPS
 
     @property
     def track(self) -> Track:
@@ -45,7 +46,7 @@ class Filmed:
             person=0,
             names=COCO_17,
             frames=np.arange(N),
-            times_s=np.arange(N) / FPS,
+            times_s=np.arange(N) / self.fps,
             boxes=track_boxes(torch.from_numpy(kp_2d), torch.from_numpy(conf)).numpy(),
             kp_2d=kp_2d,
             kp_2d_conf=conf,
@@ -55,8 +56,9 @@ class Filmed:
     @property
     def facts(self) -> VideoFacts:
         return VideoFacts(
-            path="made/up.mp4", width=WIDTH, height=HEIGHT, fps=FPS, num_frames=len(self.rotmat),
-            duration_s=len(self.rotmat) / FPS, codec="none", has_audio=False,
+            path="made/up.mp4", width=WIDTH, height=HEIGHT, fps=self.fps,
+            num_frames=len(self.rotmat), duration_s=len(self.rotmat) / self.fps, codec="none",
+            has_audio=False,
             focal=Focal(pixels=FOCAL, source="given in pixels"),
         )  # fmt: skip
 
@@ -77,11 +79,16 @@ def walk(num_frames: int = 24, start: int = 0) -> Filmed:
     moved = clip.trans[rows] - clip.trans[start]
     transl = (moved @ DOWN + [0.1, 0.2, 4.0]).astype(np.float32)
     betas = np.array([0.8, -0.5, 0.3, 0, 0, 0, 0, 0, 0, 0], np.float32)
-    known = torch.from_numpy(betas).expand(num_frames, -1), torch.from_numpy(rotmat)
+    return film(rotmat, betas, transl)
+
+
+def film(rotmat: Array, betas: Array, transl: Array, fps: float = FPS) -> Filmed:
+    """Put a body that moves in camera axes before the camera; arrays as of `Filmed`."""
+    known = torch.from_numpy(betas).expand(len(rotmat), -1), torch.from_numpy(rotmat)
     points = BodyJoints.keypoints(body())(*known).numpy()[:, indices(COCO_17, KEYPOINTS)]
     kp_3d = points + transl[:, None]
     kp_2d = kp_3d[..., :2] / kp_3d[..., 2:] * FOCAL + [WIDTH / 2, HEIGHT / 2]
-    return Filmed(rotmat, betas, transl, kp_2d, kp_3d)
+    return Filmed(rotmat, betas, transl, kp_2d, kp_3d, fps)
 
 
 def pixels(filmed: Filmed) -> list[Array]:
@@ -98,13 +105,23 @@ def pixels(filmed: Filmed) -> list[Array]:
     return frames
 
 
-def write_keypoints(folder: Path, filmed: Filmed) -> Path:
-    """Write exact key-points as OpenPose does: a file per frame, COCO's 17 with confidences."""
+def write_keypoints(
+    folder: Path, filmed: Filmed, kp_2d: Array | None = None, conf: Array | None = None
+) -> Path:
+    """Write key-points as OpenPose does: a file per frame, COCO's 17 with confidences.
+
+    Args:
+        folder: Is made.
+        filmed: The clip, whose key-points are exact.
+        kp_2d: Others (N, 17, 2) in their place.
+        conf: Their confidences (N, 17).
+    """
     import json
 
     folder.mkdir(parents=True, exist_ok=True)
-    for i, kp in enumerate(filmed.kp_2d):
-        values = np.column_stack([kp, np.full(17, 0.9)]).round(3).ravel().tolist()
-        person = {"pose_keypoints_2d": values}
+    shown = filmed.kp_2d if kp_2d is None else kp_2d
+    sure = np.full(shown.shape[:2], 0.9) if conf is None else conf
+    for i, rows in enumerate(np.concatenate([shown, sure[..., None]], axis=-1)):
+        person = {"pose_keypoints_2d": rows.round(3).ravel().tolist()}
         (folder / f"clip_{i:06d}_keypoints.json").write_text(json.dumps({"people": [person]}))
     return folder

@@ -145,7 +145,7 @@ def true_points(names: tuple[str, ...]) -> torch.Tensor:
 def test_a_known_body_is_put_where_it_stood() -> None:
     filmed = walk()
     cam = torch.ones(24, 3)
-    found = place(filmed.track, filmed.facts, cam, true_points(COCO_17))
+    found = place(filmed.track, filmed.facts, cam, [true_points(COCO_17)])
     np.testing.assert_allclose(found, filmed.transl, atol=2e-3)
 
 
@@ -158,7 +158,7 @@ def hidden(track: Track, frames: slice, keep: int) -> Track:
 def test_frames_that_show_too_little_are_drawn_between_their_neighbors() -> None:
     filmed = walk()
     track = hidden(filmed.track, slice(5, 9), keep=3)
-    found = place(track, filmed.facts, torch.ones(24, 3), true_points(COCO_17)).numpy()
+    found = place(track, filmed.facts, torch.ones(24, 3), [true_points(COCO_17)]).numpy()
     share = np.linspace(0, 1, 6)[:, None]
     np.testing.assert_allclose(found[4:10], found[4] + share * (found[9] - found[4]), atol=1e-5)
     np.testing.assert_allclose(found[[0, 20]], filmed.transl[[0, 20]], atol=2e-3)
@@ -168,7 +168,7 @@ def test_a_track_that_shows_too_little_takes_the_networks_camera() -> None:
     filmed = walk()
     track = hidden(filmed.track, slice(None), keep=3)
     cam = torch.tensor([[0.8, 0.1, -0.2]]).expand(24, -1)
-    found = place(track, filmed.facts, cam, true_points(COCO_17)).numpy()
+    found = place(track, filmed.facts, cam, [true_points(COCO_17)]).numpy()
     side = filmed.track.boxes[:, 2]
     np.testing.assert_allclose(found[:, 2], 2 * FOCAL / (0.8 * side), rtol=1e-5)
 

@@ -16,6 +16,8 @@ from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS
 
 Array = NDArray[np.float64]
 
+FRAMES_AT_A_TIME = 2048
+"""That are checked together."""
 NOT_RIGID = 1e-3
 """How far R^T R may be from the identity: what rounding in 16 bits leaves is let through."""
 
@@ -56,7 +58,9 @@ class Animation:
         if num_frames == 0:
             raise ValueError("a motion of no frames: there is nothing to export")
         _check_times(self.times_s)
-        _check_rotations("rotmat", self.rotmat)
+        for first in range(0, num_frames, FRAMES_AT_A_TIME):
+            piece = self.rotmat[first : first + FRAMES_AT_A_TIME]
+            _check_rotations("rotmat", piece, first)
 
 
 @dataclass(frozen=True)
@@ -136,12 +140,15 @@ def _check_times(times_s: Array) -> None:
         )
 
 
-def _check_rotations(name: str, rotmat: Array) -> None:
+def _check_rotations(name: str, rotmat: Array, first_frame: int = 0) -> None:
     error = np.abs(np.swapaxes(rotmat, -1, -2) @ rotmat - np.eye(3)).max(axis=(-1, -2))
     wrong = (error > NOT_RIGID) | (np.linalg.det(rotmat) < 0)
     if wrong.any():
         where = np.argwhere(wrong)[0].tolist() if wrong.ndim else []
+        found = np.round(rotmat[tuple(where)], 4).tolist()
+        if where:
+            where[0] += first_frame
         raise ValueError(
             f"{name} holds matrices that are no rotations{f', first at {where}' if where else ''}: "
-            f"{np.round(rotmat[tuple(where)], 4).tolist()}"
+            f"{found}"
         )

@@ -92,10 +92,8 @@ def _steadiest_angles(rotmat: NDArray[Any]) -> tuple[str, NDArray[Any]]:
     Returns:
         The order, outermost first, and (T, J, 3) degrees.
     """
-    angles = {order: rotmat_to_euler(rotmat, order) for order in ORDERS}
-    steps = {order: np.abs(np.diff(found, axis=0)) for order, found in angles.items()}
-    best = min(ORDERS, key=lambda order: float(steps[order].max(initial=0.0)))
-    return best, angles[best]
+    found = ((order, rotmat_to_euler(rotmat, order)) for order in ORDERS)
+    return min(found, key=lambda of: float(np.abs(np.diff(of[1], axis=0)).max(initial=0.0)))
 
 
 def _children(joint: int) -> list[int]:

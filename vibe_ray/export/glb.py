@@ -111,13 +111,12 @@ def _skin(file: Container, rest: RestBody) -> dict[str, Any]:
 
 def _animation(file: Container, animation: Animation) -> dict[str, Any]:
     times = file.data(_times(animation), "SCALAR", with_bounds=True)
-    curves = rotmat_to_quaternions(animation.rotmat).astype(np.float32)
     outputs = [file.data(animation.transl.astype(np.float32), "VEC3")]
-    outputs += [
-        file.data(np.ascontiguousarray(curves[:, j]), "VEC4") for j in range(curves.shape[1])
-    ]
     targets = [{"node": FIRST_JOINT, "path": "translation"}]
-    targets += [{"node": FIRST_JOINT + j, "path": "rotation"} for j in range(curves.shape[1])]
+    for joint in range(animation.rotmat.shape[1]):  # one by one: memory holds one joint's curve
+        curve = rotmat_to_quaternions(animation.rotmat[:, joint : joint + 1])[:, 0]
+        outputs.append(file.data(curve.astype(np.float32), "VEC4"))
+        targets.append({"node": FIRST_JOINT + joint, "path": "rotation"})
     return {
         "name": animation.name,
         "samplers": [{"input": times, "output": output} for output in outputs],

@@ -38,6 +38,7 @@ from vibe_ray.fitting.stances import (
 Array = NDArray[np.floating[Any]]
 
 HIP, KNEE = (indices((f"left_{joint}", f"right_{joint}"), SMPL_JOINTS) for joint in ("hip", "knee"))
+PELVIS = SMPL_JOINTS.index("pelvis")
 FREE_WEIGHT = 0.02
 """Of a frame without contact beside a second of blending: draws a correction back to nothing."""
 LOCKED_WEIGHT = 1e4
@@ -83,24 +84,20 @@ def lock_feet(
     touches = contacts.reshape(-1, 2, 2)  # (N, F, heel and toes)
     times = motion.times_s.numpy()
     shape = FootShape.of(skeleton.rest(motion.betas))
-    rotations, joints = _posed(motion, skeleton)
-    feet = Feet(rotations[:, ANKLE], joints[:, ANKLE], rotations[:, BALL])
+    posed = _posed(motion, skeleton)
     pull = settings.root_pull
-    stances = find_stances(feet, shape, touches, times, settings.root_period_s, pull)
-    joints = joints + stances.shift[:, None]
-    feet = replace(feet, ankle=joints[:, ANKLE])
+    stances = find_stances(posed.feet, shape, touches, times, settings.root_period_s, pull)
+    feet = replace(posed.feet, ankle=posed.feet.ankle + stances.shift[:, None])
     blend = _Blend(times, settings.blend_period_s)
     wanted = above_floor(_locked(feet, stances, shape, touches, blend), shape)
 
-    thigh, shank = rotations[:, HIP], rotations[:, KNEE]
-    legs = Legs(joints[:, HIP], joints[:, KNEE], joints[:, ANKLE], thigh, shank)
+    legs = _moved_legs(posed.legs, stances.shift)
     short = legs.shortfall(wanted.ankle).numpy()
     drop = _early(np.where(touches.any(axis=2), short, 0).max(axis=1), times, settings.drop_s)
     down = torch.zeros_like(stances.shift)
     down[:, 1] = torch.from_numpy(drop)
-    at = legs.hip - down[:, None], legs.knee - down[:, None], legs.ankle - down[:, None]
-    thigh, shank = reach(Legs(*at, thigh, shank), wanted.ankle)
-    rotmat = _relative(motion.rotmat, rotations, thigh, shank, wanted)
+    thigh, shank = reach(_moved_legs(legs, -down), wanted.ankle)
+    rotmat = _relative(motion.rotmat, posed.pelvis, thigh, shank, wanted)
     transl = motion.transl.double() + stances.shift - down
     return replace(motion, rotmat=rotmat, transl=transl.to(motion.transl))
 
@@ -177,21 +174,38 @@ def _early(values: Array, times: Array, lead_s: float) -> Array:
     return np.asarray(gaussian_filter1d(peaks, half / 2.5, radius=half))
 
 
-def _posed(motion: Motion, skeleton: Skeleton) -> tuple[Tensor, Tensor]:
-    """Global rotations (N, J, 3, 3) and joints (N, J, 3), float64."""
-    chain = skeleton.joints_24.chain
-    pieces = motion.rotmat.double().split(FRAMES_AT_A_TIME)
-    betas = motion.betas.double()
-    posed = [chain(betas.expand(len(piece), -1), piece) for piece in pieces]
-    rotations, joints = (torch.cat(parts) for parts in zip(*posed, strict=True))
-    return rotations, joints + motion.transl.double()[:, None]
+@dataclass(frozen=True)
+class _Posed:
+    """What of a posed body is needed to move its legs, global, float64."""
+
+    pelvis: Tensor
+    """Rotations (N, 1, 3, 3)."""
+    legs: Legs
+    feet: Feet
 
 
-def _relative(
-    rotmat: Tensor, rotations: Tensor, thigh: Tensor, shank: Tensor, feet: Feet
-) -> Tensor:
+def _posed(motion: Motion, skeleton: Skeleton) -> _Posed:
+    chain, betas = skeleton.joints_24.chain, motion.betas.double()
+    parts = []
+    pieces = (x.split(FRAMES_AT_A_TIME) for x in (motion.rotmat, motion.transl))
+    for rotmat, transl in zip(*pieces, strict=True):
+        turn, at = chain(betas.expand(len(rotmat), -1), rotmat.double())
+        at = at + transl.double()[:, None]
+        turns = (turn[:, joint] for joint in ([PELVIS], HIP, KNEE, ANKLE, BALL))
+        places = (at[:, joint] for joint in (HIP, KNEE, ANKLE))
+        parts.append((*turns, *places))
+    pelvis, thigh, shank, foot, toes, hip, knee, ankle = map(torch.cat, zip(*parts, strict=True))
+    return _Posed(pelvis, Legs(hip, knee, ankle, thigh, shank), Feet(foot, ankle, toes))
+
+
+def _moved_legs(legs: Legs, shift: Tensor) -> Legs:
+    """Shift the joints of legs by (N, 3)."""
+    hip, knee, ankle = (x + shift[:, None] for x in (legs.hip, legs.knee, legs.ankle))
+    return replace(legs, hip=hip, knee=knee, ankle=ankle)
+
+
+def _relative(rotmat: Tensor, pelvis: Tensor, thigh: Tensor, shank: Tensor, feet: Feet) -> Tensor:
     """Write legs' global rotations (N, F, 3, 3) into a pose, each relative to its parent."""
-    pelvis = rotations[:, :1]
     new = rotmat.clone()
     for joint, parent, own in (
         (HIP, pelvis, thigh),

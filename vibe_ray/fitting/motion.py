@@ -3,7 +3,7 @@
 Shapes: N frames, J = 24 joints, V vertices.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +61,14 @@ class Skeleton:
 
     def joints(self, motion: Motion) -> Tensor:
         """Where the joints are (N, J, 3), float64 meters."""
-        return self._placed(self.joints_24, motion)
+        return torch.cat(list(self._placed(self.joints_24, motion)))
 
     def keypoints(self, motion: Motion) -> Tensor:
         """Where the 49 key-points are (N, 49, 3), float64 meters."""
+        return torch.cat(list(self.keypoints_in_pieces(motion)))
+
+    def keypoints_in_pieces(self, motion: Motion) -> Iterator[Tensor]:
+        """Yield them for `FRAMES_AT_A_TIME` frames (n, 49, 3) each."""
         return self._placed(self.keypoints_49, motion)
 
     def feet(self, motion: Motion) -> Tensor:
@@ -74,9 +78,8 @@ class Skeleton:
         foot stands flat.
         """
         rows = indices(_FEET_49, KEYPOINTS)
-        return self._placed(lambda b, r: self.keypoints_49(b, r)[:, rows], motion).unflatten(
-            1, (2, 3)
-        )
+        points = self._placed(lambda b, r: self.keypoints_49(b, r)[:, rows], motion)
+        return torch.cat(list(points)).unflatten(1, (2, 3))
 
     def rest(self, betas: Tensor) -> "RestPose":
         """The body of a shape (10,) in the zero pose, in which it stands with flat feet."""
@@ -89,20 +92,15 @@ class Skeleton:
             sole=float(np.min(verts[:, 1])),
         )
 
-    def _placed(self, joints: Callable[[Tensor, Tensor], Tensor], motion: Motion) -> Tensor:
-        pieces = zip(
-            motion.rotmat.double().split(FRAMES_AT_A_TIME),
-            motion.transl.double().split(FRAMES_AT_A_TIME),
-            strict=True,
-        )
+    @torch.no_grad()
+    def _placed(
+        self, joints: Callable[[Tensor, Tensor], Tensor], motion: Motion
+    ) -> Iterator[Tensor]:
         shape = motion.betas.double()
-        with torch.no_grad():
-            return torch.cat(
-                [
-                    joints(shape.expand(len(rotmat), -1), rotmat) + transl[:, None]
-                    for rotmat, transl in pieces
-                ]
-            )
+        pieces = (x.split(FRAMES_AT_A_TIME) for x in (motion.rotmat, motion.transl))
+        for rotmat, transl in zip(*pieces, strict=True):
+            points = joints(shape.expand(len(rotmat), -1), rotmat.double())
+            yield points + transl.double()[:, None]
 
 
 @dataclass(frozen=True)

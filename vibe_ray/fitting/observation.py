@@ -98,7 +98,11 @@ def reprojection(motion: Motion, skeleton: Skeleton, seen: Observation) -> Tenso
     """
     if len(seen.conf) != motion.num_frames:
         raise ValueError(f"key-points of {len(seen.conf)} frames, motion of {motion.num_frames}")
-    projected = seen.project(skeleton.keypoints(motion))
-    pixels = (projected - seen.target).norm(dim=-1)
+    target, parts, first = seen.target, [], 0
+    for points in skeleton.keypoints_in_pieces(motion):
+        rows = slice(first, first + len(points))
+        parts.append((seen.project(points) - target[rows]).norm(dim=-1))
+        first = rows.stop
+    pixels = torch.cat(parts)
     size = seen.box_size.double().clamp(min=1e-9)[:, None]
     return torch.where(seen.weight > 0, pixels / size, torch.nan)

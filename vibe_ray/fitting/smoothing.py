@@ -21,6 +21,8 @@ Array = NDArray[np.floating[Any]]
 
 SPEED_CUTOFF_HZ = 1.0
 """Of the low-pass on the velocity from which a cut-off is made, as the filter's authors advise."""
+ROTATIONS_AT_ONCE = 2**15
+"""That are filtered together, as many joints as that; a filter holds ten copies of them."""
 NUM_TIME_CONSTANTS = 12
 """By so many a signal is continued beyond its ends, where a recursion starts knowing nothing."""
 OUTLIER_SPREADS = 2.0
@@ -45,6 +47,15 @@ def smooth_rotations(rotmat: Tensor, times_s: Tensor, *, min_cutoff: float, beta
     times = _checked(rotmat, times_s, min_cutoff, beta)
     if len(times) < 3:
         return rotmat.clone()
+    smooth = torch.empty_like(rotmat)
+    at_once = max(1, ROTATIONS_AT_ONCE // len(times))
+    for some, out in zip(rotmat.split(at_once, 1), smooth.split(at_once, 1), strict=True):
+        out[:] = _smoothed(some, times, min_cutoff, beta)
+    return smooth
+
+
+def _smoothed(rotmat: Tensor, times: Array, min_cutoff: float, beta: float) -> Tensor:
+    """Filter rotations (N, J, 3, 3) of some joints."""
     quat = roma.rotmat_to_unitquat(rotmat.double()).numpy()
     quat = _extended(_continuous(quat), times, min_cutoff, _reflected_quat)
     times = _extended_times(times, min_cutoff)

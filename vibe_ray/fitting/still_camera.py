@@ -49,12 +49,14 @@ class CameraVerdict:
 
 
 def is_camera_still(
-    frames: Array, boxes: Sequence[Array] | None = None, settings: StillSettings | None = None
+    frames: Sequence[Array] | Array,
+    boxes: Sequence[Array] | None = None,
+    settings: StillSettings | None = None,
 ) -> CameraVerdict:
     """Judge whether the camera stands still.
 
     Args:
-        frames: Gray pictures (N, H, W), small ones: a width of 160 to 320 pixels is best.
+        frames: Gray pictures, N of (H, W), small ones: a width of 160 to 320 pixels is best.
         boxes: For each frame the people's boxes (P, 4) as left, top, right, bottom in pixels; what
             is in them is not looked at.
         settings: What counts as still.
@@ -63,7 +65,7 @@ def is_camera_still(
         ValueError: Pictures are smaller than two tiles, or boxes are not one set a frame.
     """
     settings = settings or StillSettings()
-    N, H, W = frames.shape
+    N, (H, W) = len(frames), frames[0].shape
     if min(H, W) < 2 * TILE:
         raise ValueError(f"pictures of {W} x {H} pixels: expected {2 * TILE} or more each way")
     if boxes is not None and len(boxes) != N:
@@ -89,7 +91,7 @@ def _words(speed: float, width: int) -> str:
     return f"the background shifts by {speed:.2f} pixels a frame in pictures {width} wide"
 
 
-def _shifts(frames: Array, boxes: Sequence[Array] | None, gap: int) -> Array:
+def _shifts(frames: Sequence[Array] | Array, boxes: Sequence[Array] | None, gap: int) -> Array:
     """Shifts in pixels over a gap, of pairs all over the clip; none if too few say anything."""
     starts = np.unique(np.linspace(0, len(frames) - 1 - gap, MAX_PAIRS).round().astype(int))
     found = [_background_shift(frames, boxes, first, first + gap) for first in starts]
@@ -98,14 +100,14 @@ def _shifts(frames: Array, boxes: Sequence[Array] | None, gap: int) -> Array:
 
 
 def _background_shift(
-    frames: Array, boxes: Sequence[Array] | None, first: int, second: int
+    frames: Sequence[Array] | Array, boxes: Sequence[Array] | None, first: int, second: int
 ) -> float | None:
     """Return by how many pixels the background shifts from one frame to another.
 
     It is the median over tiles, each counted by its length, so that a zoom, which shifts tiles each
     another way, counts as well.
     """
-    H, W = frames.shape[1:]
+    H, W = frames[0].shape
     top, left = _tile_corners(H), _tile_corners(W)
     rows, columns = (grid.flatten() for grid in np.meshgrid(top, left, indexing="ij"))
     if boxes is not None:

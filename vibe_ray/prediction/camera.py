@@ -38,7 +38,7 @@ class CameraWatch:
         if not self._pictures or min(self._pictures[0].shape) < 2 * TILE:
             return CameraVerdict(None, float("nan"), "the picture is too small to say")
         boxes = [self._boxes(tracks, number) for number in range(len(self._pictures))]
-        verdict = is_camera_still(np.stack(self._pictures), boxes)
+        verdict = is_camera_still(self._pictures, boxes)
         if len(self._pictures) < MAX_PICTURES:
             return verdict
         return replace(verdict, words=f"{verdict.words}, in the first {MAX_PICTURES} frames")

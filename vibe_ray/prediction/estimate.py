@@ -3,6 +3,7 @@
 Shapes: N frames of a track, D key-points of the detector, J = 24 SMPL joints, K points of the body.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,7 +15,7 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.features.encoding import features_of
+from vibe_ray.features.blocks import FeaturesInBlocks
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.geometry.cameras import crop_camera_to_translation, locate
@@ -24,6 +25,8 @@ from vibe_ray.video.frames import VideoFacts
 from vibe_ray.video.labels import label_track
 from vibe_ray.video.people import Track
 
+FRAMES_AT_A_TIME = 1024
+"""That are put in their place together; so memory holds little more than what is kept of them."""
 MIN_LOCATED = 4
 """So many key-points must be seen for a body to be put where they are."""
 
@@ -72,22 +75,30 @@ class Estimator:
             ValueError: The encoder needs what a track does not have.
         """
         labels = label_track(track, facts, dataset="video", sequence="")
-        params = self._predict(labels)
+        params = joined(self._pieces(labels))
         if flip:
-            params = average(params, mirrored_params(self._predict(labels, mirrored=True)))
+            params = joined(self._averaged(params, self._pieces(labels, mirrored=True)))
         return self._placed(track, facts, params)
 
-    def _predict(self, labels: LabelledSequence, *, mirrored: bool = False) -> SmplParams:
-        features = features_of(labels, self.encoder, mirrored=mirrored)
-        return self.predictor.predict(features, "sequence").map(Tensor.cpu)
+    def _pieces(self, labels: LabelledSequence, *, mirrored: bool = False) -> Iterator[SmplParams]:
+        features = FeaturesInBlocks(labels, self.encoder, mirrored=mirrored)
+        return (piece.map(Tensor.cpu) for piece in self.predictor.pieces(features))
+
+    def _averaged(self, params: SmplParams, mirrored: Iterator[SmplParams]) -> Iterator[SmplParams]:
+        """Average estimates with those of the mirrored track, piece by piece."""
+        first = 0
+        for piece in mirrored:
+            rows = slice(first, first + len(piece.betas))
+            yield average(params.map(lambda x, rows=rows: x[rows]), mirrored_params(piece))  # type: ignore[misc]
+            first = rows.stop
 
     def _placed(self, track: Track, facts: VideoFacts, params: SmplParams) -> Person:
         seen = torch.from_numpy(~track.filled)
         betas = params.betas[seen if seen.any() else slice(None)].median(dim=0).values
-        everywhere = betas.expand(track.num_frames, -1)
-        points = self.keypoints.of_sequence(everywhere, params.rotmat)
-        transl = place(track, facts, params.cam, points)
-        joints = self.skeleton.of_sequence(everywhere, params.rotmat) + transl[:, None]
+        body = BodyInPieces(betas, params.rotmat)
+        transl = place(track, facts, params.cam, body.of(self.keypoints))
+        moved = zip(body.of(self.skeleton), transl.split(FRAMES_AT_A_TIME), strict=True)
+        joints = torch.cat([points + shift[:, None] for points, shift in moved])
         return Person(
             track=track,
             rotmat=params.rotmat.numpy(),
@@ -108,6 +119,28 @@ class Estimator:
         return BodyJoints.skeleton(self.predictor.body)
 
 
+@dataclass(frozen=True)
+class BodyInPieces:
+    """A body in all frames of a track, whose points are computed some frames at a time."""
+
+    betas: Tensor
+    """(10,)."""
+    rotmat: Tensor
+    """(N, J, 3, 3)."""
+
+    def of(self, points: BodyJoints) -> Iterator[Tensor]:
+        """Yield points (n, R, 3) in the order of the frames."""
+        for rotmat in self.rotmat.split(FRAMES_AT_A_TIME):
+            yield points.of_sequence(self.betas.expand(len(rotmat), -1), rotmat)
+
+
+def joined(pieces: Iterable[SmplParams]) -> SmplParams:
+    """Put estimates of some frames each together."""
+    parts = list(pieces)
+    names = ("rotmat", "betas", "cam")
+    return SmplParams(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
+
+
 def observed(track: Track, facts: VideoFacts) -> Observation:
     """What the video shows of a track's person."""
     return Observation(
@@ -120,21 +153,29 @@ def observed(track: Track, facts: VideoFacts) -> Observation:
     )
 
 
-def place(track: Track, facts: VideoFacts, cam: Tensor, points: Tensor) -> Tensor:
+def place(track: Track, facts: VideoFacts, cam: Tensor, pieces: Iterable[Tensor]) -> Tensor:
     """Put the body where its key-points were seen; the network's own camera knows only the crop.
 
     Args:
         track: Of the video.
         facts: The video's, with the focal length.
         cam: The network's (N, 3), used where too little was seen in the whole track.
-        points: The body's 49 key-points (N, 49, 3), meters, camera axes, at the origin.
+        pieces: The body's 49 key-points, some frames (n, 49, 3) at a time, meters, camera axes, at
+            the origin.
 
     Returns:
         (N, 3) meters. Frames that show too little are drawn between their neighbors.
     """
     seen, principal = observed(track, facts), torch.tensor([facts.width / 2, facts.height / 2])
-    found = locate(points[:, seen.body_rows], seen.target, seen.weight, seen.focal, principal)
-    found[(seen.weight > 0).sum(dim=1) < MIN_LOCATED] = torch.nan
+    parts, first = [], 0
+    for points in pieces:
+        rows = slice(first, first + len(points))
+        target, weight = seen.target[rows], seen.weight[rows]
+        part = locate(points[:, seen.body_rows], target, weight, seen.focal, principal)
+        part[(weight > 0).sum(dim=1) < MIN_LOCATED] = torch.nan
+        parts.append(part)
+        first = rows.stop
+    found = torch.cat(parts)
     if not found.isfinite().all(dim=1).any():
         boxes = torch.from_numpy(track.boxes).float()
         return crop_camera_to_translation(cam, boxes, facts.focal.pixels, principal)

@@ -105,28 +105,58 @@ def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Pr
     Raises:
         ValueError: The video or the key-points cannot be read.
     """
-    camera = CameraWatch()
-    watched = Watched(video, watch or (lambda stage, done, total: None), camera.see)
     made = Prediction([])
     with made.timed("detection"):
-        tracks = _tracks(watched, tools)
+        seen = look(video, tools, watch)
+    estimate_people(made, seen, video, tools)
+    return made
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What there is to be seen in a video, before anything is estimated of it."""
+
+    tracks: list[Track]
+    camera: CameraVerdict
+
+
+def look(video: Video, tools: Tools, watch: Watch | None = None) -> Seen:
+    """Find and follow the people of a video, and say whether its camera stands still.
+
+    Arguments and errors are those of `predict_people`.
+    """
+    camera = CameraWatch()
+    watched = Watched(video, watch or (lambda stage, done, total: None), camera.see)
+    tracks = _tracks(watched, tools)
+    return Seen(tracks, camera.judge(tracks))
+
+
+def estimate_people(made: Prediction, seen: Seen, video: Video, tools: Tools) -> None:
+    """Estimate how the people of a video move, which was looked at.
+
+    Args:
+        made: Takes people, warnings, assumptions and seconds.
+        seen: By `look`.
+        video: Which was read.
+        tools: Of whose settings those of the detector have had their effect.
+    """
     made.warnings += video.reading.warnings
     with made.timed("bodies"):
         made.people += [
-            tools.estimator.estimate(track, video.facts, flip=tools.config.flip) for track in tracks
+            tools.estimator.estimate(track, video.facts, flip=tools.config.flip)
+            for track in seen.tracks
         ]
     if tools.config.fit:
         with made.timed("fit"):
             made.people = [tools.refiner.fitted(person, video.facts) for person in made.people]
     with made.timed("refinement"):
-        _refine(made, camera.judge(tracks), tools)
+        _refine(made, seen.camera, tools)
         num_frames = video.reading.num_frames
         made.people = [
             tools.refiner.judged(person, video.facts, num_frames) for person in made.people
         ]
     if not made.people:
         made.warnings.append("no people were found")
-    return made
 
 
 def _refine(made: Prediction, camera: CameraVerdict, tools: Tools) -> None:

@@ -1,0 +1,155 @@
+"""`python -m tests.benchmarks.people`: how good are predictions of videos? Tables of numbers.
+
+`round_trip` films people whose motion is known and finds them again; `views` compares with four
+calibrated views of a real person, where VIBE_RAY_TEST_DATA has them; `videos` reports on videos of
+which nobody knows the truth, for each way to estimate.
+"""
+
+import argparse
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tests.benchmarks.round_trip import CLIPS, Clip, measure_clip
+from tests.fitting.motions import skeleton
+from tests.fitting.real_views import pa_mm, views, views_file
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.config import override
+from vibe_ray.fitting.motion import Motion
+from vibe_ray.fitting.observation import Observation
+from vibe_ray.fitting.picture import fit_to_picture
+from vibe_ray.fitting.smoothing import smooth_rotations
+from vibe_ray.prediction.job import Prediction, Tools, estimate_people, look
+from vibe_ray.prediction.refine import BETA, MIN_CUTOFF_HZ
+from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.pretrained import packaged
+from vibe_ray.video.reader import find_videos, open_video
+
+Row = dict[str, Any]
+
+BASELINE, VIBE = str(packaged("frame_baseline")), "open"
+METHODS: dict[str, dict[str, Any]] = {
+    "frame baseline": {"checkpoint": BASELINE, "fit": False},
+    "VIBE": {"checkpoint": VIBE, "fit": False},
+    "VIBE + fit": {"checkpoint": VIBE, "fit": True},
+}
+SHOWN = (
+    *("coverage", "reprojection_percent", "world_reprojection_percent", "acceleration_m_s2"),
+    *("foot_slide_cm_s", "deepest_cm"),
+)
+"""Of a person's report in `summary.json`."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print and write tables."""
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.people", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=("round_trip", "views", "videos"))
+    parser.add_argument("--videos", nargs="+", default=[], metavar="PATH", help="videos or folders")
+    parser.add_argument("--clips", nargs="+", choices=CLIPS, default=list(CLIPS))
+    parser.add_argument("--json", type=Path, default=Path("runs/bench/people.json"))
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    chosen = args.only or [
+        "round_trip",
+        *(["views"] if views_file() else []),
+        *(["videos"] if args.videos else []),
+    ]
+    parts: dict[str, Callable[[], Iterator[Row]]] = {
+        "round_trip": lambda: round_trip(args.clips),
+        "views": real_views,
+        "videos": lambda: own_quality(args.videos),
+    }
+    document = json.loads(args.json.read_text()) if args.json.exists() else {}
+    for name in chosen:
+        document[name] = list(parts[name]())
+        print_rows(name, document[name])
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def round_trip(names: Sequence[str]) -> Iterator[Row]:
+    """Yield a row for every clip and every kind of input."""
+    for name in names:
+        with TemporaryDirectory() as folder:
+            found = measure_clip(Clip.of(CLIPS[name]()), Path(folder))
+        for kind, numbers in found.items():
+            yield {"clip": name, "from": kind, **numbers}
+
+
+def real_views() -> Iterator[Row]:
+    """Yield PA-MPJPE of each method in each view, and its mean."""
+    body = BodyJoints.keypoints(skeleton().arrays)
+    ways: dict[str, tuple[str, Callable[[Motion, Observation], Motion]]] = {
+        "frame baseline": (BASELINE, lambda motion, seen: motion),
+        "VIBE": (VIBE, lambda motion, seen: motion),
+        "VIBE + smoothing": (VIBE, lambda motion, seen: smoothed(motion)),
+        "VIBE + fit": (VIBE, fitted),
+        "VIBE + fit + smoothing": (VIBE, lambda motion, seen: smoothed(fitted(motion, seen))),
+    }
+    for name, (checkpoint, way) in ways.items():
+        found = [
+            pa_mm(way(motion, seen), points, body) for motion, seen, points in views(checkpoint)
+        ]
+        each = {f"view {i}": number for i, number in enumerate(found)}
+        yield {"method": name, "pa_mpjpe_mm": float(np.mean(found)), **each}
+
+
+def fitted(motion: Motion, seen: Observation) -> Motion:
+    """Lay it on the picture, where held-out key-points say that it helps."""
+    return fit_to_picture(motion, seen, skeleton().arrays).motion
+
+
+def smoothed(motion: Motion) -> Motion:
+    """Smooth rotations as a prediction does."""
+    rotmat = smooth_rotations(motion.rotmat, motion.times_s, min_cutoff=MIN_CUTOFF_HZ, beta=BETA)
+    return replace(motion, rotmat=rotmat)
+
+
+def own_quality(paths: Sequence[str]) -> Iterator[Row]:
+    """Yield what a prediction says of itself, for each method, feet free and locked.
+
+    People are found once per video: all methods are shown the same key-points.
+    """
+    for path, name in (found for given in paths for found in find_videos(given)):
+        with open_video(path) as video:
+            seen = look(video, Tools(PredictConfig(), "cpu"))
+            for method, settings in METHODS.items():
+                for feet in ("free", "lock"):
+                    made = Prediction([])
+                    config = override(PredictConfig(), {**settings, "feet": feet})
+                    estimate_people(made, seen, video, Tools(config, "cpu"))
+                    for person in made.people:
+                        numbers = {
+                            key: person.quality[key] for key in SHOWN if key in person.quality
+                        }
+                        who = {"video": name, "person": person.track.person}
+                        yield {**who, "method": method, "feet": feet, **numbers}
+
+
+def print_rows(title: str, rows: Sequence[Row]) -> None:
+    """Print a table of rows, whose columns are all that any of them has."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    Console(width=220).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    main()
