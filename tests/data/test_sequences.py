@@ -1,6 +1,9 @@
 import json
 from pathlib import Path
+from typing import Any
+from weakref import ref
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -56,3 +59,27 @@ def test_a_file_with_other_clips_than_its_manifest_says_is_refused(folder: str) 
     path.write_text(json.dumps(manifest))
     with pytest.raises(ValueError, match="has 7 clips, the manifest says 8: prepare the data set"):
         list(read_pose_sequences(folder))
+
+
+def test_of_a_long_sequence_one_clip_is_held_beside_what_is_joined(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_clips = 5
+    sequence = noise.pose_sequence("long", num_clips * MAX_CLIP_FRAMES, 0)
+    with ShardWriter(str(tmp_path), noise.header("open_3d/test")) as writer:
+        writer.write(sequence)
+    read = sequences.read_clip
+    tables: list[ref[pa.Table]] = []
+    held: list[int] = []
+
+    def counted(*clip: Any) -> pa.Table:
+        held.append(sum(table() is not None for table in tables))
+        table = read(*clip)
+        tables.append(ref(table))
+        return table
+
+    monkeypatch.setattr(sequences, "read_clip", counted)
+    (joined,) = read_pose_sequences(str(tmp_path))
+    np.testing.assert_array_equal(joined.features, sequence.features)
+    assert len(held) == num_clips
+    assert max(held) <= 2  # the first, which names the sequence, and the one before

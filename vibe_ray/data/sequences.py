@@ -1,9 +1,11 @@
 """Reading a data set's sequences whole, their clips joined. Training reads clips: `windows.py`.
 
-Memory holds one sequence, whatever the size of the data set.
+Memory holds one sequence and a clip, whatever the size of the data set.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -39,29 +41,24 @@ def read_pose_sequences(path: str, which: Which = ALL) -> Iterator[PoseSequence]
         path: Folder of the data set.
         which: Of its sequences.
     """
-    for rows in _runs(path, read_manifest(path, "pose"), which):
-        yield pose_sequence(rows)
-
-
-def pose_sequence(rows: list[pa.Table]) -> PoseSequence:
-    """Join the clips of a sequence, each a table of one row."""
-    arrays = _joined(rows)
-    for name in ("has_kp_3d", "has_smpl", "valid"):
-        arrays[name] = arrays[name].astype(bool)
-    names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
-    known: dict[str, Any] = {name: value(rows[0], name) for name in names}
-    return PoseSequence(**(known | arrays))
+    for run in _runs(path, read_manifest(path, "pose"), which):
+        arrays = _joined(run, run.num_frames)
+        for name in ("has_kp_3d", "has_smpl", "valid"):
+            arrays[name] = arrays[name].astype(bool)
+        names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
+        known: dict[str, Any] = {name: value(run.first, name) for name in names}
+        yield PoseSequence(**(known | arrays))
 
 
 def read_motion_sequences(path: str, which: Which = ALL) -> Iterator[MotionSequence]:
     """Yield the sequences of a motion data set, as `read_pose_sequences` does."""
-    for rows in _runs(path, read_manifest(path, "motion"), which):
+    for run in _runs(path, read_manifest(path, "motion"), which):
         yield MotionSequence(
-            dataset=value(rows[0], "dataset"),
-            name=value(rows[0], "sequence"),
-            fps=value(rows[0], "fps"),
-            betas=binary(rows[0], "betas", "<f4"),
-            **_joined(rows),
+            dataset=value(run.first, "dataset"),
+            name=value(run.first, "sequence"),
+            fps=value(run.first, "fps"),
+            betas=binary(run.first, "betas", "<f4"),
+            **_joined(run, run.num_frames),
         )
 
 
@@ -76,8 +73,8 @@ def read_label_sequences(
         raw: Where videos and images are, if not where they were when the labels were made.
     """
     manifest = read_manifest(path, "labels")
-    for rows in _runs(path, manifest, which):
-        yield _labels(rows, manifest, raw)
+    for run in _runs(path, manifest, which):
+        yield _labels(run, manifest, raw)
 
 
 def stored_labels(path: str, raw: str | None = None) -> Recordings[LabelledSequence]:
@@ -88,7 +85,7 @@ def stored_labels(path: str, raw: str | None = None) -> Recordings[LabelledSeque
         clips: list[tuple[ShardFile, int]], key: tuple[str, str]
     ) -> Recording[LabelledSequence]:
         def read() -> list[LabelledSequence]:
-            return [_labels([read_clip(path, *clip) for clip in clips], manifest, raw)]
+            return [_labels(_Run(path, clips), manifest, raw)]
 
         return Recording("/".join(key), path, read)
 
@@ -96,37 +93,69 @@ def stored_labels(path: str, raw: str | None = None) -> Recordings[LabelledSeque
     return Recordings(path, found, names=manifest.names)
 
 
-def _labels(rows: list[pa.Table], manifest: Manifest, raw: str | None) -> LabelledSequence:
+def _labels(run: "_Run", manifest: Manifest, raw: str | None) -> LabelledSequence:
     root = (manifest.raw or "") if raw is None else raw
-    arrays = _joined(rows)
+    rows = list(run)  # small ones: they have no features
+    arrays = _joined(rows, run.num_frames)
     for name in ("has_kp_3d", "has_smpl", "has_camera", "valid"):
         arrays[name] = arrays[name].astype(bool)
     names = ("dataset", "sequence", "person", "fps", "width", "height")
-    known: dict[str, Any] = {name: value(rows[0], name) for name in names}
+    known: dict[str, Any] = {name: value(run.first, name) for name in names}
     images = [full_path(root, path) for row in rows for path in value(row, "images")]
     return LabelledSequence(
         **(known | arrays),
         names=manifest.names or LabelNames(),
-        video=full_path(root, value(rows[0], "video")),
+        video=full_path(root, value(run.first, "video")),
         images=tuple(images),
     )
 
 
-def _joined(rows: list[pa.Table]) -> dict[str, Array]:
-    """Join the arrays of a sequence's clips."""
-    clips = [decode_clip(row) for row in rows]
-    return {name: np.concatenate([clip[name] for clip in clips]) for name in clips[0]}
+@dataclass
+class _Run:
+    """The clips of one sequence, each a table of one row, read when they are looked at."""
+
+    path: str
+    clips: list[tuple[ShardFile, int]]
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        yield self.first
+        for clip in self.clips[1:]:
+            yield read_clip(self.path, *clip)
+
+    @cached_property
+    def first(self) -> pa.Table:
+        """The first clip, which knows what the whole sequence has in common."""
+        return read_clip(self.path, *self.clips[0])
+
+    @property
+    def num_frames(self) -> int:
+        """Of all clips."""
+        return sum(file.clip_frames[row] for file, row in self.clips)
 
 
-def _runs(path: str, manifest: Manifest, which: Which) -> Iterator[list[pa.Table]]:
-    """Yield the rows of each of those sequences."""
+def _joined(rows: Iterable[pa.Table], num_frames: int) -> dict[str, Array]:
+    """Join the arrays (N, ...) of a sequence's clips, one by one: memory holds no clip twice."""
+    joined: dict[str, Array] = {}
+    at = 0
+    for row in rows:
+        count = value(row, "num_frames")
+        for name, part in decode_clip(row).items():
+            if not at:
+                joined[name] = np.empty((num_frames, *part.shape[1:]), part.dtype)
+            joined[name][at : at + count] = part
+        at += count
+    return joined
+
+
+def _runs(path: str, manifest: Manifest, which: Which) -> Iterator[_Run]:
+    """Yield each of those sequences."""
     found = _sequences(path, manifest)
     if isinstance(which, slice):
         found = islice(found, which.start, which.stop, which.step)
     else:
         found = (one for number, one in enumerate(found) if number in which)
     for clips, _ in found:
-        yield [read_clip(path, file, row) for file, row in clips]
+        yield _Run(path, clips)
 
 
 def _sequences(
