@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import conv2d, interpolate, pad
 
 from vibe_ray.body.skeletons import COCO_17
 from vibe_ray.pretrained import Packaged, packaged
@@ -73,7 +73,12 @@ class Conv(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, inputs, h, w), h and w even if the stride is 2, to (B, outputs, ...)."""
-        return super().forward(pad(x, (0, 1, 0, 1)) if self.stride[0] == 2 else x)
+        if self.stride[0] == 1:
+            return super().forward(x)
+        # A kernel that is wider by a row and a column of zeros may be padded alike on all sides,
+        # which a convolution does itself: no copy of its input is made.
+        weight = pad(self.weight, (1, 0, 1, 0))
+        return conv2d(x, weight, self.bias, self.stride, padding=1, groups=self.groups)
 
 
 class InvertedResidual(nn.Module):
