@@ -36,7 +36,7 @@ class FrameEncoder(nn.Module, ABC):
 
     kind: ClassVar[str]
     """What the id begins with."""
-    needs: ClassVar[Needs]
+    needs: Needs
     """What it looks at: `keypoints` that a detector found, or `crops` of the pixels."""
     config_class: ClassVar[type[Any]]
     """A dataclass of all that its constructor takes."""
