@@ -88,7 +88,7 @@ class SmplRegressor(nn.Module):
             return decode(self._iterate(features, errors))
         return decode(self._iterate_folded(features, errors))
 
-    def _iterate(self, features: Tensor, errors: Errors | None) -> Tensor:
+    def _iterate(self, features: Tensor, errors: Errors | None = None) -> Tensor:
         """Estimate (..., S) layer by layer, as dropout between the layers demands."""
         feature_weight, estimate_weight = self.fc1.weight.split(
             [self.feature_dim, sum(ESTIMATE_SIZES)], dim=1
