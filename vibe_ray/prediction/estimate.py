@@ -17,7 +17,6 @@ from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.blocks import FeaturesInBlocks
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
-from vibe_ray.features.with_keypoints import given_keypoints
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.geometry.cameras import crop_camera_to_translation, locate
 from vibe_ray.inference import Predictor
@@ -55,8 +54,7 @@ class Estimator:
             ValueError: The checkpoint was trained on another encoder's features.
         """
         predictor = Predictor.from_checkpoint(checkpoint, device)
-        wanted = predictor.config.generator.sees_keypoints
-        frozen = given_keypoints(load_encoder(encoder), wanted)
+        frozen = load_encoder(encoder, keypoints=predictor.config.generator.sees_keypoints)
         if predictor.encoder_id not in ("", frozen.id):
             raise ValueError(
                 f"checkpoint {checkpoint} was trained on features of encoder "
