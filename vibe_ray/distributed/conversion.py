@@ -63,9 +63,8 @@ class EncodingRequest:
 
     def recordings(self, device: str) -> Recordings[PoseSequence]:
         """List the labels' sequences, encoded when they are read."""
-        known = {"keypoints": self.keypoints}
-        encoder = load_frame_encoder(self.encoder, self.weights, **known).to(device)
-        return encoded_labels(self.labels, encoder, self.raw)
+        encoder = load_frame_encoder(self.encoder, self.weights, keypoints=self.keypoints)
+        return encoded_labels(self.labels, encoder.to(device), self.raw)
 
 
 def on_cluster(request: Request, num_workers: int, device: str = "") -> ReadEach[Any]:
