@@ -62,7 +62,8 @@ class Predictor:
         """Estimate the body in every frame of one person.
 
         Args:
-            features: (N, F), any float type.
+            features: (N, F), any float type; with key-points beside them, (N, F + W), where the
+                generator looks at those (`features.with_keypoints`).
             chunking: `windows` of the length trained on, as VIBE's evaluation does, or the whole
                 `sequence` in one go, as its demo does. They give different numbers, since the
                 recurrent state starts anew at each window.
@@ -73,10 +74,11 @@ class Predictor:
         Raises:
             ValueError: The features are not (N, F) with N > 0, or not finite.
         """
-        width = self.config.generator.feature_dim
-        if features.ndim != 2 or features.shape[1] != width or not len(features):
+        wanted = self.config.generator
+        if features.ndim != 2 or not wanted.takes(features.shape[1]) or not len(features):
             raise ValueError(
-                f"features have shape {tuple(features.shape)}, expected (frames, {width})"
+                f"features have shape {tuple(features.shape)}, expected (frames, "
+                f"{wanted.input_dim})"
             )
         if not torch.stack(features.aminmax()).isfinite().all():  # NaN is both; needs no copy
             raise ValueError("features hold NaN or infinity")

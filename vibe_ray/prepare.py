@@ -100,9 +100,15 @@ def _add_features(commands: "Commands") -> None:
     text = "frame encoder's folder, or resnet50, SPIN's image network, of --weights (packaged)"
     command.add_argument("--encoder", default="open", help=text)
     command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
+    _add_keypoints(command)
     _add_workers(command)
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
+
+
+def _add_keypoints(command: argparse.ArgumentParser) -> None:
+    text = "key-points beside the features, for generator.keypoint_dim and generator.feedback"
+    command.add_argument("--keypoints", action="store_true", help=text)
 
 
 def _add_hints(command: argparse.ArgumentParser, hints: Collection[str]) -> None:
@@ -129,6 +135,7 @@ def _add_open(commands: "Commands") -> None:
     text = "more motion: folder or s3:// of BVH, AMC or AMASS files; may be repeated"
     command.add_argument("--motion", metavar="DIR", action="append", default=[], help=text)
     command.add_argument("--encoder", default="open", help="frame encoder's folder (packaged)")
+    _add_keypoints(command)
     command.add_argument("--seed", type=int, default=0, help="seed of all captures (0)")
     text = (
         "captures of each training clip with full truth, and half as many 2D-only ones (24); 0 for "
@@ -235,13 +242,13 @@ def _features(args: argparse.Namespace) -> None:
     from vibe_ray.features.encoding import encode_labels
     from vibe_ray.runs.imports import load_frame_encoder
 
-    encoder = load_frame_encoder(args.encoder, args.weights)
+    encoder = load_frame_encoder(args.encoder, args.weights, keypoints=args.keypoints)
     read = None
     if args.workers:
         from vibe_ray.distributed.conversion import EncodingRequest
 
-        request = EncodingRequest(args.labels, args.raw, args.encoder, args.weights)
-        read = _reader(args.workers, request)
+        what = args.labels, args.raw, args.encoder, args.weights, args.keypoints
+        read = _reader(args.workers, EncodingRequest(*what))
     known: dict[str, Any] = {"raw": args.raw, "watch": _watched, "read": read}
     print(encode_labels(args.labels, args.out, encoder, **known).told(args.out))
 
@@ -252,7 +259,7 @@ def _open(args: argparse.Namespace) -> None:
     from vibe_ray.features.frame_encoder import load_encoder
     from vibe_ray.features.open_world import write_open_world
 
-    encoder = load_encoder(args.encoder)
+    encoder = load_encoder(args.encoder, keypoints=args.keypoints)
     config = open_captures(args.size, args.seed, args.captures, args.heldout)
     motion, body = gather_motion(args.motion, _hints(args), _watched), load_body(BodyConfig())
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60

@@ -1,8 +1,11 @@
 """A generator that learns from windows which are captured as it learns."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.nn.functional import linear
@@ -17,10 +20,14 @@ from vibe_ray.distributed.launch import train
 from vibe_ray.features import keypoint_encoder
 from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import (
+    NUM_INPUTS,
     KeypointEncoder,
     KeypointEncoderConfig,
     encoder_inputs,
+    inputs_of,
 )
+from vibe_ray.features.with_keypoints import WithKeypoints
+from vibe_ray.inference import Predictor
 from vibe_ray.runs.snapshots import load_manifest
 from vibe_ray.training.launch import RunResult
 from vibe_ray.training.recorder import Cadence
@@ -93,6 +100,49 @@ def test_a_step_is_that_of_stored_windows_with_the_encoders_features(
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=1e-5, atol=1e-7, msg=name)
     assert float(found["train/generator/kp_3d"]) > 0
+
+
+LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True}
+
+
+@pytest.mark.parametrize("change", [{"generator.keypoint_dim": 4}, {"generator.feedback": True}])
+def test_stored_windows_without_key_points_are_refused_for_who_looks_at_them(
+    config: TrainConfig, change: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"open_2d/train has .*'keypoints-.*no key-points beside"):
+        train(override(config, change), launch(tmp_path))
+    assert not list(tmp_path.iterdir())
+    alone = {"data.pose_2d": (), "data.ratio_2d": 0.0, **change}
+    with pytest.raises(ValueError, match=r"open_3d/val has .*no key-points beside"):
+        make_step_plan(override(config, alone))
+
+
+def test_captured_windows_come_with_what_the_detector_saw(
+    config: TrainConfig, encoder: str, root: str, tmp_path: Path
+) -> None:
+    """Stored windows with key-points before, captured ones behind; trained, stopped, evaluated."""
+    made_by = WithKeypoints(load_encoder(encoder))
+    noise.write(str(tmp_path), "motion/train", (60, 31))
+    for name in ("open_2d/train", "open_3d/val"):
+        known = {"encoder_id": made_by.id, "feature_dim": made_by.feature_dim}
+        with ShardWriter(f"{tmp_path}/{name}", noise.header(name, **known)) as writer:
+            one = noise.known_sequence("s", 40)
+            seen = np.ones((40, NUM_INPUTS), np.float16)
+            features = np.concatenate([one.features, seen], axis=1)
+            writer.write(replace(one, features=features, encoder_id=made_by.id))
+    looking = override(config, {**LOOKING, "data.root": str(tmp_path)})
+    batch = batch_at(looking, 1)
+    seen_now = batch.detections
+    assert seen_now is not None
+    features = tiny_state(looking)._with_features(batch).pose.features
+    assert features.shape == (6, T, noise.F + NUM_INPUTS)
+    assert (features[:3, :, noise.F :] == 1).all()
+    torch.testing.assert_close(features[3:, :, noise.F :], inputs_of(seen_now))
+    plain = tiny_state(config)._with_features(batch_at(config, 1)).pose.features
+    torch.testing.assert_close(features[3:, :, : noise.F], plain[3:])
+    result = train(looking, launch(tmp_path))
+    assert load_manifest(Path(result.last))["encoder_id"] == made_by.id
+    assert Predictor.from_checkpoint(result.last).predict(features[0]).betas.shape == (T, 10)
 
 
 def test_the_ranks_features_are_the_one_ranks(config: TrainConfig) -> None:

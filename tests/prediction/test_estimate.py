@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,12 +9,15 @@ from scipy.spatial.transform import Rotation
 from tests.prediction.filmed import FOCAL, HEIGHT, WIDTH, walk
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
+from vibe_ray.config import override
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.schema import Array
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.encoding import encode
 from vibe_ray.features.frame_encoder import FrameEncoder
-from vibe_ray.features.keypoint_encoder import mirrored_labels
+from vibe_ray.features.keypoint_encoder import labels_inputs, mirrored_labels
+from vibe_ray.features.with_keypoints import MARK
+from vibe_ray.models.generator import Generator
 from vibe_ray.prediction.estimate import (
     Estimator,
     average,
@@ -21,6 +25,9 @@ from vibe_ray.prediction.estimate import (
     place,
 )
 from vibe_ray.prediction.person import Person
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.integrity import opened
+from vibe_ray.runs.snapshots import GENERATOR_FILE, load_weights, save_networks
 from vibe_ray.video.labels import label_track
 from vibe_ray.video.people import Track
 
@@ -79,6 +86,31 @@ def test_a_track_in_one_pass_is_what_the_predictor_says(estimator: Estimator) ->
     params = estimator.predictor.predict(torch.from_numpy(sequence.features), "sequence")
     np.testing.assert_array_equal(person.rotmat, params.rotmat.numpy())
     assert (np.sort(params.betas.numpy(), axis=0)[11] == person.betas).all()  # of 24 frames
+
+
+def test_who_looks_at_key_points_is_given_those_of_the_track(tmp_path: Path) -> None:
+    """The network with new weights: an answer as the labels, encoded, give it."""
+    plain = Estimator.load()
+    looking = override(
+        plain.predictor.config, {"generator.keypoint_dim": 4, "generator.feedback": True}
+    )
+    generator = Generator(looking.generator, plain.predictor.body)
+    with opened(find_checkpoint("open")) as directory:
+        generator.load_state_dict(load_weights(directory, GENERATOR_FILE), strict=False)
+    assert generator.feedback is not None
+    torch.nn.init.normal_(generator.feedback.weight, std=0.1)
+    networks = {GENERATOR_FILE: generator.state_dict()}
+    save_networks(tmp_path, looking, networks, {"encoder_id": plain.encoder.id + MARK})
+    estimator, filmed = Estimator.load(str(tmp_path)), walk()
+    assert estimator.encoder.id == plain.encoder.id + MARK
+    person = estimator.estimate(filmed.track, filmed.facts, flip=False)
+    labels = label_track(filmed.track, filmed.facts, dataset="d", sequence="s")
+    features = torch.cat([plain.encoder.encode(labels), labels_inputs(labels)], dim=-1).half()
+    expected = generator.eval()(features.float()[None]).rotmat[0].detach()
+    np.testing.assert_allclose(person.rotmat, expected.numpy(), atol=1e-4)
+    other = plain.estimate(filmed.track, filmed.facts, flip=False)
+    assert np.abs(other.rotmat - person.rotmat).max() > 0.01
+    estimator.estimate(filmed.track, filmed.facts)  # in the mirror, too
 
 
 def test_the_average_turns_half_way() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,15 @@ import pytest
 
 from tests.data import noise
 from tests.data.noise import F
+from tests.training.tiny import random_batch, tiny, tiny_state, with_keypoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
 from vibe_ray.evaluation.evaluator import evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.evaluation.scores import EvaluationResult
+from vibe_ray.features.keypoint_encoder import NUM_INPUTS
+from vibe_ray.features.with_keypoints import MARK
 from vibe_ray.reports import measuring
 from vibe_ray.reports.evaluation_page import render
 from vibe_ray.reports.gallery import Prediction
@@ -112,3 +116,36 @@ def test_nan_in_features(checkpoints: list[str], tmp_path: Path) -> None:
         writer.write(noise.pose_sequence("a", 20, features=features))
     with pytest.raises(FloatingPointError, match=r"'a'.*prepare validate"):
         measure_checkpoints(checkpoints[:1], data_root=str(tmp_path))
+
+
+@pytest.fixture
+def wide(test_split: Path, tmp_path: Path) -> Path:
+    """The same test split with key-points beside its features."""
+    source = str(test_split / "open_3d/test")
+    known = {"encoder_id": read_manifest(source).encoder_id + MARK, "feature_dim": F + NUM_INPUTS}
+    made = np.random.default_rng(0)
+    with ShardWriter(
+        str(tmp_path / "wide/open_3d/test"), noise.header("open_3d/test", **known)
+    ) as w:
+        for one in read_pose_sequences(source):
+            seen = made.random((one.num_frames, NUM_INPUTS)).astype(np.float16)
+            features = np.concatenate([one.features, seen], axis=1)
+            w.write(replace(one, features=features, encoder_id=known["encoder_id"]))
+    return tmp_path / "wide"
+
+
+def test_who_looks_at_key_points_is_measured_beside_a_baseline_that_does_not(
+    checkpoints: list[str], test_split: Path, wide: Path, tmp_path: Path
+) -> None:
+    state = tiny_state(tiny(generator__keypoint_dim=4, generator__feedback=True))
+    for step in range(2):
+        state.update(with_keypoints(random_batch(2, 3, 4, seed=step)))
+    looking = tmp_path / "looking"
+    looking.mkdir()
+    state.snapshot({"encoder_id": "noise" + MARK}).write(looking)
+    found = measure_checkpoints([str(looking)], checkpoints[0], str(wide)).to_dict()
+    assert found["vibe"] == pytest.approx(expected(str(looking), wide).metrics, rel=1e-3)
+    plain = measure_checkpoints(checkpoints[:1], data_root=str(test_split)).to_dict()
+    assert found["frame_baseline"] == pytest.approx(plain["vibe"], rel=1e-6)
+    with pytest.raises(ValueError, match=r"test has .*no key-points beside them.* prepare it with"):
+        measure_checkpoints([str(looking)], data_root=str(test_split))

@@ -17,6 +17,7 @@ from tests.training.tiny import (
     tiny,
     tiny_state,
     weights_of,
+    with_keypoints,
 )
 from vibe_ray.pretrained import packaged
 from vibe_ray.runs.log import SCORE
@@ -33,11 +34,15 @@ from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
 SCORES = [90.0, 80.0, 85.0, 81.0, 82.0, 70.0, 99.0, 98.0, 97.0]
+LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True, "generator.one_shape": True}
 
 
 def advance(state: TrainState, num_steps: int) -> None:
     for step in range(state.step, state.step + num_steps):
-        accumulate(state.meter, adversarial_step(state, random_batch(2, 3, 4, seed=step)), step)
+        batch = random_batch(2, 3, 4, seed=step)
+        if state.config.generator.sees_keypoints:
+            batch = with_keypoints(batch)
+        accumulate(state.meter, adversarial_step(state, batch), step)
 
 
 def saved(state: TrainState, path: Path) -> Path:
@@ -53,8 +58,9 @@ def saved(state: TrainState, path: Path) -> Path:
         {"generator.temporal_encoder.kind": "tcmr"},
         {"generator.temporal_encoder.kind": "transformer"},
         {"discriminator.spectral_norm": True, "discriminator.pose": "rot6d"},
+        LOOKING,
     ],
-    ids=["gru", "tcmr", "transformer", "discriminator"],
+    ids=["gru", "tcmr", "transformer", "discriminator", "keypoints"],
 )
 def test_a_run_taken_up_again_goes_on_bit_for_bit(changes: dict[str, Any], tmp_path: Path) -> None:
     config = tiny(**changes, **DROPOUT, optim__discriminator_every=2)
@@ -142,11 +148,14 @@ def test_a_wrapped_network_is_stored_under_the_raw_ones_names(tmp_path: Path) ->
     assert load_weights(path, GENERATOR_FILE).keys() == state.generator.state_dict().keys()
 
 
-def test_a_loaded_generator_answers_as_the_trained_one_does(tmp_path: Path) -> None:
-    state = tiny_state(tiny(**DROPOUT))
-    advance(state, 2)
+@pytest.mark.parametrize("changes", [{}, LOOKING], ids=["plain", "keypoints"])
+def test_a_loaded_generator_answers_as_the_trained_one_does(
+    changes: dict[str, Any], tmp_path: Path
+) -> None:
+    state = tiny_state(tiny(**changes, **DROPOUT))
+    advance(state, 3)
     config, generator = load_generator(saved(state, tmp_path / "checkpoint"))
-    features = random_batch(2, 3, 4).pose.features
+    features = with_keypoints(random_batch(2, 3, 4)).pose.features
     assert config == state.config
     assert not generator.training
     state.generator.eval()
@@ -210,6 +219,23 @@ def test_the_packaged_regressor_fits_the_open_recipes_width() -> None:
     stored = load_file(packaged("frame_baseline") / GENERATOR_FILE)
     weight = state.generator.regressor.fc2.weight
     assert torch.equal(weight, stored["regressor.fc2.weight"].float())
+
+
+def test_what_looks_at_keypoints_starts_at_the_regressor_of_a_checkpoint(tmp_path: Path) -> None:
+    path = saved(tiny_state(tiny()), tmp_path / "checkpoint")
+    state = tiny_state(tiny(**LOOKING, seed=3, initial_regressor=str(path)))
+    expected = load_weights(path, GENERATOR_FILE)
+    for name, value in state.generator.regressor.state_dict().items():
+        assert torch.equal(value, expected[f"regressor.{name}"])
+
+
+def test_a_step_learns_to_look_at_keypoints() -> None:
+    state = tiny_state(tiny(**LOOKING))
+    assert state.generator.feedback is not None
+    assert state.generator.keypoint_input is not None
+    advance(state, 1)
+    assert (state.generator.feedback.weight != 0).any(dim=0).all()
+    assert (state.generator.keypoint_input.output.weight != 0).any(dim=0).any()
 
 
 def test_a_regressor_of_another_width_is_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import Detections, MotionBatch, PoseBatch, StepBatch
+from vibe_ray.features.keypoint_encoder import NUM_INPUTS
 from vibe_ray.recipes import frame_encoder, motion_prior, smoke
 from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.launch import Launch, RunResult
@@ -142,6 +144,14 @@ def random_batch(num_2d: int, num_3d: int, num_motion: int, seed: int = 0) -> St
         ),
         MotionBatch(normal(num_motion, T, 72, scale=0.4)),
     )
+
+
+def with_keypoints(batch: StepBatch, seed: int = 0) -> StepBatch:
+    """The same, with key-points beside the features."""
+    made = torch.Generator().manual_seed(seed)
+    pose = batch.pose
+    seen = torch.rand(*pose.features.shape[:2], NUM_INPUTS, generator=made)
+    return replace(batch, pose=replace(pose, features=torch.cat([pose.features, seen], dim=-1)))
 
 
 def in_precision(batch: StepBatch, dtype: torch.dtype) -> StepBatch:

@@ -29,7 +29,7 @@ def check_usable(config: DataConfig, feature_dim: int, plan: StepPlan) -> None:
     Args:
         config: What the run reads. Without windows of features it learns from motion alone, and is
             validated on motion.
-        feature_dim: F, as the generator expects it.
+        feature_dim: Of features as the generator expects them.
         plan: Of its steps.
 
     Raises:
@@ -37,25 +37,36 @@ def check_usable(config: DataConfig, feature_dim: int, plan: StepPlan) -> None:
         ValueError: Another schema version or kind, features of another width, motion at another
             frame rate than what it is compared with.
     """
-    validation = storage.join(config.root, config.validation)
     if not config.batch_size:
-        read_manifest(validation, "motion")
+        read_manifest(storage.join(config.root, config.validation), "motion")
         return
-    train_sets = [*_sets(plan.pose_2d), *_sets(plan.pose_3d)]
-    pose_sets = [*train_sets, (validation, read_manifest(validation, "pose"))]
-    for path, manifest in pose_sets:
+    sets = pose_sets(config, plan)
+    for path, manifest in sets:
         if manifest.feature_dim != feature_dim:
             raise ValueError(
                 f"{path} has features of width {manifest.feature_dim} (encoder "
                 f"{manifest.encoder_id!r}), the generator expects {feature_dim}: set "
                 "generator.feature_dim, or prepare the data with the other encoder"
             )
-    encoders = {plan.encoder_id, *(manifest.encoder_id for _, manifest in pose_sets)}
+    encoders = {plan.encoder_id, *(manifest.encoder_id for _, manifest in sets)}
     if len(encoders) > 1:
         raise ValueError(f"data sets of different frame encoders cannot be mixed: {encoders}")
+    train_sets = sets[:-1]
     if plan.captured is not None:
         train_sets += zip(plan.captured.paths, plan.captured.manifests, strict=True)
     _check_same_rates(train_sets, _sets(plan.motion))
+
+
+def pose_sets(config: DataConfig, plan: StepPlan) -> list[tuple[str, Manifest]]:
+    """Return the pose data sets of a run that learns from some: path and manifest, validation last.
+
+    Raises:
+        FileNotFoundError: The validation split is missing.
+        ValueError: It is of another schema version or kind.
+    """
+    validation = storage.join(config.root, config.validation)
+    of_validation = validation, read_manifest(validation, "pose")
+    return [*_sets(plan.pose_2d), *_sets(plan.pose_3d), of_validation]
 
 
 def _sets(source: Source) -> list[tuple[str, Manifest]]:

@@ -46,6 +46,8 @@ class EncodingRequest:
     encoder: str
     """As of `load_frame_encoder`, as are the weights."""
     weights: str | None
+    keypoints: bool = False
+    """Whether key-points stand beside the features."""
 
     def everywhere(self) -> "EncodingRequest":
         """Return the same with paths that mean the same in every process."""
@@ -61,8 +63,8 @@ class EncodingRequest:
 
     def recordings(self, device: str) -> Recordings[PoseSequence]:
         """List the labels' sequences, encoded when they are read."""
-        encoder = load_frame_encoder(self.encoder, self.weights).to(device)
-        return encoded_labels(self.labels, encoder, self.raw)
+        encoder = load_frame_encoder(self.encoder, self.weights, keypoints=self.keypoints)
+        return encoded_labels(self.labels, encoder.to(device), self.raw)
 
 
 def on_cluster(request: Request, num_workers: int, device: str = "") -> ReadEach[Any]:

@@ -166,7 +166,7 @@ def describe(checkpoint: str, predictor: Predictor, limits: Limits) -> ModelInfo
     return ModelInfo(
         checkpoint=checkpoint,
         manifest=manifest,
-        feature_dim=predictor.config.generator.feature_dim,
+        feature_dim=predictor.config.generator.input_dim,
         window_length=predictor.config.data.window_length,
         num_verts=len(predictor.body.v_template),
         max_body_bytes=limits.body_bytes,

@@ -36,7 +36,7 @@ class FrameEncoder(nn.Module, ABC):
 
     kind: ClassVar[str]
     """What the id begins with."""
-    needs: ClassVar[Needs]
+    needs: Needs
     """What it looks at: `keypoints` that a detector found, or `crops` of the pixels."""
     config_class: ClassVar[type[Any]]
     """A dataclass of all that its constructor takes."""
@@ -133,11 +133,13 @@ def kinds() -> dict[str, type[FrameEncoder]]:
     return {"keypoints": KeypointEncoder, "resnet50": ImageEncoder}
 
 
-def load_encoder(source: str) -> FrameEncoder:
+def load_encoder(source: str, *, keypoints: bool = False) -> FrameEncoder:
     """Load a frozen encoder, on the CPU.
 
     Args:
         source: `open` for the packaged one, or the path of a directory written by `save`.
+        keypoints: Whether its features are to end with key-points (`with_keypoints.py`), for a
+            generator that looks at them.
 
     Raises:
         FileNotFoundError: There is no encoder.
@@ -145,7 +147,12 @@ def load_encoder(source: str) -> FrameEncoder:
     """
     path = str(packaged("keypoint_encoder")) if source == "open" else source
     with storage.local_copy(path) as directory:
-        return _load(directory, path)
+        encoder = _load(directory, path)
+    if not keypoints:
+        return encoder
+    from vibe_ray.features.with_keypoints import WithKeypoints  # it builds on this module
+
+    return WithKeypoints(encoder)
 
 
 def _load(directory: Path, path: str) -> FrameEncoder:

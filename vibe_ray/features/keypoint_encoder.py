@@ -23,6 +23,9 @@ FEET = ("lbigtoe", "lsmalltoe", "lheel", "rbigtoe", "rsmalltoe", "rheel")
 INPUT_KEYPOINTS = (*COCO_17, *FEET)
 """COCO's 17 and BODY_25's feet. BODY_25's neck and mid-hip are left out: detectors compute them
 from shoulders and hips, so they say nothing new."""
+NUM_INPUTS = 3 * len(INPUT_KEYPOINTS) + 3
+"""Width of what the encoder looks at: x, y and confidence of each key-point, and the box's place.
+"""
 BATCH_FRAMES = 1024
 """Frames that are encoded at once: layers are as wide as the features."""
 MAX_COORDINATE = 3.0
@@ -66,7 +69,7 @@ class KeypointEncoder(FrameEncoder):
 
     def __init__(self, config: KeypointEncoderConfig) -> None:
         super().__init__(config)
-        self.input = nn.Linear(3 * len(INPUT_KEYPOINTS) + 3, config.hidden_dim)
+        self.input = nn.Linear(NUM_INPUTS, config.hidden_dim)
         self.blocks = nn.Sequential(
             *(ResidualBlock(config.hidden_dim) for _ in range(config.num_blocks))
         )
@@ -85,14 +88,7 @@ class KeypointEncoder(FrameEncoder):
     @torch.inference_mode()
     def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         """Return features (N, F) of detected key-points; no more is looked at of the frames."""
-        labels = mirrored_labels(labels) if mirrored else labels
-        inputs = encoder_inputs(
-            labels.names.detected,
-            torch.tensor(labels.detected),
-            torch.tensor(labels.detected_conf),
-            torch.tensor(labels.box),
-            torch.tensor([labels.width, labels.height], dtype=torch.float32),
-        )
+        inputs = labels_inputs(labels, mirrored=mirrored)
         features = torch.empty(len(inputs), self.feature_dim)
         for start in range(0, len(inputs), BATCH_FRAMES):
             some = slice(start, start + BATCH_FRAMES)
@@ -138,6 +134,23 @@ def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:
 def canonical_name(name: str) -> str:
     """Return a key-point's name without the skeleton it is from: `OP LHeel` -> `lheel`."""
     return name.removeprefix("OP ").lower()
+
+
+def labels_inputs(labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
+    """Return the encoder's inputs (N, 3 * I + 3) of what was detected in a person's frames.
+
+    Args:
+        labels: Of the frames; what they say of the body is not looked at.
+        mirrored: Look at the frames in a mirror.
+    """
+    labels = mirrored_labels(labels) if mirrored else labels
+    return encoder_inputs(
+        labels.names.detected,
+        torch.tensor(labels.detected),
+        torch.tensor(labels.detected_conf),
+        torch.tensor(labels.box),
+        torch.tensor([labels.width, labels.height], dtype=torch.float32),
+    )
 
 
 def inputs_of(seen: Detections) -> Tensor:
@@ -186,3 +199,13 @@ def encoder_inputs(
     diagonal = image_size.norm(dim=-1, keepdim=True)
     place = torch.cat([(center - image_size / 2) / diagonal, size / diagonal], dim=-1)
     return torch.cat([inputs.flatten(-2), torch.where(has_box, place, 0.0)], dim=-1)
+
+
+def split_inputs(inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Return key-points (..., I, 2) in half boxes from the box's center, and confidences (..., I).
+
+    Args:
+        inputs: Of `encoder_inputs`.
+    """
+    kp = inputs[..., : 3 * len(INPUT_KEYPOINTS)].unflatten(-1, (len(INPUT_KEYPOINTS), 3))
+    return kp[..., :2], kp[..., 2]

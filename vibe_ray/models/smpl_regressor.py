@@ -2,12 +2,16 @@
 
 VIBE Sec. 3.1, after HMR. The estimate starts at mean parameters and is corrected a few times by the
 same small network. That network has no non-linearity, only dropout: without dropout the whole loop
-is one affine map, which `SmplRegressor.folded` computes.
+is one affine map, which `SmplRegressor.folded` computes. If it is told of its estimates' errors in
+the picture (`keypoints.ReprojectionFeedback`), a correction is affine in features, estimate and
+errors.
 
-Shapes: F features, H hidden units, S = 157 numbers of the estimate (pose in 6D, betas, camera).
+Shapes: F features, H hidden units, S = 157 numbers of the estimate (pose in 6D, betas, camera),
+R numbers that errors have.
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +24,7 @@ from vibe_ray.body.params import NUM_CAM, SmplParams
 from vibe_ray.body.skeletons import NUM_BETAS, SMPL_JOINTS
 from vibe_ray.geometry.rotations import rot6d_to_rotmat
 from vibe_ray.models.dropout import Dropout
+from vibe_ray.models.keypoints import Errors, ReprojectionFeedback
 
 ROT6D_SHAPE = (len(SMPL_JOINTS), 6)
 ESTIMATE_SIZES = (len(SMPL_JOINTS) * 6, NUM_BETAS, NUM_CAM)
@@ -72,13 +77,18 @@ class SmplRegressor(nn.Module):
         self.register_buffer("init_shape", betas)
         self.register_buffer("init_cam", cam)
 
-    def forward(self, features: Tensor) -> SmplParams:
-        """Regress features (..., F) to SMPL parameters with the same leading dimensions."""
-        if self.training and self.config.dropout > 0:
-            return decode(self._iterate(features))
-        return decode(self._iterate_folded(features))
+    def forward(self, features: Tensor, errors: Errors | None = None) -> SmplParams:
+        """Regress features (..., F) to SMPL parameters with the same leading dimensions.
 
-    def _iterate(self, features: Tensor) -> Tensor:
+        Args:
+            features: (..., F).
+            errors: Of what each iteration is told; of as many frames.
+        """
+        if self.training and self.config.dropout > 0:
+            return decode(self._iterate(features, errors))
+        return decode(self._iterate_folded(features, errors))
+
+    def _iterate(self, features: Tensor, errors: Errors | None = None) -> Tensor:
         """Estimate (..., S) layer by layer, as dropout between the layers demands."""
         feature_weight, estimate_weight = self.fc1.weight.split(
             [self.feature_dim, sum(ESTIMATE_SIZES)], dim=1
@@ -87,49 +97,55 @@ class SmplRegressor(nn.Module):
         head_weight, head_bias = self._heads()
         estimate = self._mean()  # (1, S); one row serves the whole first iteration
         for _ in range(self.config.num_iterations):
-            hidden = self.drop1(feature_part + F.linear(estimate, estimate_weight))  # (..., H)
-            hidden = self.drop2(self.fc2(hidden))
+            hidden = feature_part + F.linear(estimate, estimate_weight)  # (..., H)
+            if errors is not None:
+                hidden = hidden + F.linear(errors.of(decode(estimate)), errors.feedback.weight)
+            hidden = self.drop2(self.fc2(self.drop1(hidden)))
             estimate = estimate + F.linear(hidden, head_weight, head_bias)  # (..., S)
         return estimate
 
-    def _iterate_folded(self, features: Tensor) -> Tensor:
+    def _iterate_folded(self, features: Tensor, errors: Errors | None = None) -> Tensor:
         """Estimate (..., S) without dropout, the layers multiplied once per call, not per frame.
 
         The same function, gradients to every weight included, at a fraction of the cost for a
         batch of windows.
         """
-        from_features, from_estimate, bias = self._correction(self.fc1.weight.dtype)
-        drive = F.linear(features, from_features, bias)  # (..., S), the same in every iteration
-        estimate = self._mean()
-        for _ in range(self.config.num_iterations):
-            estimate = estimate + drive + F.linear(estimate, from_estimate)
-        return estimate
+        feedback = None if errors is None else errors.feedback
+        correction = self._correction(self.fc1.weight.dtype, feedback)
+        return correction.iterate(self._mean(), self.config.num_iterations, features, errors)
 
     @torch.no_grad()
-    def folded(self) -> "FoldedSmplRegressor":
-        """Return this moment's regressor without dropout as one affine map, folded in float64."""
-        from_features, from_estimate, constant = self._correction(torch.float64)
-        grow = torch.eye(len(constant)).to(from_estimate) + from_estimate
-        weight, bias = torch.zeros_like(from_features), self._mean()[0].double()
+    def folded(
+        self, feedback: ReprojectionFeedback | None = None
+    ) -> "FoldedSmplRegressor | IteratedSmplRegressor":
+        """Return this moment's regressor without dropout, folded in float64.
+
+        It is one affine map, or with feedback one for each iteration.
+        """
+        dtype, correction = self.fc1.weight.dtype, self._correction(torch.float64, feedback)
+        if feedback is not None:
+            return IteratedSmplRegressor(
+                correction.map(lambda x: x.to(dtype)), self._mean(), self.config.num_iterations
+            )
+        grow = torch.eye(sum(ESTIMATE_SIZES)).to(correction.constant) + correction.from_estimate
+        weight, bias = torch.zeros_like(correction.from_features), self._mean()[0].double()
         for _ in range(self.config.num_iterations):
-            weight = grow @ weight + from_features
-            bias = grow @ bias + constant
-        dtype = self.fc1.weight.dtype
+            weight = grow @ weight + correction.from_features
+            bias = grow @ bias + correction.constant
         return FoldedSmplRegressor(weight.to(dtype), bias.to(dtype))
 
-    def _correction(self, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-        """Multiply the layers of one iteration: what it adds to an estimate, without dropout.
-
-        Returns:
-            Matrices from features (S, F) and from the estimate (S, S), and a constant (S,).
-        """
+    def _correction(
+        self, dtype: torch.dtype, feedback: ReprojectionFeedback | None
+    ) -> "Correction":
+        """Multiply the layers of one iteration: what it adds to an estimate, without dropout."""
         heads, head_bias = (part.to(dtype) for part in self._heads())
         step = heads @ self.fc2.weight.to(dtype)  # (S, H)
         from_features, from_estimate = (step @ self.fc1.weight.to(dtype)).split(
             [self.feature_dim, len(heads)], dim=1
         )
         constant = step @ self.fc1.bias.to(dtype) + heads @ self.fc2.bias.to(dtype) + head_bias
-        return from_features, from_estimate, constant
+        from_errors = None if feedback is None else step @ feedback.weight.to(dtype)
+        return Correction(from_features, from_estimate, constant, from_errors)
 
     def _heads(self) -> tuple[Tensor, Tensor]:
         """Return the three heads as one: weight (S, H) and bias (S,)."""
@@ -138,6 +154,60 @@ class SmplRegressor(nn.Module):
 
     def _mean(self) -> Tensor:
         return torch.cat([self.init_pose, self.init_shape, self.init_cam], dim=-1)  # (1, S)
+
+
+@dataclass(frozen=True)
+class Correction:
+    """What one iteration adds to an estimate, without dropout: an affine map."""
+
+    from_features: Tensor
+    """(S, F)."""
+    from_estimate: Tensor
+    """(S, S)."""
+    constant: Tensor
+    """(S,)."""
+    from_errors: Tensor | None = None
+    """(S, R)."""
+
+    def map(self, fn: Callable[[Tensor], Tensor]) -> "Correction":
+        """Apply `fn` to each tensor."""
+        from_errors = None if self.from_errors is None else fn(self.from_errors)
+        return Correction(
+            fn(self.from_features), fn(self.from_estimate), fn(self.constant), from_errors
+        )
+
+    def iterate(
+        self,
+        estimate: Tensor,
+        num_iterations: int,
+        features: Tensor,
+        errors: Errors | None,
+    ) -> Tensor:
+        """Correct an estimate (1, S), the mean, again and again: (..., S); see `SmplRegressor`."""
+        drive = F.linear(features, self.from_features, self.constant)  # (..., S), always the same
+        for _ in range(num_iterations):
+            corrected = estimate + drive + F.linear(estimate, self.from_estimate)
+            if self.from_errors is not None and errors is not None:
+                corrected = corrected + F.linear(errors.of(decode(estimate)), self.from_errors)
+            estimate = corrected
+        return estimate
+
+
+class IteratedSmplRegressor(nn.Module):
+    """The regressor for inference, if it is told of its errors: a small matrix per iteration."""
+
+    def __init__(self, correction: Correction, mean: Tensor, num_iterations: int) -> None:
+        super().__init__()
+        self.num_iterations = num_iterations
+        self.register_buffer("mean", mean)  # (1, S)
+        for name, matrix in vars(correction).items():
+            self.register_buffer(name, matrix)
+
+    def forward(self, features: Tensor, errors: Errors | None = None) -> SmplParams:
+        """Regress features (..., F), as `SmplRegressor` does."""
+        buffers = dict(self.named_buffers(recurse=False))
+        mean = buffers.pop("mean")
+        return decode(Correction(**buffers).iterate(mean, self.num_iterations, features, errors))
 
 
 class FoldedSmplRegressor(nn.Module):
@@ -151,8 +221,8 @@ class FoldedSmplRegressor(nn.Module):
         self.register_buffer("weight", weight)  # (S, F)
         self.register_buffer("bias", bias)  # (S,)
 
-    def forward(self, features: Tensor) -> SmplParams:
-        """Regress features (..., F) to SMPL parameters with the same leading dimensions."""
+    def forward(self, features: Tensor, errors: Errors | None = None) -> SmplParams:
+        """Regress features (..., F), as a `SmplRegressor` does that knows of no errors."""
         return decode(F.linear(features, self.weight, self.bias))
 
 

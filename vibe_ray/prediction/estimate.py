@@ -54,7 +54,7 @@ class Estimator:
             ValueError: The checkpoint was trained on another encoder's features.
         """
         predictor = Predictor.from_checkpoint(checkpoint, device)
-        frozen = load_encoder(encoder)
+        frozen = load_encoder(encoder, keypoints=predictor.config.generator.sees_keypoints)
         if predictor.encoder_id not in ("", frozen.id):
             raise ValueError(
                 f"checkpoint {checkpoint} was trained on features of encoder "

@@ -22,6 +22,7 @@ from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.evaluation.published import published_on, title_of
 from vibe_ray.evaluation.scores import EvaluationResult
+from vibe_ray.features.with_keypoints import check_has_keypoints, without_keypoints
 from vibe_ray.inference import Predictor
 from vibe_ray.reports.evaluation_page import Report
 from vibe_ray.reports.figures import BASELINE_COLOR, VIBE_COLOR, Run, learning_curves
@@ -201,13 +202,17 @@ def _measure(checkpoint: str, predictor: Predictor, data: str, protocol: str) ->
 
 def _check_features(checkpoint: str, predictor: Predictor, data: str) -> None:
     """Refuse data of another frame encoder than the checkpoint was trained on."""
-    manifest, feature_dim = read_manifest(data, "pose"), predictor.config.generator.feature_dim
-    if manifest.feature_dim != feature_dim:
+    manifest, generator = read_manifest(data, "pose"), predictor.config.generator
+    if generator.sees_keypoints:
+        check_has_keypoints(data, manifest.encoder_id)
+    if not generator.takes(manifest.feature_dim):
         raise ValueError(
             f"{data} has features of width {manifest.feature_dim}, {checkpoint} was trained on "
-            f"{feature_dim}: evaluate on data of the same frame encoder"
+            f"{generator.input_dim}: evaluate on data of the same frame encoder"
         )
-    if predictor.encoder_id not in ("", manifest.encoder_id):
+    # A network without key-points, such as a baseline, leaves those that the data have.
+    same = manifest.encoder_id, without_keypoints(manifest.encoder_id)
+    if predictor.encoder_id not in ("", *same):
         raise ValueError(
             f"{data} has features of frame encoder {manifest.encoder_id!r}, {checkpoint} was "
             f"trained on those of {predictor.encoder_id!r}: evaluate on data of the same one"

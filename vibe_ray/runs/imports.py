@@ -10,6 +10,7 @@ import torch
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
+from vibe_ray.features.with_keypoints import given_keypoints
 from vibe_ray.models.official import read_spin_encoder, read_spin_regressor, read_vibe
 from vibe_ray.recipes import released
 from vibe_ray.runs.packages import replaceable
@@ -61,12 +62,15 @@ def import_checkpoint(
     return manifest
 
 
-def load_frame_encoder(source: str, weights: str | None = None) -> FrameEncoder:
+def load_frame_encoder(
+    source: str, weights: str | None = None, *, keypoints: bool = False
+) -> FrameEncoder:
     """Load a frozen encoder from where it is ours or from the authors' file.
 
     Args:
         source: As of `load_encoder`, or `resnet50`: SPIN's image network.
         weights: SPIN's checkpoint, local or remote, for `resnet50` alone.
+        keypoints: Whether it gives key-points beside its features.
 
     Returns:
         The encoder; one of crops on a GPU if this process has one.
@@ -88,7 +92,8 @@ def load_frame_encoder(source: str, weights: str | None = None) -> FrameEncoder:
             "vibe_data, see https://github.com/mkocabas/VIBE"
         )
     has_use_of_gpu = encoder.needs == "crops" and torch.cuda.is_available()
-    return encoder.to("cuda" if has_use_of_gpu else "cpu")
+    encoder = encoder.to("cuda" if has_use_of_gpu else "cpu")
+    return given_keypoints(encoder, keypoints)
 
 
 def _import_encoder(raw: str, out: str, replaced: set[str]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from torch import Tensor
 
 import vibe_ray
 from vibe_ray import storage
+from vibe_ray.body.model import load_body
 from vibe_ray.config import TrainConfig, from_json, json_object, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
@@ -139,7 +140,8 @@ def load_generator(directory: Path) -> tuple[TrainConfig, Generator]:
     """Rebuild the generator of a checkpoint directory, in eval mode on the CPU.
 
     Raises:
-        FileNotFoundError: The directory holds no checkpoint, or an incomplete one.
+        FileNotFoundError: The directory holds no checkpoint, or an incomplete one, or its body file
+            is missing, which a generator with feedback has in it.
         ValueError: It is of a motion prior, or of a frame encoder in training.
     """
     config = load_config(directory)
@@ -154,7 +156,8 @@ def load_generator(directory: Path) -> tuple[TrainConfig, Generator]:
             "makes packages of it and of its frame baseline, `prepare open --encoder` features"
         )
     weights = load_weights(directory, GENERATOR_FILE)
-    return config, Generator.from_weights(config.generator, weights).eval()
+    body = load_body(config.body) if config.generator.feedback else None
+    return config, Generator.from_weights(config.generator, weights, body).eval()
 
 
 def load_regressor(generator: Generator, source: str) -> None:

@@ -126,7 +126,7 @@ class Answerer:
         except ValueError as error:
             raise RefusedError(422, str(error)) from None
         features = request.to_array()
-        check_size(features.shape, self._predictor.config.generator.feature_dim, request.verts)
+        check_size(features.shape, self._predictor.config.generator.input_dim, request.verts)
         return (
             self._infer(request, torch.from_numpy(features))
             .model_dump_json(exclude_none=True)

@@ -184,7 +184,7 @@ class ModelInfo(BaseModel):
 
     checkpoint: str
     manifest: dict[str, Any] = Field(description="written with the checkpoint: code, data, metrics")
-    feature_dim: int
+    feature_dim: int = Field(description="with key-points behind, if the model looks at those")
     window_length: int = Field(description="frames of a window in training")
     num_verts: int
     max_frames: int = MAX_FRAMES

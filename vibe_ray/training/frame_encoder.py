@@ -301,6 +301,9 @@ def _check_settings(config: TrainConfig) -> None:
     given = {
         "generator.regressor.dropout": generator.regressor.dropout > 0,
         "generator.temporal_encoder.kind": generator.temporal_encoder.kind != "none",
+        "generator.keypoint_dim": generator.keypoint_dim > 0,
+        "generator.feedback": generator.feedback,
+        "generator.one_shape": generator.one_shape,
         "losses.adversarial": config.is_adversarial,
         "losses.motion_prior": config.losses.motion_prior > 0,
         "initial_regressor": config.initial_regressor != "scratch",

@@ -27,6 +27,7 @@ from vibe_ray.features.keypoint_encoder import (
     inputs_of,
     load_keypoint_encoder,
 )
+from vibe_ray.features.with_keypoints import WithKeypoints, given_keypoints
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
@@ -69,7 +70,7 @@ class TrainState(Progress):
     """Moving average of the generator, where the config asks for one."""
     prior: MotionPrior | None = None
     """What tells the generator which motions are likely, where the config names one."""
-    frame_encoder: KeypointEncoder | None = None
+    frame_encoder: KeypointEncoder | WithKeypoints | None = None
     """What makes the features of windows that are captured as it learns; frozen."""
     synced_generator: nn.Module = field(init=False)
     synced_discriminator: nn.Module = field(init=False)
@@ -106,7 +107,7 @@ class TrainState(Progress):
         prior = _trained_prior(config)
         torch.manual_seed(config.seed)
         body = load_body(config.body)
-        generator = Generator(config.generator)
+        generator = Generator(config.generator, body)
         discriminator = MotionDiscriminator(config.discriminator)
         if config.initial_regressor != "scratch" and not is_resumed:
             load_regressor(generator, config.initial_regressor)
@@ -118,10 +119,7 @@ class TrainState(Progress):
         if config.compile:
             for network in (generator, discriminator, keypoints):
                 network.compile(dynamic=False)
-        parts = [
-            (generator.encoder.parameters(), 1.0),
-            (generator.regressor.parameters(), optim.regressor_lr_share),
-        ]
+        parts = generator.rate_parts(optim.regressor_lr_share)
         whole = [(discriminator.parameters(), 1.0)]
         return cls(
             config=config,
@@ -284,10 +282,21 @@ def _check_windows(config: TrainConfig) -> None:
         )
 
 
-def _frame_encoder(config: TrainConfig, device: torch.device) -> KeypointEncoder | None:
-    if not config.windows.motion:
-        return None
-    return load_keypoint_encoder(config.windows.encoder, "windows.encoder").to(device)
+def _frame_encoder(
+    config: TrainConfig, device: torch.device
+) -> KeypointEncoder | WithKeypoints | None:
+    return windows_encoder(config).to(device) if config.windows.motion else None
+
+
+def windows_encoder(config: TrainConfig) -> KeypointEncoder | WithKeypoints:
+    """Load what makes the features of captured windows, as the generator wants them.
+
+    Raises:
+        FileNotFoundError: There is no encoder.
+        ValueError: It is of another kind.
+    """
+    encoder = load_keypoint_encoder(config.windows.encoder, "windows.encoder")
+    return given_keypoints(encoder, config.generator.sees_keypoints)
 
 
 def _trained_prior(config: TrainConfig) -> MotionPrior | None:

@@ -6,12 +6,12 @@ from vibe_ray.config import TrainConfig
 from vibe_ray.data.mixing import StepPlan, make_plan
 from vibe_ray.data.synthetic.frames import frame_plan
 from vibe_ray.data.synthetic.windows import window_plan
-from vibe_ray.data.validate import check_usable
-from vibe_ray.features.keypoint_encoder import load_keypoint_encoder
+from vibe_ray.data.validate import check_usable, pose_sets
+from vibe_ray.features.with_keypoints import check_has_keypoints
 from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.prior import PriorState
-from vibe_ray.training.state import TrainState
+from vibe_ray.training.state import TrainState, windows_encoder
 
 
 def create(
@@ -46,9 +46,12 @@ def make_step_plan(config: TrainConfig) -> StepPlan:
     if config.task == "frame_encoder":
         return frame_plan(config.data, config.frames, config.body, config.seed)
     if config.windows.motion:
-        encoder = load_keypoint_encoder(config.windows.encoder, "windows.encoder")
-        plan = window_plan(config.data, config.windows, config.body, encoder.id, config.seed)
+        encoder_id = windows_encoder(config).id
+        plan = window_plan(config.data, config.windows, config.body, encoder_id, config.seed)
     else:
         plan = make_plan(config.data, config.seed)
-    check_usable(config.data, config.generator.feature_dim, plan)
+    if config.generator.sees_keypoints and config.data.batch_size:
+        for path, manifest in pose_sets(config.data, plan):
+            check_has_keypoints(path, manifest.encoder_id)
+    check_usable(config.data, config.generator.input_dim, plan)
     return plan
