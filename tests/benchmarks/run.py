@@ -38,6 +38,7 @@ from tests.benchmarks.loading import loader
 from tests.benchmarks.measuring import Options, Report
 from tests.benchmarks.memory import memory
 from tests.benchmarks.object_store import object_store
+from tests.benchmarks.preparing import conversion, encoding
 from tests.benchmarks.promises import promises
 from tests.benchmarks.ray_overhead import ray_overhead
 from tests.benchmarks.scaling import scaling
@@ -59,8 +60,10 @@ BENCHMARKS: dict[str, Benchmark] = {
     "ray": ray_overhead,
     "start": start_up,
     "promises": promises,
+    "conversion": conversion,
+    "encoding": encoding,
 }
-ON_CUDA = ("step", "parts", "joints", "inference", "loader", "memory")
+ON_CUDA = ("step", "parts", "joints", "inference", "loader", "memory", "encoding")
 """Those that take a device; the others are about processes."""
 
 
