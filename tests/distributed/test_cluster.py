@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import ray
 
 from vibe_ray.distributed import cluster
 from vibe_ray.distributed.cluster import SETTINGS, check_address, check_room
@@ -82,14 +83,27 @@ def test_something_hangs_there(monkeypatch: pytest.MonkeyPatch) -> None:
         done.set()
 
 
-def test_http2_is_taken_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    def answer(connection: socket.socket) -> None:
-        connection.recv(100)
-        connection.sendall(bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]))
+def speak_http2(connection: socket.socket) -> None:
+    connection.recv(100)
+    connection.sendall(bytes([0, 0, 0, SETTINGS, 0, 0, 0, 0, 0]))
 
-    with listening(answer) as port:
+
+def test_http2_is_taken_for_a_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.1")
+    with listening(speak_http2) as port:
         monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
         check_address()
+
+
+def test_a_cluster_that_a_command_started_for_itself_is_not_joined(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Ray would ask for minutes at the machine's own address, where it does not listen."""
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "127.0.0.2")
+    with listening(speak_http2) as port:
+        monkeypatch.setenv("RAY_ADDRESS", f"localhost:{port}")
+        with pytest.raises(ConnectionError, match="as a cluster that a command started for itself"):
+            check_address()
 
 
 @pytest.mark.parametrize("address", ["somewhere", "host:port", "http://host:80", "a:99999", ":7"])

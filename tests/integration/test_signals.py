@@ -121,8 +121,11 @@ def test_a_server_answers_what_is_in_flight(number: signal.Signals, tmp_path: Pa
     assert lines[-1].startswith("python -m vibe_ray.serve: ")
 
 
-def test_a_second_server_is_refused_on_one_cluster(tmp_path: Path) -> None:
+def test_a_second_server_is_refused_on_one_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And the first goes on with its own model."""
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")  # one that others can join
     with served(ROOT, tmp_path / "log.txt") as server:
         told = {found.title.partition("--gcs-address=")[2] for found in descendants(server.pid)}
         (address,) = {words.split()[0] for words in told if words}  # as its processes are told it

@@ -27,6 +27,8 @@ OBJECT_STORE_BYTES = 2**30
 ADDRESS = "RAY_ADDRESS"
 CLIENT_PORT = 10001
 """Of Ray's client server (`ray://`), where none is given."""
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""For these Ray takes the machine's own address, under which others know it."""
 PROBE_SECONDS = 5.0
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 """What an HTTP/2 client says first, with a frame of no settings (RFC 9113, Sec. 3.4)."""
@@ -189,6 +191,19 @@ def check_address() -> None:
     if address == "auto":  # Ray looks for a cluster on this machine, and says so when there is none
         return
     host, port = _parsed(address)
+    _probe(host, port, "unset it to start one here")
+    if host in LOOPBACK and not address.startswith("ray://"):
+        advice = (
+            "what listens there can be reached from this machine alone, as a cluster that a "
+            "command started for itself, which no other joins: `ray start --head` starts one"
+        )
+        known_as = ray.util.get_node_ip_address()
+        if known_as not in LOOPBACK:
+            _probe(known_as, port, advice)
+
+
+def _probe(host: str, port: int, advice: str) -> None:
+    """Raise ConnectionError, with this advice, if nothing there speaks as Ray does."""
     try:
         with socket.create_connection((host, port), PROBE_SECONDS) as probe:
             if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
@@ -197,9 +212,9 @@ def check_address() -> None:
             probe.sendall(PREFACE)
             start = probe.recv(9)
     except OSError as error:
-        raise ConnectionError(f"{_named()}: {error}; unset it to start one here") from None
+        raise ConnectionError(f"{_named()}: {error}; {advice}") from None
     if len(start) < 4 or start[3] != SETTINGS:
-        raise ConnectionError(f"{_named()}: what listens there is not Ray; unset it to start one")
+        raise ConnectionError(f"{_named()}: what listens there is not Ray; {advice}")
 
 
 def _parsed(address: str) -> tuple[str, int]:
