@@ -98,8 +98,11 @@ class _Network(nn.Module):
         given: Tensor = self.keypoint_input(features, self._seen(inputs))
         return given
 
-    def _regressed(self, encoded: Tensor, inputs: Tensor) -> SmplParams:
-        errors = None if self.feedback is None else Errors(self.feedback, self._seen(inputs))
+    def _regressed(self, encoded: Tensor, inputs: Tensor | None) -> SmplParams:
+        """Regress; inputs are not looked at without feedback."""
+        errors = None
+        if self.feedback is not None and inputs is not None:
+            errors = Errors(self.feedback, self._seen(inputs))
         params: SmplParams = self.regressor(encoded, errors)
         return params
 
@@ -130,9 +133,10 @@ class _Network(nn.Module):
     def _regressed_pieces(self, features: Sliceable, length: int) -> Iterator[SmplParams]:
         like, start = next(chain(self.parameters(), self.buffers())), 0
         for encoded in encoded_pieces(self.encoder, _TemporalInputs(self, features), length):
-            inputs = features[start : start + len(encoded)].to(like)
+            rows = slice(start, start + len(encoded))
+            inputs = None if self.feedback is None else features[rows].to(like)
             yield self._regressed(encoded.to(like), inputs)
-            start += len(encoded)
+            start = rows.stop
 
 
 class Generator(_Network):
