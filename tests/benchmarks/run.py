@@ -41,6 +41,7 @@ from tests.benchmarks.object_store import object_store
 from tests.benchmarks.preparing import conversion, encoding
 from tests.benchmarks.promises import promises
 from tests.benchmarks.ray_overhead import ray_overhead
+from tests.benchmarks.scale import scale
 from tests.benchmarks.scaling import scaling
 from tests.benchmarks.start_up import start_up
 from tests.benchmarks.steps import step_parts, train_step
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "promises": promises,
     "conversion": conversion,
     "encoding": encoding,
+    "scale": scale,
 }
 ON_CUDA = ("step", "parts", "joints", "inference", "loader", "memory", "encoding")
 """Those that take a device; the others are about processes."""
