@@ -258,8 +258,9 @@ def _open(args: argparse.Namespace) -> None:
     from vibe_ray.data.synthetic.dataset import open_captures
     from vibe_ray.features.frame_encoder import load_encoder
     from vibe_ray.features.open_world import write_open_world
+    from vibe_ray.features.with_keypoints import given_keypoints
 
-    encoder = load_encoder(args.encoder, keypoints=args.keypoints)
+    encoder = given_keypoints(load_encoder(args.encoder), args.keypoints)
     config = open_captures(args.size, args.seed, args.captures, args.heldout)
     motion, body = gather_motion(args.motion, _hints(args), _watched), load_body(BodyConfig())
     minutes = sum(len(clip.pose) / clip.fps for clip in motion) / 60

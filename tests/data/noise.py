@@ -3,6 +3,7 @@
 The first features, and the first numbers of a pose, are the clip's number and the frame's.
 """
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +122,19 @@ def write(root: str, name: str, lengths: tuple[int, ...], **changes: Any) -> str
         for number, num_frames in enumerate(lengths):
             writer.write(make(f"{name}/{number}", num_frames, number))
     return join(root, name)
+
+
+def write_labels(out: str, lengths: tuple[int, ...]) -> str:
+    """Write a label data set of sequences s0, s1 and so on; return its folder."""
+    with ShardWriter(out, header("labels/train")) as writer:
+        for number, num_frames in enumerate(lengths):
+            writer.write(labelled_sequence(f"s{number}", num_frames, number))
+    return out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file of a folder by its name."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def write_all(root: str, lengths: dict[str, tuple[int, ...]] = LENGTHS) -> str:

@@ -30,15 +30,7 @@ def shared(ray_cluster: None) -> None:
 
 @pytest.fixture
 def labels(tmp_path: Path) -> str:
-    out = str(tmp_path / "labels")
-    with ShardWriter(out, noise.header("labels/train")) as writer:
-        for number, num_frames in enumerate(LENGTHS):
-            writer.write(noise.labelled_sequence(f"s{number}", num_frames, number))
-    return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return noise.write_labels(str(tmp_path / "labels"), LENGTHS)
 
 
 def images(root: Path, gone: str) -> str:
@@ -78,7 +70,7 @@ def test_a_job_converts_as_one_process_does(
         out = Path(f"out_{workers}")
         prepare.main([*raw_set.argv(name, Path("raw"), out), "--workers", workers])
         told.append(capsys.readouterr().out.replace(f"{tmp_path}/", "").replace(str(out), "out"))
-    there, here = (contents(Path(f"out_{workers}")) for workers in (2, 0))
+    there, here = (noise.contents(Path(f"out_{workers}")) for workers in (2, 0))
     for made in (there, here):
         made["skipped.json"] = made["skipped.json"].replace(f"{tmp_path}/".encode(), b"")
     assert there == here
@@ -90,7 +82,7 @@ def test_a_job_encodes_as_one_process_does(labels: str, tmp_path: Path) -> None:
     encode_labels(labels, str(tmp_path / "here"), load_encoder("open"))
     prepare.main(["features", "--labels", labels, "--out", str(tmp_path / "job"),
                   "--workers", "2"])  # fmt: skip
-    assert contents(tmp_path / "job") == contents(tmp_path / "here")
+    assert noise.contents(tmp_path / "job") == noise.contents(tmp_path / "here")
 
 
 def test_a_job_of_pixels_leaves_out_what_cannot_be_read(
@@ -136,7 +128,7 @@ def test_a_job_cut_off_hands_out_nothing_that_is_finished(
         encode_labels(labels, out, encoder, read=read(3))
     encode_labels(labels, out, encoder, read=read(-1))
     assert handed_out == [[f"s{i}/0" for i in range(6)], ["s3/0", "s4/0", "s5/0"]]
-    assert contents(tmp_path / "job") == contents(tmp_path / "here")
+    assert noise.contents(tmp_path / "job") == noise.contents(tmp_path / "here")
     encode_labels(labels, out, encoder, read=read(-1))
     assert len(handed_out) == 2
 

@@ -43,15 +43,7 @@ def encoder() -> Counting:
 
 @pytest.fixture(scope="module")
 def labels(tmp_path_factory: pytest.TempPathFactory) -> str:
-    out = str(tmp_path_factory.mktemp("labels"))
-    with ShardWriter(out, noise.header("labels/train")) as writer:
-        for number, num_frames in enumerate(LENGTHS):
-            writer.write(noise.labelled_sequence(f"s{number}", num_frames, number))
-    return out
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    return noise.write_labels(str(tmp_path_factory.mktemp("labels")), LENGTHS)
 
 
 def test_features_and_targets_come_together(encoder: Counting) -> None:
@@ -92,7 +84,7 @@ def test_a_rerun_encodes_nothing_that_is_finished_and_ends_the_same(
     encoder.die_at = ""
     encode_labels(labels, str(out), encoder)
     assert encoder.seen == ["s0", "s1", "s2", "s3"]
-    assert contents(out) == contents(tmp_path / "whole")
+    assert noise.contents(out) == noise.contents(tmp_path / "whole")
 
 
 def test_what_is_finished_is_encoded_again_only_for_other_labels_or_another_encoder(

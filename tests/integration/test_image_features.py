@@ -124,10 +124,6 @@ def crops_of(found: LabelledSequence, rows: list[int]) -> torch.Tensor:
     return normalize(torch.from_numpy(crops))
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 def test_labels_of_pixels_become_features_by_the_command(
     raw: Path, kind: str, labelled: str, weights: str, tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -179,7 +175,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same_and_repeats_no_clip
         cut[:] = [0, -1]
         prepare.main(flags(labelled, weights, out))
         assert cut[0] == CLIPS * of_clip - moment // of_clip * of_clip
-        assert contents(out) == contents(tmp_path / "whole")
+        assert noise.contents(out) == noise.contents(tmp_path / "whole")
     cut[:] = [0, 0]
     prepare.main(flags(labelled, weights, tmp_path / "whole"))  # finished: nothing is looked at
 

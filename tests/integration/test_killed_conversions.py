@@ -6,16 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.data import noise
 from tests.integration.dying import Life, convert
 from tests.integration.raw_sets import RAW_SETS
 from vibe_ray.data.journal import PROGRESS_FILE
 from vibe_ray.data.shards import read_manifest
 
 NUM_MOMENTS = 10
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def finished(out: Path) -> list[str]:
@@ -36,7 +33,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same_and_reads_nothing_t
         return convert(raw_set.argv(name, raw, out), log, fatal)
 
     whole = run(tmp_path / "whole")
-    expected = contents(tmp_path / "whole")
+    expected = noise.contents(tmp_path / "whole")
     assert len(whole.decoded) == raw_set.num_recordings == len(set(whole.decoded))
     assert len(json.loads(expected.get("skipped.json", b"{}"))) == raw_set.num_bad
     assert len(read_manifest(str(tmp_path / "whole")).files) > 1
@@ -49,4 +46,4 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same_and_reads_nothing_t
         assert len(first.decoded) - len(done) in (0, 1)  # the one that was in hand
         again = run(out)
         assert again.decoded == whole.decoded[len(done) :]
-        assert contents(out) == expected
+        assert noise.contents(out) == expected

@@ -6,7 +6,7 @@ pose (72, axis-angle, root first), betas (10). (In SMPL's papers theta is the po
 Shapes: any leading dimensions (...), 24 joints.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
@@ -39,6 +39,16 @@ class SmplParams:
     def map(self, fn: Callable[[Tensor], Tensor]) -> "SmplParams":
         """Apply `fn` to each tensor, as to move, cut or detach all of them."""
         return SmplParams(fn(self.rotmat), fn(self.betas), fn(self.cam))
+
+    @classmethod
+    def joined(cls, pieces: Iterable["SmplParams"]) -> "SmplParams":
+        """Put pieces together that follow one another in their first dimension."""
+        parts = list(pieces)
+        return cls(
+            rotmat=torch.cat([part.rotmat for part in parts]),
+            betas=torch.cat([part.betas for part in parts]),
+            cam=torch.cat([part.cam for part in parts]),
+        )
 
 
 def pack_theta(params: SmplParams) -> Tensor:

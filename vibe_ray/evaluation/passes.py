@@ -42,12 +42,8 @@ def predict_sequence(
     Returns:
         Parameters with leading (N,), on `device`.
     """
-    parts = list(predict_pieces(predict, features, window_length, device, batch_windows))
-    return SmplParams(
-        rotmat=torch.cat([part.rotmat for part in parts]),
-        betas=torch.cat([part.betas for part in parts]),
-        cam=torch.cat([part.cam for part in parts]),
-    )
+    pieces = predict_pieces(predict, features, window_length, device, batch_windows)
+    return SmplParams.joined(pieces)
 
 
 @torch.no_grad()

@@ -133,13 +133,11 @@ def kinds() -> dict[str, type[FrameEncoder]]:
     return {"keypoints": KeypointEncoder, "resnet50": ImageEncoder}
 
 
-def load_encoder(source: str, *, keypoints: bool = False) -> FrameEncoder:
+def load_encoder(source: str) -> FrameEncoder:
     """Load a frozen encoder, on the CPU.
 
     Args:
         source: `open` for the packaged one, or the path of a directory written by `save`.
-        keypoints: Whether its features are to end with key-points (`with_keypoints.py`), for a
-            generator that looks at them.
 
     Raises:
         FileNotFoundError: There is no encoder.
@@ -147,12 +145,7 @@ def load_encoder(source: str, *, keypoints: bool = False) -> FrameEncoder:
     """
     path = str(packaged("keypoint_encoder")) if source == "open" else source
     with storage.local_copy(path) as directory:
-        encoder = _load(directory, path)
-    if not keypoints:
-        return encoder
-    from vibe_ray.features.with_keypoints import WithKeypoints  # it builds on this module
-
-    return WithKeypoints(encoder)
+        return _load(directory, path)
 
 
 def _load(directory: Path, path: str) -> FrameEncoder:

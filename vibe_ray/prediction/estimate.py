@@ -17,6 +17,7 @@ from vibe_ray.body.params import SmplParams, mirror_pose, pose_to_rotmat
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.blocks import FeaturesInBlocks
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
+from vibe_ray.features.with_keypoints import given_keypoints
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.geometry.cameras import crop_camera_to_translation, locate
 from vibe_ray.inference import Predictor
@@ -54,7 +55,8 @@ class Estimator:
             ValueError: The checkpoint was trained on another encoder's features.
         """
         predictor = Predictor.from_checkpoint(checkpoint, device)
-        frozen = load_encoder(encoder, keypoints=predictor.config.generator.sees_keypoints)
+        wanted = predictor.config.generator.sees_keypoints
+        frozen = given_keypoints(load_encoder(encoder), wanted)
         if predictor.encoder_id not in ("", frozen.id):
             raise ValueError(
                 f"checkpoint {checkpoint} was trained on features of encoder "
@@ -75,9 +77,10 @@ class Estimator:
             ValueError: The encoder needs what a track does not have.
         """
         labels = label_track(track, facts, dataset="video", sequence="")
-        params = joined(self._pieces(labels))
+        params = SmplParams.joined(self._pieces(labels))
         if flip:
-            params = joined(self._averaged(params, self._pieces(labels, mirrored=True)))
+            mirrored = self._pieces(labels, mirrored=True)
+            params = SmplParams.joined(self._averaged(params, mirrored))
         return self._placed(track, facts, params)
 
     def _pieces(self, labels: LabelledSequence, *, mirrored: bool = False) -> Iterator[SmplParams]:
@@ -132,13 +135,6 @@ class BodyInPieces:
         """Yield points (n, R, 3) in the order of the frames."""
         for rotmat in self.rotmat.split(FRAMES_AT_A_TIME):
             yield points.of_sequence(self.betas.expand(len(rotmat), -1), rotmat)
-
-
-def joined(pieces: Iterable[SmplParams]) -> SmplParams:
-    """Put estimates of some frames each together."""
-    parts = list(pieces)
-    names = ("rotmat", "betas", "cam")
-    return SmplParams(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 def observed(track: Track, facts: VideoFacts) -> Observation:
