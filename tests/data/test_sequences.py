@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from weakref import ref
@@ -52,12 +53,21 @@ def test_sequences_are_counted_not_clips(folder: str) -> None:
     assert count_sequences(folder) == len(NUM_FRAMES)
 
 
-def test_a_file_with_other_clips_than_its_manifest_says_is_refused(folder: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda lengths: lengths.append(5), "has 7 clips, the manifest says 8: prepare the data"),
+        (lambda lengths: lengths.insert(0, 1 + lengths.pop(0)), r"clips of \[30, .* says \[31, "),
+    ],
+)
+def test_a_file_with_other_clips_than_its_manifest_says_is_refused(
+    folder: str, change: Callable[[list[int]], None], words: str
+) -> None:
     path = Path(folder) / MANIFEST_FILE
     manifest = json.loads(path.read_text())
-    manifest["files"][0]["clip_frames"].append(5)
+    change(manifest["files"][0]["clip_frames"])
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="has 7 clips, the manifest says 8: prepare the data set"):
+    with pytest.raises(ValueError, match=words):
         list(read_pose_sequences(folder))
 
 

@@ -166,11 +166,11 @@ def _sequences(
     before: dict[str, Any] = {}
     for file in manifest.files:
         found = read_columns(path, file, (*WHOSE, "start_frame", "num_frames"))
-        if len(found) != len(file.clip_frames):
-            raise ValueError(
-                f"{join(path, file.name)} has {len(found)} clips, the manifest says "
-                f"{len(file.clip_frames)}: prepare the data set anew"
-            )
+        told = list(file.clip_frames)
+        if len(found) != len(told):
+            raise _disagreeing(path, file, f"{len(found)} clips", str(len(told)))
+        if (lengths := [clip["num_frames"] for clip in found]) != told:
+            raise _disagreeing(path, file, f"clips of {lengths} frames", str(told))
         for row, clip in enumerate(found):
             if clips and not _continues(before, clip):
                 yield clips, _key(before)
@@ -179,6 +179,12 @@ def _sequences(
             before = clip
     if clips:
         yield clips, _key(before)
+
+
+def _disagreeing(path: str, file: ShardFile, found: str, told: str) -> ValueError:
+    return ValueError(
+        f"{join(path, file.name)} has {found}, the manifest says {told}: prepare the data set anew"
+    )
 
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:
