@@ -118,9 +118,10 @@ class TrainConfig:
     epochs: int = 30
     steps_per_epoch: int = 500
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "fp32"
     """In which the networks' matrix products are taken. `tf32` is for NVIDIA GPUs; `bf16` pays on
-    devices that multiply it faster. Weights, bodies, losses and optimizers stay in float32."""
+    devices that multiply it faster; `auto` measures which is fastest when the run begins, and the
+    run stays with it. Weights, bodies, losses and optimizers stay in float32."""
     compile: bool = False
     """Compile the networks and the losses with `torch.compile` when the run starts; on the CPU it
     needs a C++ compiler."""

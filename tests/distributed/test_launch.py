@@ -18,7 +18,7 @@ from tests.training.tiny import NO_DROPOUT, largest_difference, power_failing, t
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.shards import ShardWriter
-from vibe_ray.distributed.launch import train
+from vibe_ray.distributed.launch import fastest_of_workers, train
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.training.launch import Launch, RunResult
@@ -118,6 +118,21 @@ def test_a_run_whose_start_is_gone_can_be_resumed(
     assert rows(found) == rows(expected)
     for name, weights in final_weights(expected).items():
         assert largest_difference(final_weights(found)[name], weights) == 0
+
+
+def test_a_run_begins_with_the_precision_that_is_fastest_and_goes_on_with_it(
+    finished: RunResult, shards: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auto = tiny(data__root=shards, precision="auto")
+    monkeypatch.setattr("vibe_ray.training.launch.fastest", lambda device: "bf16")
+    with power_failing(TrainState, 4):
+        train(auto, launch(tmp_path))
+    monkeypatch.setattr("vibe_ray.training.launch.fastest", lambda device: "fp32")
+    found = train(auto, launch(tmp_path, resume=True))
+    expected = train(tiny(data__root=shards, precision="bf16"), launch(tmp_path, "plain"))
+    assert rows(found) == rows(expected) != rows(finished)
+    saved = json.loads((Path(found.run_dir) / "run.json").read_text())
+    assert saved["config"]["precision"] == "bf16"
 
 
 def test_a_finished_run_taken_up_again_is_left_as_it_is(
@@ -360,6 +375,12 @@ def test_two_workers_on_ray_compute_what_this_process_does(
         names = {path.name for path in (folder / step).iterdir()}
         assert names >= {"config.json", "generator.safetensors", "trainer.pt", "manifest.json"}
     assert (folder / "tensorboard").is_dir()
+
+
+@pytest.mark.ray
+def test_a_worker_says_which_precision_is_fastest(ray_cluster: None, tmp_path: Path) -> None:
+    found = fastest_of_workers(tiny(precision="auto"), launch(tmp_path, workers=1))
+    assert found in ("fp32", "bf16", "tf32")
 
 
 def test_ray_loads_what_feeds_a_run_without_torch() -> None:

@@ -71,6 +71,19 @@ def test_a_run_that_is_resumed_stays_with_what_it_began_with(
     assert pinned(other, f"{tmp_path}/run").initial_regressor.endswith("step_0000020")
 
 
+def test_a_run_stays_with_the_precision_that_was_found_when_it_began(
+    shards: str, tmp_path: Path
+) -> None:
+    auto = tiny(data__root=shards, precision="auto")
+    assert pinned(auto, str(tmp_path)).precision == "auto"
+    begun = override(pinned(auto), {"precision": "bf16"})
+    claim_name(str(tmp_path), begun, make_plan(begun.data, begun.seed))
+    resumed = pinned(auto, str(tmp_path))
+    assert resumed == begun
+    check_name(str(tmp_path), True, resumed, make_plan(begun.data, begun.seed))
+    assert pinned(auto).precision == "auto"
+
+
 def test_a_start_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"motion_prior is '.*none': no checkpoint at"):
         pinned(tiny(motion_prior=f"{tmp_path}/none"))

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 
 from tests.training.tiny import DROPOUT, NO_DROPOUT, random_batch, tiny, tiny_state
+from vibe_ray.training import precision as precisions
+from vibe_ray.training.precision import Precision, choose, fastest, products
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
@@ -69,3 +71,46 @@ def test_other_precisions_are_the_same_on_a_cpu(precision: str) -> None:
     found = adversarial_step(tiny_state(tiny(precision=precision)), batch)
     expected = adversarial_step(tiny_state(tiny()), batch)
     assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "errors", "expected"),
+    [
+        ({"fp32": 1.0, "bf16": 0.3}, {"fp32": 0.0, "bf16": 5e-3}, "bf16"),
+        ({"fp32": 1.0, "bf16": 0.95}, {"fp32": 0.0, "bf16": 5e-3}, "fp32"),
+        ({"fp32": 1.0, "bf16": 7.0}, {"fp32": 0.0, "bf16": 5e-3}, "fp32"),
+        ({"fp32": 1.0, "bf16": 0.3}, {"fp32": 0.0, "bf16": 0.5}, "fp32"),
+        ({"fp32": 1.0, "bf16": 0.3}, {"fp32": 0.0, "bf16": float("inf")}, "fp32"),
+        (
+            {"fp32": 1.0, "tf32": 0.4, "bf16": 0.3},
+            {"fp32": 0.0, "tf32": 1e-3, "bf16": 0.5},
+            "tf32",
+        ),
+    ],
+    ids=["faster", "hardly faster", "slower", "wrong", "not finite", "next best"],
+)
+def test_the_fastest_that_computes_rightly_is_chosen(
+    seconds: dict[Precision, float], errors: dict[Precision, float], expected: Precision
+) -> None:
+    assert choose(seconds, errors) == expected
+
+
+def test_half_precision_is_tried_and_is_no_more_wrong_than_it_may(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: dict[str, float] = {}
+
+    def note(seconds: dict[Precision, float], errors: dict[Precision, float]) -> Precision:
+        tried.update(errors)
+        return choose(dict.fromkeys(seconds, 1.0) | {"bf16": 0.5}, errors)
+
+    monkeypatch.setattr(precisions, "choose", note)
+    monkeypatch.setattr(precisions, "TRIAL_FRAMES", 2)
+    assert fastest(torch.device("cpu")) == "bf16"
+    assert tried["fp32"] == 0
+    assert 2**-12 < tried["bf16"] < precisions.MAX_ERROR["bf16"]
+
+
+def test_what_was_not_measured_yet_computes_nothing() -> None:
+    with pytest.raises(ValueError, match="still 'auto'"):
+        products("auto", torch.device("cpu"))

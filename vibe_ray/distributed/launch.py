@@ -46,9 +46,11 @@ from vibe_ray.training.launch import (
     owning,
     prepare_run,
     result_of,
+    settled,
     train_here,
     train_owned,
 )
+from vibe_ray.training.precision import Precision, fastest
 
 logger = logging.getLogger(__name__)
 
@@ -84,9 +86,18 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
             alone = dataclasses.replace(launch, workers=0, max_workers=None)
             return train_owned(config, alone, plan)
         is_own = connect(launch.workers, config.device)
+        config = settled(config, lambda: fastest_of_workers(config, launch))
         begin_run(config, launch, plan)
         _train_on_ray(config, launch, plan, is_own)
         return result_of(launch)
+
+
+def fastest_of_workers(config: TrainConfig, launch: Launch) -> Precision:
+    """Measure where a worker would run: the driver may have no GPU, or another processor."""
+    device = device_of(config, has_gpus(launch.workers))
+    measure = ray.remote(num_cpus=WORKER_CPUS, num_gpus=int(device.type == "cuda"))(fastest)
+    found: Precision = ray.get(measure.remote(device))
+    return found
 
 
 def _train_on_ray(config: TrainConfig, launch: Launch, plan: StepPlan, is_own: bool) -> None:

@@ -20,10 +20,11 @@ NO_PATHS = ("", "open", "scratch")
 
 
 def pinned(config: TrainConfig, resumed: str | None = None) -> TrainConfig:
-    """Return the config with paths that mean the same in every process, and at any later time.
+    """Return the config with settings that mean the same in every process, and at any later time.
 
     Local paths become absolute, since a worker's current folder is not the driver's; a run's folder
-    becomes its best checkpoint of now, since that run may go on.
+    becomes its best checkpoint of now, since that run may go on; of a run that has begun, the
+    precision "auto" becomes the one that was found then.
 
     Args:
         config: As the user gave it.
@@ -34,6 +35,8 @@ def pinned(config: TrainConfig, resumed: str | None = None) -> TrainConfig:
     """
     begun = _begun(resumed) if resumed is not None else {}
     changes = {}
+    if begun and config.precision == "auto":
+        changes["precision"] = begun["precision"]
     for name in (*PATHS, *STARTS):
         path: Any = reduce(getattr, name.split("."), config)
         if path not in NO_PATHS:

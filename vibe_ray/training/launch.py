@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig
+from vibe_ray.config import TrainConfig, override
 from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.evaluation.protocols import PROTOCOLS
@@ -24,6 +24,7 @@ from vibe_ray.runs.log import clear_failure, read_metrics
 from vibe_ray.runs.owners import owned
 from vibe_ray.runs.step_folders import last_step
 from vibe_ray.training.loop import run_epochs
+from vibe_ray.training.precision import Precision, fastest
 from vibe_ray.training.recorder import Cadence, RunRecorder
 from vibe_ray.training.tasks import create, make_step_plan
 
@@ -88,6 +89,7 @@ def train_owned(config: TrainConfig, launch: Launch, plan: StepPlan) -> RunResul
     """Train in this process a run that is this process's alone (`owning`), as `train_here` does."""
     is_left = last_step(launch.run_dir) < config.num_steps
     device = device_of(config, torch.cuda.is_available()) if is_left else torch.device("cpu")
+    config = settled(config, lambda: fastest(device))
     begin_run(config, launch, plan)
     _train_in_process(config, launch, plan, device)
     return result_of(launch)
@@ -186,6 +188,11 @@ def _train_in_process(
     left = config.num_steps - state.step
     with recorder:
         run_epochs(state, local_step_batches(plan, state.step, left), recorder)
+
+
+def settled(config: TrainConfig, find: Callable[[], Precision]) -> TrainConfig:
+    """Return the config with the precision that was found, where it asks to find one."""
+    return override(config, {"precision": find()}) if config.precision == "auto" else config
 
 
 def device_of(config: TrainConfig, has_gpu: bool) -> torch.device:

@@ -1,18 +1,45 @@
-"""In what precision are the networks' matrix products taken?
+"""In what precision are the networks' matrix products taken, and which is fastest here?
 
-Only they: weights, gradients, the optimizers' moments, bodies and losses are float32 always.
+Only they: weights, gradients, the optimizers' moments, bodies and losses are float32 always. So a
+loss and its gradients hardly change (`tests/training/test_precision.py`), and three seeds saw no
+change of accuracy (`docs/results/open_world.md`); how fast each is depends on the processor.
 """
 
+import logging
+import statistics
+import time
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Literal
 
 import torch
+from torch import Tensor
 
-Precision = Literal["fp32", "tf32", "bf16"]
+from vibe_ray.models.gru import GRU
+
+logger = logging.getLogger(__name__)
+
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+
+MAX_ERROR: Mapping[Precision, float] = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 4e-2}
+"""Relative error of a trial's gradients, beyond which a device computes something else than it
+should: several times what rounding to 23, 10 and 7 bits may bring."""
+WORTH_ROUNDING = 0.9
+"""Share of fp32's time below which coarser products are taken."""
+ROUNDS = 3
+HOPELESS = 3.0
+"""Times fp32's time: what takes so long at first is not tried again."""
+TRIAL_WINDOWS, TRIAL_FRAMES = 16, 4
 
 
 def products(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
-    """Return the context in which a network is to be called."""
+    """Return the context in which a network is to be called.
+
+    Raises:
+        ValueError: "auto": `fastest` says first what that is.
+    """
+    if precision == "auto":
+        raise ValueError("precision is still 'auto': what is fastest has not been measured yet")
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
@@ -22,3 +49,64 @@ def set_float32_products(precision: Precision) -> None:
     torch.backends.cuda.matmul.fp32_precision = kind
     torch.backends.cudnn.rnn.fp32_precision = kind  # type: ignore[attr-defined]
     torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
+
+
+def fastest(device: torch.device) -> Precision:
+    """Find the precision that trains fastest on a device, in about a second.
+
+    VIBE's largest part, a GRU layer, runs forward and backward in each, in turns. What is wrong
+    there is left out, and fp32 stays where little is won.
+    """
+    run = _trial(device)
+    candidates: list[Precision] = (
+        ["fp32", "tf32", "bf16"] if device.type == "cuda" else ["fp32", "bf16"]
+    )
+    for name in candidates:
+        run(name)  # a first run is slower, by different amounts
+    exact = run("fp32")
+    errors = dict.fromkeys(candidates, 0.0)
+    times: dict[Precision, list[float]] = {name: [] for name in candidates}
+    for _ in range(ROUNDS):
+        for name in candidates:
+            begun = time.perf_counter()
+            gradients = run(name)
+            times[name].append(time.perf_counter() - begun)
+            errors[name] = max(errors[name], _relative_error(gradients, exact))
+        candidates = [name for name in candidates if times[name][0] < HOPELESS * times["fp32"][0]]
+    seconds = {name: statistics.median(found) for name, found in times.items()}
+    chosen = choose(seconds, errors)
+    listed = ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in seconds.items())
+    logger.warning("precision=auto takes %s (%s on the %s)", chosen, listed, device.type)
+    return chosen
+
+
+def choose(seconds: Mapping[Precision, float], errors: Mapping[Precision, float]) -> Precision:
+    """Choose by a trial's time and relative error in each precision, fp32 among them."""
+    right = [name for name in seconds if errors[name] <= MAX_ERROR[name]]
+    best: Precision = min(right, key=lambda name: seconds[name], default="fp32")
+    return best if seconds[best] < WORTH_ROUNDING * seconds["fp32"] else "fp32"
+
+
+def _trial(device: torch.device) -> Callable[[Precision], Tensor]:
+    """Return a function that runs the layer in a precision and returns its weights' gradients."""
+    generator = torch.Generator().manual_seed(0)
+    layer = GRU(2048, 1024, 1)
+    with torch.no_grad():
+        for weights in layer.parameters():
+            weights.uniform_(-1 / 32, 1 / 32, generator=generator)  # as they are initialized
+    layer.to(device)
+    x = torch.randn(TRIAL_WINDOWS, TRIAL_FRAMES, 2048, generator=generator).to(device)
+
+    def run(precision: Precision) -> Tensor:
+        set_float32_products(precision)
+        with products(precision, device):
+            states = layer(x)
+        found = torch.autograd.grad(states.float().square().sum(), list(layer.parameters()))
+        return torch.cat([gradient.flatten() for gradient in found]).cpu()  # waits for the device
+
+    return run
+
+
+def _relative_error(found: Tensor, exact: Tensor) -> float:
+    error = (found.double() - exact.double()).norm() / exact.double().norm()
+    return float(error.nan_to_num(float("inf"), float("inf")))
