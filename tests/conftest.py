@@ -25,6 +25,7 @@ os.environ |= {
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_DATA_LOG_LEVEL": "ERROR",
     "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_worker_niceness": "0",  # else the tests of another process take all of the processor
     "OMP_NUM_THREADS": "1",
 }  # read when Ray is imported, and by the processes that tests start
 torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
