@@ -11,8 +11,14 @@ import pytest
 from tests.data import noise
 from vibe_ray.data import sequences
 from vibe_ray.data.manifest import MANIFEST_FILE, ShardFile
-from vibe_ray.data.schema import MAX_CLIP_FRAMES
-from vibe_ray.data.sequences import count_sequences, read_pose_sequences
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, POSE_ARRAYS
+from vibe_ray.data.sequences import (
+    NUM_HELD,
+    StoredSequence,
+    count_sequences,
+    read_pose_sequences,
+    stored_pose_sequences,
+)
 from vibe_ray.data.shards import ShardWriter
 
 NUM_FRAMES = (30, MAX_CLIP_FRAMES + 3, 4, 2 * MAX_CLIP_FRAMES, 9)
@@ -93,3 +99,36 @@ def test_of_a_long_sequence_one_clip_is_held_beside_what_is_joined(
     np.testing.assert_array_equal(joined.features, sequence.features)
     assert len(held) == num_clips
     assert max(held) <= 2  # the first, which names the sequence, and the one before
+
+
+def test_of_a_stored_sequence_are_read_the_clips_that_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    num_frames = 6 * MAX_CLIP_FRAMES + 7
+    with ShardWriter(str(tmp_path), noise.header("open_3d/test")) as writer:
+        writer.write(noise.pose_sequence("before", 5, 1))
+        writer.write(noise.pose_sequence("long", num_frames, 2))
+        writer.write(noise.pose_sequence("after", MAX_CLIP_FRAMES + 1, 3))
+    whole = list(read_pose_sequences(str(tmp_path)))
+    read, asked = sequences.read_clip, []
+    monkeypatch.setattr(sequences, "read_clip", lambda *clip: asked.append(1) or read(*clip))
+    before, stored, after = stored_pose_sequences(str(tmp_path))
+    assert len(asked) == 1 + 1 + 2
+    assert isinstance(stored, StoredSequence)
+    for short, expected in ((before, whole[0]), (after, whole[2])):
+        np.testing.assert_array_equal(short.take(np.arange(5)).pose, expected.pose[:5])
+    for name in ("dataset", "sequence", "person", "num_frames"):
+        assert getattr(stored, name) == getattr(whole[1], name)
+    for name in ("has_kp_3d", "has_smpl", "valid"):
+        np.testing.assert_array_equal(getattr(stored, name), getattr(whole[1], name))
+    shuffled = np.random.default_rng(0).integers(num_frames, size=300)
+    for frames in (np.array([num_frames - 1, 0]), shuffled, np.arange(500, 530)[::-1]):
+        found, expected = stored.take(frames), whole[1].take(frames)
+        for name in POSE_ARRAYS:
+            np.testing.assert_array_equal(getattr(found, name), getattr(whole[1], name)[frames])
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+    asked.clear()
+    for frames in np.array_split(np.arange(num_frames), 40):
+        stored.take(frames)
+    assert len(asked) <= 7, "clips are read again before the frames after them are wanted"
+    assert stored._read.cache_info().currsize <= NUM_HELD

@@ -12,12 +12,15 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from torch import Tensor
 
+from tests.data import noise as data_noise
 from tests.evaluation.toy_sequences import MakeSequence, Noise
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays
-from vibe_ray.body.params import pose_to_rotmat
+from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS
-from vibe_ray.data.schema import PoseSequence
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, PoseSequence
+from vibe_ray.data.sequences import StoredSequence, read_pose_sequences, stored_pose_sequences
+from vibe_ray.data.shards import ShardWriter
 from vibe_ray.evaluation import evaluator as module
 from vibe_ray.evaluation.evaluator import Evaluator, evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
@@ -216,6 +219,29 @@ def test_a_prediction_that_is_not_finite_names_its_sequence(
 def test_an_empty_window_is_refused(body: BodyArrays) -> None:
     with pytest.raises(ValueError, match="window_length is 0"):
         Evaluator(body, PROTOCOLS["open"], 0)
+
+
+@pytest.mark.parametrize("protocol", ["open", "joints", "vibe_compat", "mpi_inf_3dhp"])
+def test_a_sequence_left_in_storage_scores_as_one_in_memory(
+    body: BodyArrays, tmp_path: Path, protocol: str
+) -> None:
+    with ShardWriter(str(tmp_path), data_noise.header("open_3d/test")) as writer:
+        writer.write(data_noise.pose_sequence("long", 3 * MAX_CLIP_FRAMES - 5))
+    (stored,) = stored_pose_sequences(str(tmp_path))
+    assert isinstance(stored, StoredSequence)
+    found, expected = (
+        evaluate(predict_noise, [sequence], body, PROTOCOLS[protocol], 16)
+        for sequence in (stored, *read_pose_sequences(str(tmp_path)))
+    )
+    assert found == expected
+    assert found.num_frames > 500
+
+
+def predict_noise(features: Tensor) -> SmplParams:
+    """Make parameters of features, by an arbitrary rule."""
+    pose = features.float().repeat(1, 1, 5)[..., :72]
+    betas, cam = features[..., :10].float(), features[..., :3].float()
+    return SmplParams(pose_to_rotmat(pose), betas, cam)
 
 
 def test_memory_does_not_grow_with_the_data(

@@ -149,6 +149,10 @@ class PoseSequence:
         """What tells it from the others of its data set: the recording and who is in it."""
         return self.sequence, self.person
 
+    def take(self, frames: Array) -> "PoseSequence":
+        """Return some of its frames, by their numbers (n,)."""
+        return replace(self, **{name: getattr(self, name)[frames] for name in POSE_ARRAYS})
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MotionSequence:

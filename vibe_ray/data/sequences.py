@@ -1,12 +1,13 @@
-"""Reading a data set's sequences whole, their clips joined. Training reads clips: `windows.py`.
+"""Reading a data set's sequences, their clips joined. Training reads clips: `windows.py`.
 
-Memory holds one sequence and a clip, whatever the size of the data set.
+Memory holds one sequence and a clip, whatever the size of the data set; of one that is left where
+it is stored (`stored_pose_sequences`) it holds two clips, however long the sequence.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, lru_cache
+from itertools import groupby, islice
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,9 @@ Which = slice | Collection[int]
 """Of a data set's sequences some, by their numbers; of the others no more is read than their names.
 """
 ALL = slice(None)
+NUM_HELD = 2
+"""Clips of a stored sequence that memory holds: frames that follow each other are in one or two."""
+MASKS = ("has_kp_3d", "has_smpl", "valid")
 WHOSE = ("dataset", "sequence", "person")
 """Columns that name a sequence; motion has no persons."""
 
@@ -42,12 +46,62 @@ def read_pose_sequences(path: str, which: Which = ALL) -> Iterator[PoseSequence]
         which: Of its sequences.
     """
     for run in _runs(path, read_manifest(path, "pose"), which):
-        arrays = _joined(run, run.num_frames)
-        for name in ("has_kp_3d", "has_smpl", "valid"):
-            arrays[name] = arrays[name].astype(bool)
-        names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
-        known: dict[str, Any] = {name: value(run.first, name) for name in names}
-        yield PoseSequence(**(known | arrays))
+        yield _pose_sequence(run.first, _joined(run, run.num_frames))
+
+
+def stored_pose_sequences(
+    path: str, which: Which = ALL
+) -> Iterator["PoseSequence | StoredSequence"]:
+    """Yield the sequences of a pose data set, the long ones left where they are stored.
+
+    Args:
+        path: Folder of the data set.
+        which: Of its sequences.
+    """
+    for run in _runs(path, read_manifest(path, "pose"), which):
+        if len(run.clips) > NUM_HELD:
+            yield StoredSequence(run)
+        else:
+            yield _pose_sequence(run.first, _joined(run, run.num_frames))
+
+
+class StoredSequence:
+    """A `PoseSequence` that is left where it is stored, some of its frames read at a time."""
+
+    def __init__(self, run: "_Run") -> None:
+        self._run = run
+        self._read = lru_cache(NUM_HELD)(run.read)
+        first = self._read(0)
+        self.dataset: str = value(first, "dataset")
+        self.sequence: str = value(first, "sequence")
+        self.person: str = value(first, "person")
+        self.num_frames = run.num_frames
+        masks = list(run.columns(MASKS))
+        self.has_kp_3d, self.has_smpl, self.valid = (
+            np.frombuffer(b"".join(clip[name] for clip in masks), bool) for name in MASKS
+        )
+        """(N,) bool each, as in a `PoseSequence`."""
+
+    def take(self, frames: Array) -> PoseSequence:
+        """Read some of its frames, by their numbers (n,), at least one."""
+        starts = np.cumsum([0, *self._run.lengths])
+        clips = np.searchsorted(starts, frames, side="right") - 1
+        taken: dict[str, Array] = {}
+        for clip in np.unique(clips).tolist():
+            own = clips == clip
+            for name, part in decode_clip(self._read(clip)).items():
+                if name not in taken:
+                    taken[name] = np.empty((len(frames), *part.shape[1:]), part.dtype)
+                taken[name][own] = part[frames[own] - starts[clip]]
+        return _pose_sequence(self._read(int(clips[0])), taken)
+
+
+def _pose_sequence(row: pa.Table, arrays: dict[str, Array]) -> PoseSequence:
+    """Make a sequence of its arrays and what each of its clips says."""
+    masks = {name: arrays[name].astype(bool) for name in MASKS}
+    names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
+    known: dict[str, Any] = {name: value(row, name) for name in names}
+    return PoseSequence(**(known | arrays | masks))
 
 
 def read_motion_sequences(path: str, which: Which = ALL) -> Iterator[MotionSequence]:
@@ -119,18 +173,34 @@ class _Run:
 
     def __iter__(self) -> Iterator[pa.Table]:
         yield self.first
-        for clip in self.clips[1:]:
-            yield read_clip(self.path, *clip)
+        for number in range(1, len(self.clips)):
+            yield self.read(number)
+
+    def read(self, number: int) -> pa.Table:
+        """Read one clip."""
+        return read_clip(self.path, *self.clips[number])
 
     @cached_property
     def first(self) -> pa.Table:
         """The first clip, which knows what the whole sequence has in common."""
-        return read_clip(self.path, *self.clips[0])
+        return self.read(0)
+
+    @property
+    def lengths(self) -> list[int]:
+        """Frames of each clip."""
+        return [file.clip_frames[row] for file, row in self.clips]
 
     @property
     def num_frames(self) -> int:
         """Of all clips."""
-        return sum(file.clip_frames[row] for file, row in self.clips)
+        return sum(self.lengths)
+
+    def columns(self, names: Sequence[str]) -> Iterator[dict[str, Any]]:
+        """Yield some columns of each clip; of the files no others are read."""
+        for _, clips in groupby(self.clips, key=lambda clip: clip[0].name):
+            rows = list(clips)
+            of_file = read_columns(self.path, rows[0][0], names)
+            yield from (of_file[row] for _, row in rows)
 
 
 def _joined(rows: Iterable[pa.Table], num_frames: int) -> dict[str, Array]:

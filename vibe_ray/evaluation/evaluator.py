@@ -1,8 +1,8 @@
 """How good is a network on a set of sequences? Runs it over them and scores what comes out.
 
-Predictions live for some frames of one sequence, meshes for fewer, so memory grows neither with the
-data set nor with a sequence's length. The network's mode is the caller's business: pass it in eval
-mode.
+Predictions and truth live for some frames of one sequence, meshes for fewer, so memory grows
+neither with the data set nor with the length of a sequence that is left where it is stored. The
+network's mode is the caller's business: pass it in eval mode.
 
 Shapes: N frames of one sequence, B windows, T frames of a window, F features, K joints, V vertices.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from functools import cached_property
 from itertools import chain, zip_longest
 
+import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
@@ -22,8 +23,9 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.schema import PoseSequence
+from vibe_ray.data.sequences import StoredSequence
 from vibe_ray.evaluation.metrics import center_on, pve_mm
-from vibe_ray.evaluation.passes import BATCH_WINDOWS, Predict, predict_pieces
+from vibe_ray.evaluation.passes import BATCH_WINDOWS, PIECE_FRAMES, Predict, predict_pieces
 from vibe_ray.evaluation.protocols import MESH_METRIC, Protocol
 from vibe_ray.evaluation.scores import (
     EvaluationResult,
@@ -35,24 +37,22 @@ from vibe_ray.evaluation.scores import (
     combine,
 )
 
+EvaluatedSequence = PoseSequence | StoredSequence
+
 MESH_CHUNK = 128
 """Frames whose meshes exist at the same time: some 20 MB for both sides."""
 
 
-def true_params(sequence: PoseSequence, frames: Tensor | None = None) -> SmplParams:
-    """The true bodies (N,) of a sequence, or those of some of its frames, on the CPU.
-
-    The camera, which no metric uses, is zero.
-    """
-    rows = slice(None) if frames is None else frames.numpy()
-    pose = torch.tensor(sequence.pose[rows], dtype=torch.float32)
-    betas = torch.tensor(sequence.betas[rows], dtype=torch.float32)
+def true_params(sequence: PoseSequence) -> SmplParams:
+    """The true bodies (N,) of a sequence, on the CPU. The camera, which no metric uses, is zero."""
+    pose = torch.tensor(sequence.pose, dtype=torch.float32)
+    betas = torch.tensor(sequence.betas, dtype=torch.float32)
     return SmplParams(pose_to_rotmat(pose), betas, cam=betas.new_zeros(len(betas), 3))
 
 
 def evaluate(
     predict: Predict,
-    sequences: Iterable[PoseSequence],
+    sequences: Iterable[EvaluatedSequence],
     body: BodyArrays,
     protocol: Protocol,
     window_length: int,
@@ -97,7 +97,7 @@ class Evaluator:
         self.scores: list[SequenceScore] = []
         self._body = body
 
-    def add(self, predict: Predict, sequence: PoseSequence) -> None:
+    def add(self, predict: Predict, sequence: EvaluatedSequence) -> None:
         """Predict one sequence and keep its score.
 
         Raises:
@@ -126,7 +126,7 @@ class Evaluator:
         return combine(self.scores, self.protocol, self.window_length)
 
     @torch.no_grad()
-    def _score(self, predict: Predict, sequence: PoseSequence) -> SequenceScore:
+    def _score(self, predict: Predict, sequence: EvaluatedSequence) -> SequenceScore:
         empty = SequenceScore(
             dataset=sequence.dataset, sequence=sequence.sequence, person=sequence.person
         )
@@ -148,11 +148,10 @@ class Evaluator:
         for params in predict_pieces(predict, features, window, self.device, self.batch_windows):
             _check_finite(params, sequence)
             piece = slice(track.num_frames, track.num_frames + len(params.betas))
-            of_piece, usable_here = frames[piece], usable[piece].to(self.device)
-            track.add(self._motion(params, sequence, of_piece, truth), usable_here)
+            true, usable_here = sequence.take(frames[piece].numpy()), usable[piece].to(self.device)
+            track.add(self._motion(params, true, truth), usable_here)
             if truth == "smpl" and self.protocol.needs_mesh:
-                target = self._true_params(sequence, of_piece)
-                self._add_pve(track.sums, params, target, usable_here)
+                self._add_pve(track.sums, params, self._true_params(true), usable_here)
         return dataclasses.replace(
             empty,
             truth=truth,
@@ -170,12 +169,10 @@ class Evaluator:
         left = usable.nonzero().squeeze(-1)
         return left[: len(left) - len(left) % self.window_length]
 
-    def _motion(
-        self, params: SmplParams, sequence: PoseSequence, frames: Tensor, truth: Truth
-    ) -> Motion:
+    def _motion(self, params: SmplParams, sequence: PoseSequence, truth: Truth) -> Motion:
         """Predicted and true joints of those frames, centered (n, K, 3)."""
         if truth == "smpl":
-            true = self._true_params(sequence, frames)
+            true = self._true_params(sequence)
             joints = self._evaluation_joints(params.betas, params.rotmat)
             target = self._evaluation_joints(true.betas, true.rotmat)
         else:
@@ -184,8 +181,7 @@ class Evaluator:
                 joints = self._evaluation_joints(params.betas, params.rotmat)
             else:
                 joints = self._keypoints(params.betas, params.rotmat)[:, rows]
-            kp_3d = torch.tensor(sequence.kp_3d[frames.numpy()][:, rows], dtype=torch.float32)
-            target = kp_3d.to(self.device)
+            target = torch.tensor(sequence.kp_3d[:, rows], dtype=torch.float32).to(self.device)
         return Motion(self._centered(joints), self._centered(target))
 
     def _centered(self, joints: Tensor) -> Tensor:
@@ -198,20 +194,26 @@ class Evaluator:
         """The protocol's joints, and then those that are needed for the origin beside them."""
         return tuple(dict.fromkeys((*self.protocol.joints, *self.protocol.centered_on)))
 
-    def _check_joints(self, sequence: PoseSequence) -> None:
+    def _check_joints(self, sequence: EvaluatedSequence) -> None:
         """Refuse to measure joints that the data set does not have: their place is zero there."""
-        for name in self.protocol.joints:
-            may_be_zero = name in (*COMMON_14, *self.protocol.centered_on)  # known, or the origin
-            known = sequence.kp_3d[:, KEYPOINTS.index(name)][sequence.has_kp_3d]
-            if not may_be_zero and not known.any():
-                raise ValueError(
-                    f"sequence {sequence.sequence!r} of {sequence.dataset!r} has no 3D joint "
-                    f"{name!r}, which protocol {self.protocol.name!r} measures: evaluate by "
-                    "another protocol, or prepare the data set anew"
-                )
+        may_be_zero = (*COMMON_14, *self.protocol.centered_on)  # known, or the origin
+        asked = [name for name in self.protocol.joints if name not in may_be_zero]
+        is_known = np.zeros(len(asked), bool)
+        frames = torch.tensor(sequence.has_kp_3d).nonzero().squeeze(-1)
+        for some in frames.split(PIECE_FRAMES):
+            if is_known.all():
+                break
+            kp_3d = sequence.take(some.numpy()).kp_3d[:, indices(asked, KEYPOINTS)]
+            is_known |= kp_3d.any(axis=(0, 2))
+        for name in np.array(asked)[~is_known].tolist():
+            raise ValueError(
+                f"sequence {sequence.sequence!r} of {sequence.dataset!r} has no 3D joint "
+                f"{name!r}, which protocol {self.protocol.name!r} measures: evaluate by "
+                "another protocol, or prepare the data set anew"
+            )
 
-    def _true_params(self, sequence: PoseSequence, frames: Tensor) -> SmplParams:
-        return true_params(sequence, frames).map(lambda x: x.to(self.device))
+    def _true_params(self, sequence: PoseSequence) -> SmplParams:
+        return true_params(sequence).map(lambda x: x.to(self.device))
 
     def _add_pve(self, sums: Sums, params: SmplParams, target: SmplParams, usable: Tensor) -> None:
         for frames in usable.nonzero().squeeze(-1).to(self.device).split(MESH_CHUNK):
@@ -236,17 +238,19 @@ class Evaluator:
 class _Features:
     """Features of some frames of a sequence, copied when they are asked for."""
 
-    sequence: PoseSequence
+    sequence: EvaluatedSequence
     frames: Tensor
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __getitem__(self, some: slice | Tensor, /) -> Tensor:
-        return torch.from_numpy(self.sequence.features[self.frames[some].numpy()])
+        frames = self.frames[some]
+        taken = self.sequence.take(frames.flatten().numpy()).features
+        return torch.from_numpy(taken).unflatten(0, frames.shape)
 
 
-def _check_finite(params: SmplParams, sequence: PoseSequence) -> None:
+def _check_finite(params: SmplParams, sequence: EvaluatedSequence) -> None:
     if not (params.rotmat.isfinite().all() and params.betas.isfinite().all()):
         raise FloatingPointError(
             f"the prediction for sequence {sequence.sequence!r} of {sequence.dataset!r} is not "

@@ -14,7 +14,7 @@ from rich.progress import track
 
 from vibe_ray import storage
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.data.sequences import read_pose_sequences, stored_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.evaluation import tables
 from vibe_ray.evaluation.comparison import Comparison, Method, summarize
@@ -190,7 +190,7 @@ def _measure(checkpoint: str, predictor: Predictor, data: str, protocol: str) ->
     window_length = predictor.config.data.window_length
     evaluator = Evaluator(predictor.body, PROTOCOLS[protocol], window_length)
     sequences = track(
-        read_pose_sequences(data),
+        stored_pose_sequences(data),
         f"evaluating {checkpoint}",
         total=None,
         disable=not sys.stderr.isatty(),
