@@ -10,12 +10,17 @@ import torch
 from PIL import Image
 
 from tests.data import noise
+from tests.distributed.several import Several
 from tests.features.resnets import spin_checkpoint
 from tests.integration.raw_sets import RAW_SETS
 from vibe_ray import prepare
 from vibe_ray.data import journal
+from vibe_ray.data.recordings import ReadEach
 from vibe_ray.data.sequences import read_pose_sequences
 from vibe_ray.data.shards import ShardWriter, read_manifest
+from vibe_ray.data.sources import SOURCES
+from vibe_ray.distributed import conversion
+from vibe_ray.distributed.conversion import EncodingRequest, Request, on_cluster
 from vibe_ray.features.encoding import encode_labels
 from vibe_ray.features.frame_encoder import load_encoder
 
@@ -53,29 +58,62 @@ def images(root: Path, gone: str) -> str:
     return out
 
 
-@pytest.mark.parametrize(
-    "name", ["amass", "bvh", "amc", "threedpw", "insta_variety", "mpi_inf_3dhp", "human36m"]
-)
-def test_a_job_converts_as_one_process_does(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Of paths that only this process understands; one recording is bad, which both tell.
+def asked_by(commands: dict[str, list[str]]) -> dict[str, Request]:
+    """What the commands would have recordings read of."""
+    found: dict[str, Request] = {}
+    for name, argv in commands.items():
 
-    In reasons, workers give paths in full, and so do some sources here.
+        def note(_: Any, request: Request, device: str = "", name: str = name) -> None:
+            found[name] = request
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(prepare, "_convert", note)
+            prepare.main(argv)
+    return found
+
+
+def test_a_job_converts_as_one_process_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of paths that only this process understands; one recording of each is bad, which both tell.
+
+    All sources' recordings are read by one job, since workers take long to start. In reasons,
+    workers give paths in full, and so do some sources here.
     """
     monkeypatch.chdir(tmp_path)
-    raw_set, told = RAW_SETS[name], []
-    raw_set.write(Path("raw"))
-    for workers in ("0", "2"):
-        out = Path(f"out_{workers}")
-        prepare.main([*raw_set.argv(name, Path("raw"), out), "--workers", workers])
-        told.append(capsys.readouterr().out.replace(f"{tmp_path}/", "").replace(str(out), "out"))
-    there, here = (noise.contents(Path(f"out_{workers}")) for workers in (2, 0))
-    for made in (there, here):
-        made["skipped.json"] = made["skipped.json"].replace(f"{tmp_path}/".encode(), b"")
-    assert there == here
-    assert told[0].split("left out")[1:] == told[1].split("left out")[1:]
-    assert f"left out 1 of {raw_set.num_recordings} recordings" in told[1]
+    raw_sets = {name: raw_set for name, raw_set in RAW_SETS.items() if name != "features"}
+    assert {*raw_sets} == {source.name for source in SOURCES} | {"videos"}
+    for name, raw_set in raw_sets.items():
+        raw_set.write(Path(name))
+    argv = {
+        name: [*raw_set.argv(name, Path(name), Path("out")), "--workers", "2"]
+        for name, raw_set in raw_sets.items()
+    }
+    several = Several(asked_by(argv))
+    items = several.recordings("cpu").items
+    found = {
+        item.name: read
+        for item, read in zip(items, on_cluster(several, 2, "cpu")(items), strict=True)
+    }
+
+    def of_the_job(request: Request, num_workers: int, device: str) -> ReadEach[Any]:
+        (of,) = (name for name, asked in several.requests.items() if asked == request)
+        return lambda left: (found.pop(f"{of}:{recording.name}") for recording in left)
+
+    monkeypatch.setattr(conversion, "on_cluster", of_the_job)
+    for name, raw_set in raw_sets.items():
+        told = []
+        for workers in ("0", "2"):
+            prepare.main([*argv[name][:-1], workers])
+            told.append(capsys.readouterr().out.replace(f"{tmp_path}/", ""))
+            Path("out").rename(f"{name}_{workers}")
+        here, there = (noise.contents(Path(f"{name}_{workers}")) for workers in (0, 2))
+        for made in (here, there):
+            made["skipped.json"] = made["skipped.json"].replace(f"{tmp_path}/".encode(), b"")
+        assert there == here, name
+        assert told[0].split("left out")[1:] == told[1].split("left out")[1:]
+        assert f"left out 1 of {raw_set.num_recordings} recordings" in told[1]
+    assert not found
 
 
 def test_a_job_encodes_as_one_process_does(labels: str, tmp_path: Path) -> None:
@@ -106,8 +144,6 @@ def test_a_job_of_pixels_leaves_out_what_cannot_be_read(
 def test_a_job_cut_off_hands_out_nothing_that_is_finished(
     labels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vibe_ray.distributed.conversion import EncodingRequest, on_cluster
-
     monkeypatch.setattr(journal, "SAVE_S", 0.0)
     encoder, handed_out = load_encoder("open"), []
     encode_labels(labels, str(tmp_path / "here"), encoder)

@@ -14,6 +14,7 @@ from tests.data import noise
 from tests.data.sources import (
     test_amass,
     test_amc,
+    test_deepmimic,
     test_human36m,
     test_insta_variety,
     test_mpi_inf_3dhp,
@@ -23,6 +24,8 @@ from tests.data.sources import (
 )
 from tests.data.sources.conftest import bvh_text
 from tests.data.sources.filmed_person import film, write_frames
+from tests.prediction import filmed
+from tests.test_predict import film as film_video
 from vibe_ray.body.model import OPEN_BODY
 from vibe_ray.data.shards import ShardWriter
 
@@ -132,6 +135,20 @@ def amc(root: Path) -> None:
     (root / "01_02.amc").write_text("<html>")
 
 
+def deepmimic(root: Path) -> None:
+    root.mkdir()
+    for number in range(NUM + 1):
+        (root / f"walk_{number}.txt").write_text(test_deepmimic.make_clip(40 + number))
+    cut_off(root / "walk_2.txt")
+
+
+def videos(root: Path) -> None:
+    root.mkdir()
+    for number in range(3):
+        film_video(root / f"walk_{number}.mp4", filmed.walk(12, start=12 * number))
+    cut_off(root / "walk_1.mp4")
+
+
 def label_shards(root: Path) -> None:
     """Sequences with what a detector saw, which the packaged encoder takes."""
     with ShardWriter(str(root), noise.header("labels/train")) as writer:
@@ -149,5 +166,7 @@ RAW_SETS = {
     "amass": RawSet(amass, NUM + 1),
     "bvh": RawSet(bvh, NUM + 1),
     "amc": RawSet(amc, NUM + 1),
+    "deepmimic": RawSet(deepmimic, NUM + 1),
+    "videos": RawSet(videos, 3),
     "features": RawSet(label_shards, NUM + 1, num_bad=0),
 }
