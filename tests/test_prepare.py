@@ -109,7 +109,8 @@ def test_validate_where_there_is_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert refusal(capsys, "validate", str(tmp_path)) == (
-        f"python -m vibe_ray.prepare: no data set at or below {tmp_path}: no manifest.json found\n"
+        f"python -m vibe_ray.prepare: no data set at or below {tmp_path}: no manifest.json found; "
+        "give a folder that `python -m vibe_ray.prepare` has written to\n"
     )
 
 
@@ -173,7 +174,7 @@ def test_what_was_left_out_is_told_at_the_end(
     (raw / "bad.npz").write_bytes(b"<html>")
     prepare.main(["amass", "--raw", str(raw), "--out", str(out)])
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "left out bad.npz: not an .npz file, or cut off",
+        "left out bad.npz: not an .npz file, or cut off after 6 bytes: download it again",
         "left out 1 of 2 recordings",
         f"{out}: 1 clips, 0.0 minutes",
     ]

@@ -74,7 +74,7 @@ def test_missing_data_are_told_in_one_line(
     error = refusal(capsys, "--data", str(tmp_path / "none"), "--storage", str(tmp_path))
     assert error == (
         f"python -m vibe_ray.train: no data set at {tmp_path}/none/open_2d/train (manifest.json is "
-        "missing): make one with `python -m vibe_ray.prepare`, or give another --data\n"
+        "missing): make one with `python -m vibe_ray.prepare`, or give another folder\n"
     )
 
 

@@ -64,6 +64,11 @@ def test_a_folder_of_neither_is_refused(tmp_path: Path) -> None:
         plan([str(tmp_path)], "out")
 
 
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"neither videos nor pictures in .* is empty"):
+        plan([str(tmp_path)], "out")
+
+
 def test_two_videos_of_one_name_are_refused() -> None:
     with pytest.raises(ValueError, match=r"several videos would write into .*out/a"):
         plan(["x/a.mp4", "y/a.mp4"], "out")

@@ -68,8 +68,9 @@ def test_what_is_no_picture_is_named(tmp_path: Path, kind: str) -> None:
         path.write_bytes(path.read_bytes()[:500])
     else:
         path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n" if kind == "vector" else "hello")
-    with pytest.raises(ValueError, match=r"1\.png in "), open_video(str(tmp_path)):
+    with pytest.raises(ValueError, match=r"1\.png in ") as caught, open_video(str(tmp_path)):
         pass
+    assert "object at" not in str(caught.value)
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:

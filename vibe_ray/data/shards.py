@@ -183,7 +183,7 @@ def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
     except FileNotFoundError:
         raise FileNotFoundError(
             f"no data set at {path} ({MANIFEST_FILE} is missing): make one with "
-            "`python -m vibe_ray.prepare`, or give another --data"
+            "`python -m vibe_ray.prepare`, or give another folder"
         ) from None
     _check_version(file, content)
     try:

@@ -106,7 +106,10 @@ def validate(path: str) -> Iterator[Finding]:
     files = storage.list_files(path, MANIFEST_FILE)
     folders = [file.removesuffix("/" + MANIFEST_FILE) for file in files]
     if not folders:
-        raise FileNotFoundError(f"no data set at or below {path}: no {MANIFEST_FILE} found")
+        raise FileNotFoundError(
+            f"no data set at or below {path}: no {MANIFEST_FILE} found; give a folder that "
+            "`python -m vibe_ray.prepare` has written to"
+        )
     splits: dict[tuple[str, str, str], str] = {}
     twins = TwinSearch()
     for folder in folders:

@@ -98,7 +98,10 @@ def write_sheets(path: str, out: str, raw: str | None = None) -> Iterator[str]:
     root = storage.absolute(path)
     manifests = storage.list_files(root, MANIFEST_FILE)
     if not manifests:
-        raise FileNotFoundError(f"no data set at or below {path}: no {MANIFEST_FILE} found")
+        raise FileNotFoundError(
+            f"no data set at or below {path}: no {MANIFEST_FILE} found; give a folder that "
+            "`python -m vibe_ray.prepare` has written to"
+        )
     folders = [storage.absolute(file).removesuffix("/" + MANIFEST_FILE) for file in manifests]
     targets = [_target(folder.removeprefix(root).strip("/"), out) for folder in folders]
     arrays = load_body(BodyConfig())

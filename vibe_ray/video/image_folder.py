@@ -103,7 +103,11 @@ def read_picture(source: Path | IO[bytes], name: str) -> tuple[Array, dict[str, 
                 )
             metadata = _focal_metadata(image)
             return np.array(ImageOps.exif_transpose(image).convert("RGB")), metadata
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError:  # whose words may tell but an address in memory
+        raise ValueError(
+            f"{name} is no readable picture: expected one of {', '.join(FORMATS)}"
+        ) from None
+    except (OSError, Image.DecompressionBombError) as error:
         raise ValueError(f"{name} is no readable picture: {error}") from None
 
 

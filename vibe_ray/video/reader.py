@@ -11,7 +11,7 @@ local disk first, since a video's index often stands at its end.
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from vibe_ray import storage
 from vibe_ray.video.frames import FocalWish, Video
@@ -90,6 +90,11 @@ def find_videos(path: str) -> list[tuple[str, str]]:
     """
     base = path.rstrip("/").rsplit("/", 1)[-1]
     files = [file for file in storage.list_files(path) if file != path.rstrip("/")]
+    if not files and not storage.is_remote(path) and Path(storage.absolute(path)).is_dir():
+        raise FileNotFoundError(
+            f"neither videos nor pictures in {path}, which is empty: give a video, or the folder "
+            "that holds some"
+        )
     if not files:
         return [(path, base)]  # a file, or nothing: who opens it will tell
     root = storage.absolute(path)

@@ -149,7 +149,7 @@ def test_a_file_that_was_cut_off_since_is_told(root: Path) -> None:
         ({"meta/N": [N - 1]}, "record 1 of .*: image/visibilities has 126 numbers for 8 frames"),
         ({"image/xys": [0.5] * 9}, "image/xys has 9 numbers for 9 frames: 28 each"),
         ({"image/encoded": [b"x"]}, "1 pictures for 9 frames"),
-        ({"image/encoded": [b"x"] * N}, "is no readable JPEG"),
+        ({"image/encoded": [b"x"] * N}, "is no readable JPEG: it begins with b'x'; unpack the"),
         ({"image/encoded": [picture(0, (64, 32))] * N}, "pictures of 64 x 32 pixels: expected sq"),
     ],
 )

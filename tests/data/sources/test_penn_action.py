@@ -7,7 +7,7 @@ import pytest
 import scipy.io
 
 from tests.data.sources.filmed_person import HEIGHT, WIDTH, Filmed, film, write_frames
-from vibe_ray import prepare
+from vibe_ray import prepare, storage
 from vibe_ray.body.skeletons import KEYPOINTS, PENN_ACTION_13
 from vibe_ray.data.checks import check_sequence
 from vibe_ray.data.sequences import read_label_sequences
@@ -116,6 +116,19 @@ def test_missing_pictures_are_told_when_labels_are_made(root: Path) -> None:
     recording = read_sequences(str(root), "train").items[0]
     with pytest.raises(ValueError, match=r"1 of 12 frames are missing, first 000003\.jpg in"):
         recording.read()
+
+
+def test_a_store_that_does_not_answer_is_no_file_s_fault(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each video would be left out, one after the other."""
+
+    def fails(path: str) -> bytes:
+        raise ConnectionError("the store is gone")
+
+    monkeypatch.setattr(storage, "read_part", fails)
+    with pytest.raises(ConnectionError, match="the store is gone"):
+        list(read_sequences(str(root), "train"))
 
 
 def test_nothing_there(tmp_path: Path) -> None:

@@ -175,7 +175,8 @@ def test_missing_pictures_are_told_when_labels_are_made(root: Path) -> None:
 
 
 def test_nothing_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"no \.pkl file in"):
+    expected = r"no \.pkl file in .*: give the folder that holds sequenceFiles/test"
+    with pytest.raises(FileNotFoundError, match=expected):
         read_sequences(str(tmp_path), "test")
     with pytest.raises(ValueError, match="no split 'dev'"):
         read_sequences(str(tmp_path), "dev")

@@ -157,5 +157,6 @@ def _read_rate(npz: BoundedNpz) -> float:
 def _need(npz: BoundedNpz, *names: str) -> None:
     if missing := [name for name in names if name not in npz.names]:
         raise ValueError(
-            f"not an AMASS recording: no {' and no '.join(missing)} among {', '.join(npz.names)}"
+            f"not an AMASS recording: no {' and no '.join(missing)} among {', '.join(npz.names)}; "
+            "download SMPL+H G or SMPL-X G"
         )

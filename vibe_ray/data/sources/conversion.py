@@ -226,18 +226,26 @@ def read_text(path: str) -> str:
     return read_file(path).decode("utf-8", errors="replace")
 
 
-def find_files(root: str, suffix: str) -> list[str]:
+def find_files(root: str, suffix: str, within: str = "") -> list[str]:
     """Paths of the files below `root` that end in `suffix`, sorted; `root` may be one itself.
+
+    Args:
+        root: What the user gave.
+        suffix: The ending, with its dot.
+        within: The folder below `root` in which alone they are looked for.
 
     Hidden files, such as the `._name` that a Mac leaves beside each, are passed over.
 
     Raises:
         FileNotFoundError: There is none.
     """
-    found = storage.list_files(root, suffix)
+    folder = storage.join(root, within) if within else root
+    found = storage.list_files(folder, suffix)
     paths = [path for path in found if path == root or not _is_hidden(path)]
     if not paths:
-        raise FileNotFoundError(f"no {suffix} file in {root}: give the folder that holds them")
+        raise FileNotFoundError(
+            f"no {suffix} file in {folder}: give the folder that holds {within or 'them'}"
+        )
     return paths
 
 

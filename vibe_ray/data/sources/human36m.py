@@ -153,7 +153,9 @@ def read_positions(path: str, num_axes: int) -> Array:
         try:
             pose = np.asarray(cdflib.CDF(local).varget("Pose"), np.float32)
         except Exception as error:  # a damaged file can fail in any way
-            raise ValueError(f"no positions of Human3.6M, or cut off: {path}: {error}") from error
+            raise ValueError(
+                f"no positions of Human3.6M, or cut off: {path}: {error}; download it again"
+            ) from error
     if pose.ndim != 3 or len(pose) != 1 or pose.shape[2] != num_axes * NUM_POSITIONS:
         raise ValueError(
             f"{path} holds Pose of shape {pose.shape}: expected (1, frames, "

@@ -47,7 +47,7 @@ def read_sequences(
         name = PurePosixPath(path).stem
         return recording(name, path, lambda: [_track(path, name, r) for r in read_records(path)])
 
-    paths = find_files(storage.join(root, split), ".tfrecord")
+    paths = find_files(root, ".tfrecord", split)
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)
 
 

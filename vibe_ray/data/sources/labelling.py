@@ -103,19 +103,25 @@ def image_size(path: str) -> tuple[int, int]:
     """Width and height of a picture, in pixels.
 
     Raises:
+        FileNotFoundError: It is not there.
         ValueError: It is no JPEG.
     """
     try:
-        from PIL import Image
+        from PIL import Image, UnidentifiedImageError
     except ImportError as error:
         raise ImportError(
             f"pictures need Pillow ({error}): pip install 'vibe_ray[datasets]'"
         ) from None
+    content = storage.read_part(path)
     try:
-        with Image.open(io.BytesIO(storage.read_part(path)), formats=["JPEG"]) as image:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
             return image.size
     except (OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} is no readable JPEG: {error}") from error
+        is_another = isinstance(error, UnidentifiedImageError)  # whose words tell but an address
+        found = f"it begins with {content[:8]!r}" if is_another else error
+        raise ValueError(
+            f"{path} is no readable JPEG: {found}; unpack the pictures again"
+        ) from error
 
 
 def seen_span(kp: Array, conf: Array) -> tuple[slice, Array]:

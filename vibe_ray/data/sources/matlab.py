@@ -30,7 +30,7 @@ def read_mat(content: bytes, keys: Sequence[str], what: str) -> Mapping[str, Any
     try:
         mat: Mapping[str, Any] = scipy.io.loadmat(io.BytesIO(content), variable_names=keys)
     except _BROKEN as error:
-        raise ValueError(f"no .mat file, or cut off: {error}") from error
+        raise _broken("no .mat file", content, error) from error
     if missing := [key for key in keys if key not in mat]:
         found = (name for name, _, _ in scipy.io.whosmat(io.BytesIO(content)))
         raise _another(what, missing, found)
@@ -58,8 +58,15 @@ def read_mat_73(content: bytes, keys: Sequence[str], what: str) -> Mapping[str, 
                 raise _another(what, missing, file)
             return {key: file[key][()] for key in keys}
     except (OSError, KeyError, RuntimeError) as error:
-        raise ValueError(f"no .mat file of version 7.3, or cut off: {error}") from error
+        raise _broken("no .mat file of version 7.3", content, error) from error
+
+
+def _broken(what: str, content: bytes, error: Exception) -> ValueError:
+    return ValueError(f"{what}, or cut off after {len(content)} bytes: {error}; download it again")
 
 
 def _another(what: str, missing: Sequence[str], found: Any) -> ValueError:
-    return ValueError(f"no {what}: no {', '.join(missing)} among {', '.join(found)}")
+    return ValueError(
+        f"no {what}: no {', '.join(missing)} among {', '.join(found)}; put the set's own file in "
+        "its place"
+    )

@@ -46,7 +46,9 @@ class BoundedNpz:
         try:
             self._archive = zipfile.ZipFile(io.BytesIO(content))
         except _BROKEN as error:
-            raise ValueError("not an .npz file, or cut off") from error
+            raise ValueError(
+                f"not an .npz file, or cut off after {len(content)} bytes: download it again"
+            ) from error
         self.names = [
             name.removesuffix(".npy") for name in self._archive.namelist() if name.endswith(".npy")
         ]

@@ -41,7 +41,7 @@ def read_sequences(
         name = PurePosixPath(path).stem
         return recording(name, path, lambda: _read(root, path, name, split))
 
-    paths = find_files(storage.join(root, "labels"), ".mat")
+    paths = find_files(root, ".mat", "labels")
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)
 
 

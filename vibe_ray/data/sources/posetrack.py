@@ -63,7 +63,10 @@ def read_sequences(
     folders = [storage.join(root, folder, split) for folder in FOLDERS]
     there = [folder for folder in folders if storage.exists(folder)]
     if not there:
-        raise FileNotFoundError(f"no {FOLDERS[0]}/{split} in {root}, nor {FOLDERS[-1]}/{split}")
+        raise FileNotFoundError(
+            f"no {FOLDERS[0]}/{split} in {root}, nor {FOLDERS[-1]}/{split}: give the folder that "
+            "holds one of them"
+        )
 
     def one(path: str) -> Recording[LabelledSequence]:
         name = PurePosixPath(path).stem
@@ -97,11 +100,14 @@ def _parse(content: bytes) -> Mapping[str, Any]:
     try:
         parsed = json.loads(content)
     except ValueError as error:
-        raise ValueError(f"no JSON, or cut off: {error}") from None
+        raise ValueError(f"no JSON, or cut off: {error}; download it again") from None
     keys = ("images", "annotations", "categories")
     if not isinstance(parsed, dict) or not all(isinstance(parsed.get(key), list) for key in keys):
         found = ", ".join(parsed) if isinstance(parsed, dict) else type(parsed).__name__
-        raise ValueError(f"no annotations of PoseTrack: it holds {found}; expected {keys}")
+        raise ValueError(
+            f"no annotations of PoseTrack: it holds {found}; expected {keys}; put the set's own "
+            "file in its place"
+        )
     return parsed
 
 

@@ -70,7 +70,7 @@ def read_sequences(
         name = PurePosixPath(path).stem
         return recording(name, path, lambda: _read(root, path, name, joints))
 
-    paths = find_files(storage.join(root, "sequenceFiles", FOLDERS[split]), ".pkl")
+    paths = find_files(root, ".pkl", f"sequenceFiles/{FOLDERS[split]}")
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)
 
 
@@ -80,7 +80,10 @@ def _read(
     content = read_pickle(read_file(path), "a sequence file of 3DPW")
     if not isinstance(content, dict) or not set(_KEYS) <= content.keys():
         found = sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-        raise ValueError(f"no sequence file of 3DPW: it holds {found}, expected {list(_KEYS)}")
+        raise ValueError(
+            f"no sequence file of 3DPW: it holds {found}, expected {list(_KEYS)}; put the set's "
+            "own file in its place"
+        )
     num_people = len(content["poses"])
     people = [_person(root, name, content, number, joints) for number in range(num_people)]
     seen = [person for person in people if person is not None]
