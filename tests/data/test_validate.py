@@ -79,6 +79,17 @@ def test_a_good_data_set_has_no_findings(tmp_path: Path, person: PoseSequence) -
         (lambda p: {"kp_3d": -p.kp_3d}, "warning", "the neck is above the hips in 0% of frames"),
         (lambda p: {"kp_3d": p.kp_3d[:, KEYPOINTS_MIRROR]}, "error", "left in 0% of frames"),
         (lambda p: {"kp_3d": p.kp_3d * [-1, 1, 1]}, "error", "left hip on the pose's left in 0%"),
+        (
+            lambda p: {"kp_3d": _swapped(p, "lknee", "lankle")},
+            "warning",
+            r"thighs of 0\.[78]\d* and",
+        ),
+        (
+            lambda p: {"kp_3d": _swapped(p, "relbow", "rwrist")},
+            "warning",
+            "a left upper arm of 0.2",
+        ),
+        (lambda p: {"kp_3d": _grown(p)}, "warning", r"shins of 0\.2\d* to 0\.[34]\d* m"),
         (lambda p: {"kp_2d": 112 * (p.kp_2d + 1)}, "error", "found pixels"),
         (lambda p: {"kp_2d_conf": 100 * p.kp_2d_conf}, "error", "kp_2d_conf has 0 to 100, expect"),
         (lambda p: {"fps": 30.0}, "error", "30 frames per second, the manifest says 25"),
@@ -93,6 +104,18 @@ def test_what_is_wrong_with_a_sequence_is_found(
     assert found
     assert all(f"{tmp_path}: wrong" in finding.message for finding in found)
     assert any(item.level == level and re.search(message, item.message) for item in found), found
+
+
+def _swapped(person: PoseSequence, one: str, other: str) -> np.ndarray:
+    order = list(range(len(KEYPOINTS)))
+    i, j = KEYPOINTS.index(one), KEYPOINTS.index(other)
+    order[i], order[j] = j, i
+    return person.kp_3d[:, order]
+
+
+def _grown(person: PoseSequence) -> np.ndarray:
+    """A person who is a child in half of the frames."""
+    return person.kp_3d * np.where(np.arange(N) < N // 2, 1, 0.5)[:, None, None]
 
 
 def test_hips_and_ankles_must_agree_on_the_sides(tmp_path: Path, person: PoseSequence) -> None:
@@ -274,6 +297,7 @@ def test_good_labels_have_no_findings(tmp_path: Path, labelled: LabelledSequence
         (lambda s: {"kp_3d": 1000 * s.kp_3d}, "error", r"kp_3d span 1.*: expected a body in meter"),
         (lambda s: {"kp_3d": -s.kp_3d}, "warning", "the neck is above the hips in 0% of frames"),
         (lambda s: {"kp_3d": s.kp_3d * [-1, 1, 1]}, "error", "left hip on the pose's left in 0%"),
+        (lambda s: {"width": 290}, "warning", r"[0-9]+% of the key-points that supervise lie outs"),
         (lambda s: {"timestamps": _late(s.timestamps)}, "error", "frames are up to 3 and down to"),
         (lambda s: {"timestamps": 2 * s.timestamps}, "error", "cut the track at gaps, resample"),
         (

@@ -29,10 +29,29 @@ MOSTLY = 0.5
 MAX_STEP_ERROR = 0.75
 """Frames by which the time between two frames of labels may be off: a video's own jitter is less
 than half a frame, a frame that is missing a whole one."""
+MAX_OUTSIDE = 0.25
+"""Share of the key-points that supervise which may lie beyond the edges of the picture."""
+BONE_M = (0.1, 0.7)
+"""From a small child's forearm to the thigh of the tallest."""
+MAX_SIDES = 1.4
+"""Ratio of a left and a right bone of one person; of markerless capture they differ by a tenth."""
+MAX_GROWTH = 1.7
+"""Ratio of a bone's length in its longer frames to that in its shorter ones, a tenth left out."""
 _NECK, _HIP = indices(("neck", "hip"), KEYPOINTS)
 _COMMON = indices(COMMON_14, KEYPOINTS)
 """Known wherever any 3D is; the others may be 0, which is far from a body before a camera."""
 _RIGHT, _LEFT = indices(("rhip", "rankle"), KEYPOINTS), indices(("lhip", "lankle"), KEYPOINTS)
+_BONES = {
+    "thigh": ("hip", "knee"),
+    "shin": ("knee", "ankle"),
+    "upper arm": ("shoulder", "elbow"),
+    "forearm": ("elbow", "wrist"),
+}
+_ENDS = [
+    [indices([side + joint for joint in ends], KEYPOINTS) for ends in _BONES.values()]
+    for side in "lr"
+]
+"""(2, 4, 2): of each side's bones both ends."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +116,14 @@ def _check_labels(where: str, labels: LabelledSequence) -> Iterator[Finding]:
             f"{np.median(in_box):.3g} half boxes from the box's center: expected key-points "
             "in pixels of the whole image, and the box around them as center and size in pixels",
         )
+    outside = np.any((labels.kp_2d < 0) | (labels.kp_2d > [labels.width, labels.height]), axis=-1)
+    share = outside[labels.kp_2d_conf > 0].mean() if in_image.size else 0.0
+    if share > MAX_OUTSIDE:
+        yield Finding(
+            "warning",
+            f"{where}: {share:.0%} of the key-points that supervise lie outside of the picture, "
+            f"{labels.width} x {labels.height} pixels: expected weight 0 for what is not seen",
+        )
     yield from _check_body(where, target)
     steps = np.diff(labels.timestamps) * labels.fps
     if steps.size and np.abs(steps - 1).max() > MAX_STEP_ERROR:
@@ -110,6 +137,7 @@ def _check_labels(where: str, labels: LabelledSequence) -> Iterator[Finding]:
 def _check_body(where: str, sequence: PoseSequence) -> Iterator[Finding]:
     if sequence.has_kp_3d.any():
         yield from _check_kp_3d(where, sequence.kp_3d[sequence.has_kp_3d])
+        yield from _check_bones(where, sequence.kp_3d[sequence.has_kp_3d])
     yield from _check_facing(where, sequence)
 
 
@@ -147,6 +175,32 @@ def _check_kp_3d(where: str, kp_3d: Array) -> Iterator[Finding]:
     if np.mean((across[:, 0] * across[:, 1]).sum(axis=-1) > 0) < MOSTLY:
         yield Finding(
             "warning", f"{where}: hips and ankles disagree on left and right: wrong joint order?"
+        )
+
+
+def _check_bones(where: str, kp_3d: Array) -> Iterator[Finding]:
+    """Bones are of one length, on both sides of a body, and do not grow from frame to frame."""
+    ends = kp_3d[:, _ENDS].astype(np.float64)  # (N, 2, 4, 2, 3)
+    lengths = np.linalg.norm(ends[..., 0, :] - ends[..., 1, :], axis=-1)  # (N, 2, 4)
+    typical = np.median(lengths, axis=0)
+    short, long = np.quantile(lengths, (0.1, 0.9), axis=0).clip(1e-6)
+    low, high = BONE_M
+    problems = []
+    for number, bone in enumerate(_BONES):
+        left, right = typical[:, number]
+        if min(left, right) < low or max(left, right) > high:
+            problems.append(f"{bone}s of {left:.2g} and {right:.2g} m")
+        elif max(left, right) > MAX_SIDES * min(left, right):
+            problems.append(f"a left {bone} of {left:.2g} m, a right one of {right:.2g} m")
+        elif ((long / short)[:, number] > MAX_GROWTH).any():
+            problems.append(
+                f"{bone}s of {short[:, number].min():.2g} to {long[:, number].max():.2g} m"
+            )
+    if problems:
+        yield Finding(
+            "warning",
+            f"{where}: kp_3d has {', '.join(problems)}: expected bones of {low:g} to {high:g} m, "
+            "as long on the left as on the right and in every frame: wrong joint order?",
         )
 
 

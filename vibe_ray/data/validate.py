@@ -7,9 +7,11 @@ from collections.abc import Iterator, Sequence
 from vibe_ray import storage
 from vibe_ray.data.agreement import row_problems
 from vibe_ray.data.checks import Finding, check_sequence
+from vibe_ray.data.feature_statistics import FeatureSearch
 from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
 from vibe_ray.data.mixing import DataConfig, Source, StepPlan
+from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import (
     read_label_sequences,
     read_motion_sequences,
@@ -111,7 +113,7 @@ def validate(path: str) -> Iterator[Finding]:
             "`python -m vibe_ray.prepare` has written to"
         )
     splits: dict[tuple[str, str, str], str] = {}
-    twins = TwinSearch()
+    searches = TwinSearch(), FeatureSearch()
     for folder in folders:
         try:
             manifest = read_manifest(folder)
@@ -124,10 +126,11 @@ def validate(path: str) -> Iterator[Finding]:
         if damaged:
             continue
         try:
-            yield from _check_sequences(folder, manifest, splits, twins)
+            yield from _check_sequences(folder, manifest, splits, searches)
         except ValueError as error:  # the other data sets are checked all the same
             yield Finding("error", f"{folder} cannot be read: {error}: prepare it anew")
-    yield from twins.findings()
+    for search in searches:
+        yield from search.findings()
 
 
 def _check_rate(folder: str, manifest: Manifest) -> Iterator[Finding]:
@@ -157,7 +160,10 @@ def _check_files(folder: str, manifest: Manifest) -> Iterator[Finding]:
 
 
 def _check_sequences(
-    folder: str, manifest: Manifest, splits: dict[tuple[str, str, str], str], twins: TwinSearch
+    folder: str,
+    manifest: Manifest,
+    splits: dict[tuple[str, str, str], str],
+    searches: tuple[TwinSearch, FeatureSearch],
 ) -> Iterator[Finding]:
     """Check a data set's sequences; `splits` remembers in which split each was met first."""
     seen: set[tuple[str, str]] = set()
@@ -181,7 +187,10 @@ def _check_sequences(
                 f"{manifest.fps:g}: resample it",
             )
         yield from check_sequence(where, sequence)
+        twins, features = searches
         twins.meet(folder, manifest.split, manifest.kind, sequence)
+        if isinstance(sequence, PoseSequence):
+            features.meet(folder, sequence)
 
 
 def _read_sequences(folder: str, manifest: Manifest) -> Iterator[AnySequence]:

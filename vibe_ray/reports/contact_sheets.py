@@ -51,7 +51,8 @@ TILE_INCHES, DPI = 1.45, 110
 AROUND = 1.3
 """How much of a picture is shown, in sides of the box."""
 TILE_PIXELS = 220
-"""Of a drawn body; 2.2 meters of it."""
+TILE_METERS = 2.6
+"""Of a drawn body and around it: arms may be raised."""
 BEHIND = np.diag([-1.0, 1.0, -1.0])
 """From a camera's axes to those of a camera that looks back at it."""
 UPRIGHT = np.diag([1.0, -1.0, -1.0])
@@ -275,6 +276,6 @@ def _draw_body(axes: Axes, verts: Array, faces: Array) -> None:
     axes.set_facecolor("#f2f4f6")
     if not len(verts):
         return
-    camera = Orthographic(TILE_PIXELS / 2.2, (TILE_PIXELS / 2, TILE_PIXELS * 0.45))
+    camera = Orthographic(TILE_PIXELS / TILE_METERS, (TILE_PIXELS / 2, TILE_PIXELS / 2))
     mesh = Mesh(verts, faces, to_rgb(VIBE_COLOR))
     axes.imshow(render([mesh], camera, TILE_PIXELS, TILE_PIXELS, samples=2))
