@@ -25,6 +25,8 @@ class Options:
 
     repetitions: int = 5
     device: str = "cpu"
+    by_wall: bool = False
+    """Go by the wall clock, as for several threads; it says something on a free machine."""
 
     @property
     def is_cuda(self) -> bool:
@@ -39,7 +41,7 @@ class Options:
         if self.is_cuda:
             torch.cuda.synchronize()
             return time.perf_counter()
-        return time.process_time()
+        return time.perf_counter() if self.by_wall else time.process_time()
 
 
 @dataclass(frozen=True, kw_only=True)
