@@ -89,6 +89,11 @@ def _add_videos(commands: "Commands") -> None:
     command = _add(commands, "videos", text, "videos --raw DIR --out labels/mine/train", _videos)
     _add_folders(command, "a video, or a folder of them; or s3://")
     command.add_argument("--fps", type=cli.rate, default=25.0, help="frames per second (25)")
+    text = (
+        "folder of what another program saw, called as the videos are: OpenPose's folders, or "
+        ".json of COCO's kind; without it people are looked for"
+    )
+    command.add_argument("--keypoints", metavar="DIR", default="", help=text)
     command.add_argument("--device", default="cpu", help="cpu, cuda, ... (cpu)")
 
 
@@ -220,7 +225,7 @@ def _bodies(args: argparse.Namespace) -> "dict[str, BodyConfig]":
 def _videos(args: argparse.Namespace) -> None:
     from vibe_ray.video.recordings import VideosRequest
 
-    _convert(args, VideosRequest(args.raw, args.fps), args.device)
+    _convert(args, VideosRequest(args.raw, args.fps, args.keypoints), args.device)
 
 
 def _convert(args: argparse.Namespace, request: Any, device: str = "cpu") -> None:

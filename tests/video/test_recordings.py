@@ -1,11 +1,12 @@
 """From videos to label shards and on to pose shards, by the commands."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.prediction.filmed import walk
+from tests.prediction.filmed import walk, write_keypoints
 from tests.test_predict import film
 from vibe_ray import prepare
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
@@ -48,4 +49,39 @@ def test_a_slow_video_is_left_out_with_its_rate(tmp_path: Path) -> None:
 
     clip = film(tmp_path / "a.mp4", walk(3))
     with pytest.raises(ValueError, match=r"plays at 25 frames per second, 60 are asked for"):
-        read_video(str(clip), "a", None, 60.0, "all")  # type: ignore[arg-type]
+        read_video(str(clip), "a", 60.0, lambda video, name: [])
+
+
+def test_what_another_program_saw_becomes_training_data(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw, seen = tmp_path / "raw", tmp_path / "seen"
+    (raw / "abseiling").mkdir(parents=True)
+    clip = film(raw / "abseiling/walk.mp4", walk(12))
+    (raw / "abseiling/alone.mp4").write_bytes(clip.read_bytes())
+    write_keypoints(seen / "abseiling/walk", walk(12))
+    command = ["videos", "--raw", str(raw), "--out", str(tmp_path / "labels"), "--keypoints"]
+    prepare.main([*command, str(seen)])
+    told = capsys.readouterr().out
+    assert "left out abseiling/alone.mp4: no key-points of it: neither abseiling/alone nor" in told
+    (one,) = read_label_sequences(str(tmp_path / "labels"))
+    assert one.names.kp_2d == one.names.detected == COCO_17
+    assert one.video == str(clip)
+    np.testing.assert_allclose(one.kp_2d, walk(12).kp_2d, atol=2e-3)
+    np.testing.assert_allclose(one.kp_2d_conf, 0.9, atol=1e-6)
+    with pytest.raises(SystemExit):
+        prepare.main([*command, str(tmp_path / "nowhere")])
+    assert "no key-points of the 2 videos in" in capsys.readouterr().err
+
+
+def test_videos_of_one_set_have_the_same_key_points(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        film(tmp_path / f"{name}.mp4", walk(12))
+    write_keypoints(tmp_path / "seen/a", walk(12))
+    file = {"image_id": 0, "keypoints": [100.0, 50.0, 0.9] * 25}
+    (tmp_path / "seen/b.json").write_text(json.dumps([file]))
+    flags = ["--out", str(tmp_path / "labels"), "--keypoints", str(tmp_path / "seen")]
+    prepare.main(["videos", "--raw", str(tmp_path), *flags])
+    assert "left out b.mp4: its key-points are" in capsys.readouterr().out
