@@ -81,7 +81,9 @@ def test_features_that_never_change_are_an_error(tmp_path: Path) -> None:
 
 
 def test_the_mean_and_the_spread_are_those_of_all_frames() -> None:
-    sequences = people(4, 0)
+    """Of a sequence longer than what is looked at in one piece, too."""
+    long = noise.pose_sequence("long", 1100, features=np.random.default_rng(5).random((1100, F)))
+    sequences = [*people(4, 0), long]
     search = FeatureSearch()
     for one in sequences:
         search.meet("a", one)

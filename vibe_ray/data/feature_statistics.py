@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vibe_ray.data.checks import Finding
-from vibe_ray.data.schema import Array, PoseSequence
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, Array, PoseSequence
 
 MIN_SEQUENCES = 20
 """Of a data set that is compared, and of the others together: fewer are too few people."""
@@ -35,8 +35,7 @@ class Statistics:
     squares: Array = field(default_factory=lambda: np.zeros(()))
 
     def add(self, features: Array) -> None:
-        """Count in a sequence's features (N, F)."""
-        self.num_sequences += 1
+        """Count in some features (N, F)."""
         self.num_frames += len(features)
         self.total = self.total + features.sum(axis=0)
         self.squares = self.squares + (features**2).sum(axis=0)
@@ -60,14 +59,18 @@ class FeatureSearch:
 
     def meet(self, folder: str, sequence: PoseSequence) -> None:
         """Note what a sequence's features are; frames in which nobody was looked at are zeros."""
-        features = sequence.features.astype(np.float64)
-        seen = features[features.any(axis=1)]
-        if len(seen) and np.isfinite(seen).all():
-            self._sets[sequence.encoder_id].setdefault(folder, Statistics()).add(seen)
+        if not np.isfinite(sequence.features).all():
+            return
+        found = self._sets[sequence.encoder_id].setdefault(folder, Statistics())
+        found.num_sequences += 1
+        for start in range(0, sequence.num_frames, MAX_CLIP_FRAMES):
+            features = sequence.features[start : start + MAX_CLIP_FRAMES].astype(np.float64)
+            found.add(features[features.any(axis=1)])
 
     def findings(self) -> Iterator[Finding]:
         """Yield data sets whose features are all the same, or odd beside those of other sets."""
-        for encoder_id, sets in self._sets.items():
+        for encoder_id, every in self._sets.items():
+            sets = {folder: found for folder, found in every.items() if found.num_frames}
             for folder, own in sets.items():
                 if own.num_frames > 1 and not own.std.any():
                     yield Finding(
