@@ -6,7 +6,7 @@ alone make poses worse: so what is moved is a *correction* of the network's answ
 And it has to earn its place: fitted to some key-points it must bring the body closer to the others,
 which it was not shown. A fit that does not is thrown away.
 
-Shapes: N frames, J = 24 joints, K key-points.
+Shapes: N frames, J = 24 joints, K key-points, F fits of the same motion, made together.
 """
 
 from collections.abc import Iterator
@@ -119,7 +119,7 @@ def fit_to_picture(
             words = "no fit: no key-point was seen"
         verdict = FitVerdict(False, before, before, held_before, held_after, words)
         return Fitted(motion, verdict)
-    correction = problem.solve(problem.weight)
+    correction = problem.solve(problem.weight[None])
     after = _mean(problem.errors(correction), settings)
     words = (
         f"fitted: the error of key-points went from {100 * before:.2f} to {100 * after:.2f} % of "
@@ -131,14 +131,14 @@ def fit_to_picture(
 
 @dataclass(frozen=True)
 class _Correction:
-    """What is added to the network's answer."""
+    """What is added to the network's answer, by each of F fits."""
 
     turn: Tensor
-    """Radians (N, J, 3), about the axes of each joint."""
+    """Radians (F, N, J, 3), about the axes of each joint."""
     betas: Tensor
-    """(10,)."""
+    """(F, 10)."""
     place: Tensor
-    """(N, 3): along the image's x and y in units of the depth, and of the depth's logarithm."""
+    """(F, N, 3): along the image's x and y in units of the depth, and of the depth's logarithm."""
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.turn, self.betas, self.place
@@ -185,27 +185,29 @@ class _Problem:
         )
         return _Problem(motion, seen, self._body, self._prior, self.settings)
 
-    def start(self) -> _Correction:
-        """Return the correction that changes nothing."""
+    def start(self, num_fits: int = 1) -> _Correction:
+        """Return the corrections that change nothing."""
         return _Correction(
-            torch.zeros(*self.rotmat.shape[:2], 3),
-            torch.zeros_like(self.betas),
-            torch.zeros_like(self.transl),
+            torch.zeros(num_fits, *self.rotmat.shape[:2], 3),
+            torch.zeros(num_fits, *self.betas.shape),
+            torch.zeros(num_fits, *self.transl.shape),
         )
 
     def solve(self, weight: Tensor) -> _Correction:
-        """Find the best correction for key-points weighed by (N, K), 0 for what is not shown.
+        """Find the best corrections for key-points weighed by (F, N, K), 0 for what is not shown.
 
-        One gradient is that of the whole track, added up piece by piece.
+        The fits know nothing of each other: their losses are added up, and an optimizer that works
+        number by number takes each its own way. One gradient is that of the whole track, added up
+        piece by piece.
         """
-        correction = self.start()
+        correction = self.start(len(weight))
         parts = [part.requires_grad_() for part in correction.parts()]
         optimizer = torch.optim.Adam(parts, lr=self.settings.learning_rate, betas=(0.9, 0.99))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.num_steps)
         for _ in range(self.settings.num_steps):
             optimizer.zero_grad()
             self._closeness(correction).backward()
-            for piece in self._pieces():
+            for piece in self._pieces(len(weight)):
                 self._distance(correction, weight, piece).backward()
             optimizer.step()
             schedule.step()
@@ -213,48 +215,49 @@ class _Problem:
 
     @torch.no_grad()
     def errors(self, correction: _Correction) -> Tensor:
-        """Distances of key-points (N, K) in sides of the box, NaN where they were not seen."""
-        found = torch.cat([self._offsets(correction, piece) for piece in self._pieces()])
+        """Distances of key-points (F, N, K) in sides of the box, NaN where they were not seen."""
+        pieces = self._pieces(len(correction.betas))
+        found = torch.cat([self._offsets(correction, piece) for piece in pieces], dim=1)
         return torch.where(self.weight > 0, found.norm(dim=-1), torch.nan)
 
     def corrected(self, correction: _Correction) -> Motion:
-        """Return the motion with a correction."""
+        """Return the motion with the correction of a single fit."""
         everything = slice(0, len(self.rotmat))
         rotmat, transl = self._applied(correction, everything)
         return replace(
             self.motion,
-            rotmat=rotmat.to(self.motion.rotmat),
-            transl=transl.to(self.motion.transl),
-            betas=(self.betas + correction.betas).to(self.motion.betas),
+            rotmat=rotmat[0].to(self.motion.rotmat),
+            transl=transl[0].to(self.motion.transl),
+            betas=(self.betas + correction.betas[0]).to(self.motion.betas),
         )
 
-    def _pieces(self) -> Iterator[slice]:
-        chunk = self.settings.chunk
+    def _pieces(self, num_fits: int) -> Iterator[slice]:
+        chunk = max(self.settings.chunk // num_fits, 1)
         return (slice(at, at + chunk) for at in range(0, len(self.rotmat), chunk))
 
     def _applied(self, correction: _Correction, piece: slice) -> tuple[Tensor, Tensor]:
-        rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(correction.turn[piece])
-        transl, place = self.transl[piece], correction.place[piece]
-        depth = transl[:, 2:]
-        moved = torch.cat([transl[:, :2] + depth * place[:, :2], depth], dim=1)
-        return rotmat, moved * place[:, 2:].exp()
+        rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(correction.turn[:, piece])
+        transl, place = self.transl[piece], correction.place[:, piece]
+        flat = transl[:, :2] + transl[:, 2:] * place[..., :2]
+        moved = torch.cat([flat, transl[:, 2:].expand_as(flat[..., :1])], dim=-1)
+        return rotmat, moved * place[..., 2:].exp()
 
     def _offsets(self, correction: _Correction, piece: slice) -> Tensor:
-        """Projected from seen key-points (n, K, 2), in sides of the box."""
+        """Projected from seen key-points (F, n, K, 2), in sides of the box."""
         rotmat, transl = self._applied(correction, piece)
-        betas = (self.betas + correction.betas).expand(len(rotmat), -1)
-        points = self._body(betas, rotmat) + transl[:, None]
+        betas = (self.betas + correction.betas)[:, None].expand(-1, rotmat.shape[1], -1)
+        points = self._body(betas, rotmat) + transl[..., None, :]
         pixels = self.seen.project(points) - self._target[piece]
         return pixels / self._unit[piece, :, None]
 
     def _distance(self, correction: _Correction, weight: Tensor, piece: slice) -> Tensor:
         squared = self._offsets(correction, piece).square().sum(dim=-1)
         squared = squared / self.settings.robust_scale**2
-        loss = (weight[piece] * squared / (1 + squared)).sum()
+        loss = (weight[:, piece] * squared / (1 + squared)).sum()
         if self._prior is not None and self.settings.prior > 0:
             rotmat, _ = self._applied(correction, piece)
-            latent = self._prior.encode(rotmat[None, :, 1:]).mean
-            loss = loss + self.settings.prior * len(rotmat) * unlikeliness(latent)
+            latent = self._prior.encode(rotmat[:, :, 1:]).mean
+            loss = loss + self.settings.prior * rotmat.shape[1] * unlikeliness(latent)
         return loss
 
     def _closeness(self, correction: _Correction) -> Tensor:
@@ -265,7 +268,7 @@ class _Problem:
             (settings.calm, correction.turn),
             (settings.place_calm, correction.place),
         ):
-            change = part.diff(dim=0).flatten(1)
+            change = part.diff(dim=1).flatten(2)
             loss = loss + weight * (change / self._gap_s).square().sum()
         return loss
 
@@ -277,14 +280,11 @@ def _held_out(problem: _Problem) -> tuple[float, float]:
     """
     settings = problem.settings
     part = problem.sampled(settings.held_out_frames)
-    before = part.errors(part.start())
-    after = torch.full_like(before, torch.nan)
+    before = part.errors(part.start())[0]
     fold_of = torch.arange(before.shape[1]) % settings.num_folds
-    for fold in range(settings.num_folds):
-        is_held_out = fold_of == fold
-        shown = torch.where(is_held_out, 0.0, part.weight)
-        found = part.errors(part.solve(shown))
-        after[:, is_held_out] = found[:, is_held_out]
+    is_held_out = fold_of == torch.arange(settings.num_folds)[:, None, None]  # (F, 1, K)
+    found = part.errors(part.solve(torch.where(is_held_out, 0.0, part.weight)))
+    after = torch.where(is_held_out, found, 0.0).sum(dim=0)
     return _mean(before, settings), _mean(after, settings)
 
 
