@@ -16,6 +16,7 @@ from vibe_ray.rendering.scene import (
     Mesh,
     Orthographic,
     Perspective,
+    area_normals,
     paint_over,
     render,
     shade,
@@ -72,7 +73,7 @@ def test_depths_are_those_of_rays() -> None:
         np.concatenate([near.faces, far.faces + len(near.verts)]),
         GRAY,
     )
-    raster = rasterize(PINHOLE.project(both.verts), shade(both.verts, both.faces), both.faces, H, W)
+    raster = rasterize(PINHOLE.project(both.verts), shade(area_normals(both.verts, both.faces)), both.faces, H, W)
     expected = ray_depths(both, PINHOLE)
     assert 0.2 < np.isfinite(expected).mean() < 0.9
     np.testing.assert_array_equal(raster.face >= 0, np.isfinite(expected))
@@ -122,15 +123,15 @@ def test_a_plate_turned_to_the_light_is_brightest_and_one_turned_away_darkest() 
     side = np.cross(normal, [0, 0, 1])
     verts = np.stack([np.zeros(3), side, np.cross(normal, side)])
     faces = np.array([[0, 1, 2]])
-    np.testing.assert_allclose(shade(verts, faces), 1)
-    np.testing.assert_allclose(shade(verts, faces[:, ::-1]), AMBIENT)
+    np.testing.assert_allclose(shade(area_normals(verts, faces)), 1)
+    np.testing.assert_allclose(shade(area_normals(verts, faces[:, ::-1])), AMBIENT)
     grazing = np.stack([np.zeros(3), normal, side])
-    np.testing.assert_allclose(shade(grazing, faces), AMBIENT, atol=1e-12)
+    np.testing.assert_allclose(shade(area_normals(grazing, faces)), AMBIENT, atol=1e-12)
 
 
 def test_colors_are_the_bodies_times_their_brightness() -> None:
     mesh = plate(2.0, (0.2, 0.4, 0.6))
-    (bright, *_) = shade(mesh.verts, mesh.faces)
+    (bright, *_) = shade(area_normals(mesh.verts, mesh.faces))
     drawn = render([mesh], PINHOLE, H, W)
     expected = np.rint(255 * bright * np.array(mesh.color))
     np.testing.assert_allclose(drawn[drawn[..., 3] > 0], [[*expected, 255]] * 900, atol=1)

@@ -1,15 +1,16 @@
 """Which triangle is seen in each pixel? A z-buffer in numpy.
 
-A triangle covers the pixels whose centers lie in it. It is cut into spans, one for each row of
-pixels that it crosses, and a span into fragments, one for each pixel. All triangles are cut at
-once, without a loop over them. Two triangles that share an edge share its pixels out between them:
+A triangle covers the pixels whose centers lie in it; of a body that is far away, most triangles
+cover none, and are put aside first. The others are cut into spans, one for each row of pixels that
+they cross, and a span into fragments, one for each pixel. All triangles are cut at once, without a
+loop over them. Two triangles that share an edge share its pixels out between them:
 none is drawn twice, none is left open.
 
 Shapes: V vertices, M triangles, R spans, P fragments, H rows and W columns of pixels.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -20,6 +21,8 @@ Array = NDArray[Any]
 
 NOTHING = -1
 """In `Raster.face`, where a pixel shows no triangle."""
+ROUNDING = 1e-6
+"""Pixels by which a triangle may seem wider than its corners, where its edges are computed."""
 MAX_AT_ONCE = 1 << 20
 """Spans, and fragments, held at a time: some 100 MB, whatever is to be drawn."""
 
@@ -93,30 +96,58 @@ def rasterize(points: Array, values: Array, faces: Array, height: int, width: in
     Raises:
         ValueError: A vertex that is used is not finite.
     """
-    corners = np.concatenate([points, values[:, None]], axis=1, dtype=np.float64)[faces]
-    if not np.isfinite(corners).all():
+    verts = np.concatenate([points, values[:, None]], axis=1, dtype=np.float64)
+    if not np.isfinite(verts).all(axis=1)[faces].all():
         raise ValueError("a triangle has a corner that is NaN or infinite: nothing can be drawn")
     face = np.full(height * width, NOTHING, dtype=np.int64)
     nearness = np.full(height * width, -np.inf)
     value = np.zeros(height * width)
-    for spans in _cut(corners, height, width):
+    for spans in _cut(verts, faces, height, width):
         for part in _chunks(spans.length):
             _draw(spans, part, face, nearness, value)
     size = (height, width)
     return Raster(face.reshape(size), nearness.reshape(size), value.reshape(size))
 
 
-def _cut(corners: Array, height: int, width: int) -> Iterator[_Spans]:
-    """Cut triangles (M, 3, 4) into spans, as many at a time as memory is meant to hold."""
-    by_height = np.argsort(corners[:, :, 1], axis=1)
-    top, middle, bottom = np.take_along_axis(corners, by_height[:, :, None], axis=1).swapaxes(0, 1)
+def _cut(verts: Array, faces: Array, height: int, width: int) -> Iterator[_Spans]:
+    """Cut triangles (M, 3) of vertices (V, 4) into spans, some at a time: memory is bounded."""
+    owners, corners = _by_height(verts, faces, height, width)
+    top, middle, bottom = verts[corners]
     edges = _edges(np.concatenate([top, top, middle]), np.concatenate([bottom, middle, bottom]))
     first = _first_center(top[:, 1], height)
     num_rows = _first_center(bottom[:, 1], height) - first
     for part in _chunks(num_rows):
-        owner, step = _expand(num_rows[part])
-        owner += part.start
-        yield _spans_of_rows(edges, middle[:, 1], owner, first[owner] + step, width)
+        own, step = _expand(num_rows[part])
+        own += part.start
+        spans = _spans_of_rows(edges, middle[:, 1], own, first[own] + step, width)
+        yield replace(spans, face=owners[spans.face])
+
+
+def _by_height(verts: Array, faces: Array, height: int, width: int) -> tuple[Array, Array]:
+    """Choose the triangles whose bounds hold a center of a pixel.
+
+    Returns:
+        Their numbers (m,), and their corners (3, m): the top one, the middle, and the bottom.
+    """
+    x, y = verts[:, 0].copy(), verts[:, 1].copy()
+    across = x[faces.T]
+    columns = (
+        _first_center(across.max(axis=0, initial=-np.inf) + ROUNDING, width)
+        - _first_center(across.min(axis=0, initial=np.inf) - ROUNDING, width)
+    )  # fmt: skip
+    top, middle, bottom = faces.T
+    top, middle = _upper_first(top, middle, y)
+    middle, bottom = _upper_first(middle, bottom, y)
+    top, middle = _upper_first(top, middle, y)
+    rows = _first_center(y[bottom], height) - _first_center(y[top], height)
+    kept = np.flatnonzero((columns > 0) & (rows > 0))
+    return kept, np.stack([top[kept], middle[kept], bottom[kept]])
+
+
+def _upper_first(one: Array, other: Array, y: Array) -> tuple[Array, Array]:
+    """Swap vertex numbers (M,) where the other is higher up."""
+    is_so = y[one] <= y[other]
+    return np.where(is_so, one, other), np.where(is_so, other, one)
 
 
 def _edges(upper: Array, lower: Array) -> _Edges:

@@ -38,6 +38,9 @@ class Mesh:
     """(M, 3) vertex numbers, counter-clockwise from outside."""
     color: tuple[float, float, float]
     """Red, green and blue from 0 to 1."""
+    normals: Array | None = None
+    """Outward normals (V, 3) of any length, such as `area_normals`, where they are known already.
+    """
 
 
 class Camera(Protocol):
@@ -113,20 +116,22 @@ def render(
     """
     rgba = np.zeros((height, width, 4), np.uint8)
     points, bright, faces, colors = _triangles(meshes, camera)
-    left, top, right, bottom = _bounds(points[faces], height, width)
-    window = rgba[top:bottom, left:right]
-    size = window.shape[:2]
+    left, top, right, bottom = _bounds(points, faces, height, width)
+    size = (bottom - top, right - left)
     total = np.zeros((size[0] * size[1], 4), np.float32)
+    is_hit = np.zeros(len(total), bool)
     for x, y in product((np.arange(samples) + 0.5) / samples - 0.5, repeat=2):
         raster = rasterize(points - [left + x, top + y, 0], bright, faces, *size)
         seen = np.flatnonzero(raster.face != NOTHING)
         total[seen, :3] += colors[raster.face.flat[seen]] * raster.value.flat[seen][:, None]
         total[seen, 3] += 1
-    drawn = np.zeros(total.shape, np.uint8)
-    seen = np.flatnonzero(total[:, 3])
-    drawn[seen, :3] = np.rint(255 * total[seen, :3] / total[seen, 3:])
-    drawn[seen, 3] = np.rint(255 / samples**2 * total[seen, 3])
-    window[:] = drawn.reshape(window.shape)
+        is_hit[seen] = True
+    hit = np.flatnonzero(is_hit)
+    found = total[hit]
+    found[:, :3] *= 255 / found[:, 3:]
+    found[:, 3] *= 255 / samples**2
+    rows, columns = np.divmod(hit, max(size[1], 1))
+    rgba[top + rows, left + columns] = np.rint(found)
     return rgba
 
 
@@ -157,20 +162,21 @@ def paint_over(picture: Image, rgba: Image, opacity: float = 1.0) -> Image:
     return painted.reshape(picture.shape)
 
 
-def shade(verts: Array, faces: Array) -> Array:
-    """Brightness (V,) from 0 to 1 of vertices (V, 3), whose normals are their triangles' mean."""
-    smooth = area_normals(verts, faces)
-    lengths = np.linalg.norm(smooth, axis=1).clip(1e-12)
-    diffuse = (smooth @ (LIGHT / np.linalg.norm(LIGHT)) / lengths).clip(0)
+def shade(normals: Array) -> Array:
+    """Brightness (V,) from 0 to 1 of vertices with normals (V, 3) of any length."""
+    lengths = np.linalg.norm(normals, axis=1).clip(1e-12)
+    diffuse = (normals @ (LIGHT / np.linalg.norm(LIGHT)) / lengths).clip(0)
     return (AMBIENT + (BRIGHTEST - AMBIENT) * diffuse).clip(0, 1)
 
 
 def area_normals(verts: Array, faces: Array) -> Array:
     """Outward normals (V, 3) of vertices (V, 3): sums over their triangles, by twice their area."""
-    corners = verts[faces]
-    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    flat = np.ascontiguousarray(verts.T)
+    a, b, c = (flat[:, corner] for corner in faces.T)  # each (3, M): fast along memory
+    (ux, uy, uz), (vx, vy, vz) = b - a, c - a
+    normals = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     owners = faces.ravel()
-    sums = [np.bincount(owners, np.repeat(n, 3), minlength=len(verts)) for n in normals.T]
+    sums = [np.bincount(owners, np.repeat(n, 3), minlength=len(verts)) for n in normals]
     return np.stack(sums, axis=1)
 
 
@@ -186,29 +192,33 @@ def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
     for mesh in meshes:
         _check(mesh)
         projected = camera.project(mesh.verts)
-        visible = mesh.faces[_is_visible(projected[mesh.faces])]
+        visible = mesh.faces[_is_visible(projected, mesh.faces)]
         points.append(projected)
-        bright.append(shade(mesh.verts, mesh.faces))
+        normals = mesh.normals
+        bright.append(shade(area_normals(mesh.verts, mesh.faces) if normals is None else normals))
         faces.append(visible + num_verts)
         colors.append(np.tile(mesh.color, (len(visible), 1)))
         num_verts += len(projected)
     return tuple(np.concatenate(parts) for parts in (points, bright, faces, colors))
 
 
-def _is_visible(corners: Array) -> Array:
-    """Whether triangles (M, 3, 3) turn their outside to the camera and are before it (M,)."""
-    a, b, c = corners.swapaxes(0, 1)
-    (ux, uy), (vx, vy) = (b - a)[:, :2].T, (c - a)[:, :2].T
-    is_before = np.isfinite(a[:, 2]) & np.isfinite(b[:, 2]) & np.isfinite(c[:, 2])
-    return (ux * vy < uy * vx) & is_before
+def _is_visible(points: Array, faces: Array) -> Array:
+    """Whether triangles of points (V, 3) turn their outside to the camera and are before it (M,)."""
+    x, y = points[:, 0].copy(), points[:, 1].copy()
+    a, b, c = faces.T
+    is_before = np.isfinite(points[:, 2])
+    ux, uy, vx, vy = x[b] - x[a], y[b] - y[a], x[c] - x[a], y[c] - y[a]
+    return (ux * vy < uy * vx) & is_before[a] & is_before[b] & is_before[c]
 
 
-def _bounds(corners: Array, height: int, width: int) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom pixels of the image between which triangles (M, 3, 3) lie."""
-    if not len(corners):
+def _bounds(points: Array, faces: Array, height: int, width: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom pixels of the image between which triangles (M, 3) lie."""
+    if not len(faces):
         return 0, 0, 0, 0
-    x, y = corners[..., 0], corners[..., 1]
-    edges = np.floor([x.min(), y.min()]), np.ceil([x.max(), y.max()])
+    is_used = np.zeros(len(points), bool)
+    is_used[faces] = True
+    flat = points[is_used, :2]
+    edges = np.floor(flat.min(axis=0)), np.ceil(flat.max(axis=0))
     (left, top), (right, bottom) = (edge.clip(0, [width, height]) for edge in edges)
     return int(left), int(top), int(right), int(bottom)
 

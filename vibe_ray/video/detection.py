@@ -1,8 +1,9 @@
 """Finding people in a video and following each through all of its frames.
 
 Twice through the video: first the network that finds people looks at some frames a second, and
-tracks are made of what it saw; then the network for one person's key-points looks at every frame of
-every chosen track. Memory holds a few frames, and the tracks.
+tracks are made of what it saw; then the network for one person's key-points follows each track: it
+looks at some frames, and at those between wherever the person moved. Memory holds a few frames, and
+the tracks.
 
 Shapes: P people in a frame, N frames of a track, D = 17 COCO key-points.
 """
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 
 from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.video.close_looks import CloseLooks, Rest
 from vibe_ray.video.crops import Square, cut, from_square, shrink, square_around
 from vibe_ray.video.frames import Frame, Video
 from vibe_ray.video.movenet import MultiPose, SinglePose, load_multipose, load_singlepose
@@ -24,6 +26,9 @@ from vibe_ray.video.similarity import TOLERANCE, without_duplicates
 from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, fill, joined, link
 
 T = TypeVar("T")
+
+STEPS_AT_ONCE = 4
+"""Of frames whose crops are held at a time, 0.2 MB each: a batch of first looks at one person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,11 @@ class DetectionConfig:
     """Seconds between two looks for people."""
     crop_margin: float = 1.25
     """Side of a person's crop over the side of the track's box."""
+    max_unseen_s: float = 0.17
+    """Seconds between two close looks at a person who hardly moved from one to the other: the
+    frames between are drawn straight from what both saw. 0 looks at every frame."""
+    max_moved: float = 0.03
+    """Hardly: no key-point that both looks saw moved farther, in sides of the box."""
     min_conf: float = 0.2
     """Of a person's key-points, on average, to have been seen."""
     min_coverage: float = 0.3
@@ -49,6 +59,9 @@ class DetectionConfig:
         for name in ("every_s", "crop_margin", "batch"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
+        for name in ("max_unseen_s", "max_moved"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
         if not self.long_sides or min(self.long_sides) < SIZE_MULTIPLE:
             raise ValueError(
                 f"long_sides is {self.long_sides}, expected sizes of at least {SIZE_MULTIPLE}"
@@ -144,44 +157,61 @@ def _find_in(frames: Sequence[Frame], long_side: int, networks: Networks) -> lis
 def refine(
     video: Video, tracks: Sequence[Track], networks: Networks, config: DetectionConfig
 ) -> list[Track]:
-    """Look at every frame of every track closely: better key-points, and fewer gaps.
+    """Look at every track closely: better key-points, and fewer gaps.
 
     What is found counts where it is clear, and more like this track than like another's there: in
     the crop of somebody who is hidden stands whoever hides them.
     """
-    found = [(np.zeros_like(track.kp_2d), np.zeros_like(track.kp_2d_conf)) for track in tracks]
-    for looks in _batches(_looks(video, tracks, config), config.batch):
-        crops = torch.stack([look.crop for look in looks]).to(networks.device)
-        kp, conf = (values.cpu().numpy() for values in networks.singlepose(crops))
-        for i, look in enumerate(looks):
-            found[look.track][0][look.row] = from_square(kp[i], look.square, SINGLEPOSE_SIZE)
-            found[look.track][1][look.row] = conf[i]
+    rest = Rest(
+        max_unseen_s=config.max_unseen_s, max_moved=config.max_moved, min_conf=config.min_conf
+    )
+    looks = [CloseLooks(track, rest) for track in tracks]
+    step = rest.step(tracks)
+    for crops in _crops(video, tracks, config, STEPS_AT_ONCE * step):
+        due = [crop for crop in crops if looks[crop.track].is_end(crop.row, step)]
+        while due:
+            for batch in _batches(iter(due), config.batch):
+                pixels = torch.stack([crop.pixels for crop in batch]).to(networks.device)
+                kp, conf = (values.cpu().numpy() for values in networks.singlepose(pixels))
+                for i, crop in enumerate(batch):
+                    looks[crop.track].add(
+                        crop.row, from_square(kp[i], crop.square, SINGLEPOSE_SIZE), conf[i]
+                    )
+            moved = [look.middles_of_motion() for look in looks]
+            due = [crop for crop in crops if crop.row in moved[crop.track]]
+        for look in looks:
+            look.close()
     return [
-        _taken_over(track, kp, conf, [t for t in tracks if t is not track], config)
-        for track, (kp, conf) in zip(tracks, found, strict=True)
+        _taken_over(look.track, *look.drawn(), [t for t in tracks if t is not look.track], config)
+        for look in looks
     ]
 
 
 @dataclass(frozen=True)
-class _Look:
-    """One frame of one track, to be looked at."""
+class _Crop:
+    """What one frame shows of one track."""
 
     track: int
     row: int
     square: Square
-    crop: torch.Tensor
+    pixels: torch.Tensor
 
 
-def _looks(video: Video, tracks: Sequence[Track], config: DetectionConfig) -> Iterator[_Look]:
+def _crops(
+    video: Video, tracks: Sequence[Track], config: DetectionConfig, num_frames: int
+) -> Iterator[list[_Crop]]:
+    """Yield the crops of so many frames at a time; the last of them is one in which all look."""
     last = max((int(track.frames[-1]) for track in tracks), default=-1)
-    if last < 0:
-        return
-    for frame in video.frames():
+    crops: list[_Crop] = []
+    for frame in video.frames() if tracks else ():
         for i, track in enumerate(tracks):
             row = frame.number - int(track.frames[0])
             if 0 <= row < track.num_frames:
                 square = square_around(track.boxes[row], config.crop_margin)
-                yield _Look(i, row, square, cut(frame.pixels, square, SINGLEPOSE_SIZE))
+                crops.append(_Crop(i, row, square, cut(frame.pixels, square, SINGLEPOSE_SIZE)))
+        if frame.number % num_frames == 0 or frame.number >= last:
+            yield crops
+            crops = []
         if frame.number >= last:
             return
 
