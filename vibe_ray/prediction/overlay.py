@@ -3,20 +3,31 @@
 Shapes: N frames of a person, V vertices, H x W pixels.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.schema import Array
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.person import Person
-from vibe_ray.rendering.scene import Mesh, Orthographic, Perspective, paint_over, render
+from vibe_ray.rendering.scene import (
+    Mesh,
+    Orthographic,
+    Perspective,
+    area_normals,
+    paint_over,
+    render,
+)
 from vibe_ray.video.crops import shrink
 from vibe_ray.video.frames import Frame, Video, VideoFacts
 from vibe_ray.video.reader import video_writer_class
@@ -30,6 +41,8 @@ BACKGROUND = 244
 """Gray of the side view."""
 SIDE_SHARE = 0.6
 """Width of the side view over the picture's height."""
+PAINTERS = 2
+"""Frames painted at a time."""
 MARGIN_M = 1.15
 """Meters shown above, below, before and behind where the bodies' middles get."""
 
@@ -80,8 +93,24 @@ def write_overlay(
     first = next(frames)
     height, width = painter.paint(first).shape[:2]
     with writer_class(path, width, height, video) as writer:
-        for frame in chain([first], frames):
-            writer.write(painter.paint(frame), frame.time_s)
+        for time_s, picture in _painted(painter, chain([first], frames)):
+            writer.write(picture, time_s)
+
+
+def _painted(painter: "Painter", frames: Iterable[Frame]) -> Iterator[tuple[float, Array]]:
+    """Yield times and painted pictures, of which some are painted while the caller writes others.
+
+    Threads are enough: numpy, which paints, and the codecs let others run meanwhile.
+    """
+    waiting: deque[tuple[float, Future[Array]]] = deque()
+    with ThreadPoolExecutor(PAINTERS) as painters:
+        for frame in frames:
+            waiting.append((frame.time_s, painters.submit(painter.paint, frame)))
+            if len(waiting) > PAINTERS:
+                time_s, picture = waiting.popleft()
+                yield time_s, picture.result()
+        for time_s, picture in waiting:
+            yield time_s, picture.result()
 
 
 class Painter:
@@ -104,35 +133,51 @@ class Painter:
         small = shrink(frame.pixels, config.long_side, multiple=2)
         picture, scale = small.pixels.numpy(), small.scale
         H, W = picture.shape[:2]
-        meshes = list(self._meshes(frame.number))
+        meshes = self._meshes(frame.number)
         center = (facts.width / 2 / scale, facts.height / 2 / scale)
         camera = Perspective(facts.focal.pixels / scale, center)
-        rgba = render([mesh for _, mesh in meshes], camera, H, W, config.samples)
+        rgba = render(meshes, camera, H, W, config.samples)
         painted = self._named(paint_over(picture, rgba, config.opacity), frame.number, scale)
         if not config.side_view:
             return painted
         width = round(H * SIDE_SHARE / 2) * 2
         return np.concatenate([painted, self._from_the_side(meshes, H, width)], axis=1)
 
-    def _meshes(self, number: int) -> Iterator[tuple[Person, Mesh]]:
-        for i, person in enumerate(self._people):
-            row = number - int(person.track.frames[0])
-            if not 0 <= row < person.num_frames:
-                continue
-            params = SmplParams(
-                torch.from_numpy(person.rotmat[row])[None],
-                torch.from_numpy(person.betas)[None],
-                torch.from_numpy(person.cam[row])[None],
+    def _meshes(self, number: int) -> list[Mesh]:
+        """Everybody's body in a frame, all skinned at once."""
+        shown = [
+            (i, person, row)
+            for i, person in enumerate(self._people)
+            if 0 <= (row := number - int(person.track.frames[0])) < person.num_frames
+        ]
+        if not shown:
+            return []
+        params = SmplParams(
+            *(
+                torch.from_numpy(np.stack(parts)).to(self._predictor.device)
+                for parts in zip(
+                    *((p.rotmat[row], p.betas, p.cam[row]) for _, p, row in shown), strict=True
+                )
             )
-            verts = self._predictor.verts(params.map(lambda x: x.to(self._predictor.device)))
-            moved = verts[0].cpu().numpy() + person.transl[row]
-            yield person, Mesh(moved, self._predictor.body.faces, COLORS[i % len(COLORS)])
+        )
+        verts = self._predictor.verts(params).cpu().numpy()
+        faces = self._predictor.body.faces
+        return [
+            Mesh(
+                body + person.transl[row],
+                faces,
+                COLORS[i % len(COLORS)],
+                area_normals(body, faces),
+            )
+            for body, (i, person, row) in zip(verts, shown, strict=True)
+        ]
 
     def _named(self, picture: Array, number: int, scale: float) -> Array:
         """Write everybody's number over their box."""
         image = Image.fromarray(picture)
         draw = ImageDraw.Draw(image)
         size = max(14, picture.shape[0] // 36)
+        font = _font(size)
         for i, person in enumerate(self._people):
             row = number - int(person.track.frames[0])
             if 0 <= row < person.num_frames:
@@ -141,24 +186,32 @@ class Painter:
                 place = (x, max(y - side / 2, size))
                 text = f"{person.track.person}{' (filled)' if person.track.filled[row] else ''}"
                 draw.text(
-                    place, text, color, anchor="mb", font_size=size, stroke_width=2,
-                    stroke_fill=(20, 20, 20),
-                )  # fmt: skip
+                    place, text, color, font, anchor="mb", stroke_width=2, stroke_fill=(20, 20, 20)
+                )
         return np.asarray(image)
 
-    def _from_the_side(
-        self, meshes: Sequence[tuple[Person, Mesh]], height: int, width: int
-    ) -> Array:
+    def _from_the_side(self, meshes: Sequence[Mesh], height: int, width: int) -> Array:
         canvas = np.full((height, width, 3), BACKGROUND, np.uint8)
         if self._side is None:
             return canvas
         middle, reach = self._side
         turned = [
-            Mesh((mesh.verts - middle) @ TO_THE_SIDE, mesh.faces, mesh.color) for _, mesh in meshes
+            replace(
+                mesh,
+                verts=(mesh.verts - middle) @ TO_THE_SIDE,
+                normals=mesh.normals @ TO_THE_SIDE,  # type: ignore[operator]
+            )
+            for mesh in meshes
         ]
         pixels = min(width / (2 * reach[0]), height / (2 * reach[1]))
         camera = Orthographic(pixels, (width / 2, height / 2))
         return paint_over(canvas, render(turned, camera, height, width, self._config.samples))
+
+
+@cache
+def _font(size: int) -> Any:
+    """Pillow's own font, of so many pixels; it takes longer to load than to write with."""
+    return ImageFont.load_default(size)
 
 
 TO_THE_SIDE = np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])

@@ -130,12 +130,13 @@ def _by_height(verts: Array, faces: Array, height: int, width: int) -> tuple[Arr
         Their numbers (m,), and their corners (3, m): the top one, the middle, and the bottom.
     """
     x, y = verts[:, 0].copy(), verts[:, 1].copy()
-    across = x[faces.T]
+    corners = np.ascontiguousarray(faces.T)  # (3, M): fast along memory
+    across = x[corners]
     columns = (
         _first_center(across.max(axis=0, initial=-np.inf) + ROUNDING, width)
         - _first_center(across.min(axis=0, initial=np.inf) - ROUNDING, width)
     )  # fmt: skip
-    top, middle, bottom = faces.T
+    top, middle, bottom = corners
     top, middle = _upper_first(top, middle, y)
     middle, bottom = _upper_first(middle, bottom, y)
     top, middle = _upper_first(top, middle, y)

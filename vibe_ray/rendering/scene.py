@@ -122,16 +122,18 @@ def render(
     is_hit = np.zeros(len(total), bool)
     for x, y in product((np.arange(samples) + 0.5) / samples - 0.5, repeat=2):
         raster = rasterize(points - [left + x, top + y, 0], bright, faces, *size)
-        seen = np.flatnonzero(raster.face != NOTHING)
-        total[seen, :3] += colors[raster.face.flat[seen]] * raster.value.flat[seen][:, None]
-        total[seen, 3] += 1
+        face, value = raster.face.ravel(), raster.value.ravel()
+        seen = np.flatnonzero(face != NOTHING)
+        drawn = colors[face[seen]]
+        drawn[:, :3] *= value[seen, None]
+        total[seen] += drawn
         is_hit[seen] = True
     hit = np.flatnonzero(is_hit)
     found = total[hit]
     found[:, :3] *= 255 / found[:, 3:]
     found[:, 3] *= 255 / samples**2
-    rows, columns = np.divmod(hit, max(size[1], 1))
-    rgba[top + rows, left + columns] = np.rint(found)
+    row, column = np.divmod(hit, max(size[1], 1))
+    rgba.reshape(-1, 4)[(top + row) * width + left + column] = np.rint(found).astype(np.uint8)
     return rgba
 
 
@@ -172,7 +174,8 @@ def shade(normals: Array) -> Array:
 def area_normals(verts: Array, faces: Array) -> Array:
     """Outward normals (V, 3) of vertices (V, 3): sums over their triangles, by twice their area."""
     flat = np.ascontiguousarray(verts.T)
-    a, b, c = (flat[:, corner] for corner in faces.T)  # each (3, M): fast along memory
+    corners = np.ascontiguousarray(faces.T)
+    a, b, c = (np.take(flat, corner, axis=1) for corner in corners)  # each (3, M)
     (ux, uy, uz), (vx, vy, vz) = b - a, c - a
     normals = uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx
     owners = faces.ravel()
@@ -181,13 +184,13 @@ def area_normals(verts: Array, faces: Array) -> Array:
 
 
 def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
-    """All bodies as one: points (V, 3), brightness (V,), faces (M, 3) and their colors (M, 3).
+    """All bodies as one: points (V, 3), brightness (V,), faces (M, 3), and (M, 4) colors and 1.
 
     Only triangles that turn their outside to the camera.
     """
     points, bright = [np.empty((0, 3))], [np.empty(0)]
     faces: list[Array] = [np.empty((0, 3), np.int64)]
-    colors = [np.empty((0, 3))]
+    colors = [np.empty((0, 4), np.float32)]
     num_verts = 0
     for mesh in meshes:
         _check(mesh)
@@ -197,7 +200,7 @@ def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
         normals = mesh.normals
         bright.append(shade(area_normals(mesh.verts, mesh.faces) if normals is None else normals))
         faces.append(visible + num_verts)
-        colors.append(np.tile(mesh.color, (len(visible), 1)))
+        colors.append(np.tile(np.float32([*mesh.color, 1]), (len(visible), 1)))
         num_verts += len(projected)
     return tuple(np.concatenate(parts) for parts in (points, bright, faces, colors))
 
@@ -205,7 +208,7 @@ def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
 def _is_visible(points: Array, faces: Array) -> Array:
     """Whether triangles of points (V, 3) turn their outside to the camera and are before it (M,)."""
     x, y = points[:, 0].copy(), points[:, 1].copy()
-    a, b, c = faces.T
+    a, b, c = np.ascontiguousarray(faces.T)
     is_before = np.isfinite(points[:, 2])
     ux, uy, vx, vy = x[b] - x[a], y[b] - y[a], x[c] - x[a], y[c] - y[a]
     return (ux * vy < uy * vx) & is_before[a] & is_before[b] & is_before[c]

@@ -1,8 +1,9 @@
 """In which frames must a person be looked at closely?
 
 A network that looks at one person's crop is most of the work on a video. Who stands, sits or moves
-slowly is where two looks a moment apart have seen them: so it looks at some frames first, and then,
-halving the time, wherever the two looks disagree. Who moves fast is looked at in every frame.
+evenly is, between two looks a moment apart, where both have seen them: so it looks at some frames
+first, then half-way wherever the two looks disagree, and again half-way wherever the look between
+was not on the straight line. Who changes their motion fast is looked at in every frame.
 
 Shapes: N frames of a track, D key-points.
 """
@@ -18,12 +19,13 @@ from vibe_ray.video.tracking import between
 
 @dataclass(frozen=True, kw_only=True)
 class Rest:
-    """What counts as hardly to have moved from one look to the next."""
+    """When frames between two looks may be drawn straight from one to the other."""
 
     max_unseen_s: float
     """No more seconds between the two."""
     max_moved: float
-    """No key-point that both saw moved farther, in sides of the box."""
+    """Either no key-point that was seen moved farther from one to the other, in sides of the box;
+    or none was farther from the straight line half-way between two looks of which one is new."""
     min_conf: float
     """Of a key-point to have been seen, and of all of them, on average, of a person."""
 
@@ -42,6 +44,7 @@ class CloseLooks:
         self.track, self._rest = track, rest
         self._kp, self._conf = np.zeros_like(track.kp_2d), np.zeros_like(track.kp_2d_conf)
         self._is_seen = np.zeros(track.num_frames, bool)
+        self._is_middle = np.zeros(track.num_frames, bool)
         self._open_from = 0
 
     def is_end(self, row: int, step: int) -> bool:
@@ -52,24 +55,35 @@ class CloseLooks:
         """Take in the key-points (D, 2) and confidences (D,) of one frame."""
         self._kp[row], self._conf[row], self._is_seen[row] = kp, conf, True
 
-    def middles_of_motion(self) -> set[int]:
-        """Return the rows half-way between looks from one of which to the next the person moved.
+    def middles(self) -> set[int]:
+        """Return the rows half-way between looks that do not tell what is between them.
 
-        Who is not clearly seen is taken to move.
+        Who is not clearly seen may be anywhere.
         """
-        rest, ends = self._rest, self._open_from + np.flatnonzero(self._is_seen[self._open_from :])
-        before, after = ends[:-1], ends[1:]
-        conf = np.minimum(self._conf[before], self._conf[after])
-        side = np.minimum(self.track.boxes[before, 2], self.track.boxes[after, 2])
-        moved = np.linalg.norm(self._kp[after] - self._kp[before], axis=-1)  # (looks - 1, D)
-        farthest = np.where(conf >= rest.min_conf, moved, 0).max(axis=1, initial=0)
-        is_at_rest = (
-            (farthest <= rest.max_moved * side)
-            & (conf.mean(axis=1) >= rest.min_conf)
-            & (np.diff(self.track.times_s[ends]) <= rest.max_unseen_s)
+        rows = self._open_from + np.flatnonzero(self._is_seen[self._open_from :])
+        kp, times_s = self._kp[rows], self.track.times_s[rows]
+        is_at_rest = self._is_near(kp[1:], kp[:-1], rows[1:], rows[:-1])
+        share = ((times_s[1:-1] - times_s[:-2]) / (times_s[2:] - times_s[:-2]))[:, None, None]
+        straight = (1 - share) * kp[:-2] + share * kp[2:]
+        is_on_line = np.zeros(len(rows), bool)
+        is_on_line[1:-1] = self._is_middle[rows[1:-1]] & self._is_near(
+            kp[1:-1], straight, rows[1:-1], rows[:-2], rows[2:]
         )
-        is_open = (after - before > 1) & ~is_at_rest
-        return set(((before + after) // 2)[is_open].tolist())
+        is_known = is_at_rest | is_on_line[:-1] | is_on_line[1:]
+        is_known &= np.diff(times_s) <= self._rest.max_unseen_s
+        is_open = (np.diff(rows) > 1) & ~is_known
+        found = ((rows[:-1] + rows[1:]) // 2)[is_open]
+        self._is_middle[found] = True
+        return set(found.tolist())
+
+    def _is_near(self, kp: Array, other: Array, *rows: Array) -> Array:
+        """Whether key-points (n, D, 2) are where others are, as far as looks (n,) saw them (n,)."""
+        conf = np.min([self._conf[look] for look in rows], axis=0)
+        means = np.min([self._conf[look].mean(axis=1) for look in rows], axis=0)
+        off = np.where(conf >= self._rest.min_conf, np.linalg.norm(kp - other, axis=-1), 0)
+        side = self.track.boxes[rows[0], 2]
+        is_off = off.max(axis=1, initial=0) > self._rest.max_moved * side
+        return ~is_off & (means >= self._rest.min_conf)
 
     def close(self) -> None:
         """Leave what lies before the last look as it is."""

@@ -43,10 +43,10 @@ class DetectionConfig:
     crop_margin: float = 1.25
     """Side of a person's crop over the side of the track's box."""
     max_unseen_s: float = 0.17
-    """Seconds between two close looks at a person who hardly moved from one to the other: the
-    frames between are drawn straight from what both saw. 0 looks at every frame."""
+    """Seconds between two close looks at a person who is at rest or moves evenly: the frames between
+    are drawn straight from what both saw. 0 looks at every frame."""
     max_moved: float = 0.03
-    """Hardly: no key-point that both looks saw moved farther, in sides of the box."""
+    """Sides of the box by which a key-point may be elsewhere: `close_looks.Rest`."""
     min_conf: float = 0.2
     """Of a person's key-points, on average, to have been seen."""
     min_coverage: float = 0.3
@@ -177,8 +177,8 @@ def refine(
                     looks[crop.track].add(
                         crop.row, from_square(kp[i], crop.square, SINGLEPOSE_SIZE), conf[i]
                     )
-            moved = [look.middles_of_motion() for look in looks]
-            due = [crop for crop in crops if crop.row in moved[crop.track]]
+            middles = [look.middles() for look in looks]
+            due = [crop for crop in crops if crop.row in middles[crop.track]]
         for look in looks:
             look.close()
     return [
