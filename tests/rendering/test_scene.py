@@ -73,7 +73,9 @@ def test_depths_are_those_of_rays() -> None:
         np.concatenate([near.faces, far.faces + len(near.verts)]),
         GRAY,
     )
-    raster = rasterize(PINHOLE.project(both.verts), shade(area_normals(both.verts, both.faces)), both.faces, H, W)
+    raster = rasterize(
+        PINHOLE.project(both.verts), shade(area_normals(both.verts, both.faces)), both.faces, H, W
+    )
     expected = ray_depths(both, PINHOLE)
     assert 0.2 < np.isfinite(expected).mean() < 0.9
     np.testing.assert_array_equal(raster.face >= 0, np.isfinite(expected))

@@ -77,7 +77,7 @@ class Observation:
         return torch.where((conf >= MIN_CONF) & (self.box_size > 0)[:, None], conf, 0.0)
 
     def project(self, keypoints: Tensor) -> Tensor:
-        """Project the body's 49 key-points (..., 49, 3), camera axes, to those seen: (..., K, 2)."""
+        """Project the 49 key-points (..., 49, 3), camera axes, to those seen: (..., K, 2)."""
         center = torch.tensor(self.center, dtype=keypoints.dtype)
         return project_perspective(keypoints[..., self.body_rows, :], self.focal, center)
 

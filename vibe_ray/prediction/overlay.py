@@ -199,7 +199,7 @@ class Painter:
             replace(
                 mesh,
                 verts=(mesh.verts - middle) @ TO_THE_SIDE,
-                normals=mesh.normals @ TO_THE_SIDE,  # type: ignore[operator]
+                normals=mesh.normals @ TO_THE_SIDE,
             )
             for mesh in meshes
         ]

@@ -97,7 +97,8 @@ def rasterize(points: Array, values: Array, faces: Array, height: int, width: in
         ValueError: A vertex that is used is not finite.
     """
     verts = np.concatenate([points, values[:, None]], axis=1, dtype=np.float64)
-    if not np.isfinite(verts).all(axis=1)[faces].all():
+    is_finite = np.asarray(np.isfinite(verts).all(axis=1))
+    if not is_finite[faces].all():
         raise ValueError("a triangle has a corner that is NaN or infinite: nothing can be drawn")
     face = np.full(height * width, NOTHING, dtype=np.int64)
     nearness = np.full(height * width, -np.inf)

@@ -200,13 +200,13 @@ def _triangles(meshes: Sequence[Mesh], camera: Camera) -> tuple[Array, ...]:
         normals = mesh.normals
         bright.append(shade(area_normals(mesh.verts, mesh.faces) if normals is None else normals))
         faces.append(visible + num_verts)
-        colors.append(np.tile(np.float32([*mesh.color, 1]), (len(visible), 1)))
+        colors.append(np.tile(np.array([*mesh.color, 1], np.float32), (len(visible), 1)))
         num_verts += len(projected)
     return tuple(np.concatenate(parts) for parts in (points, bright, faces, colors))
 
 
 def _is_visible(points: Array, faces: Array) -> Array:
-    """Whether triangles of points (V, 3) turn their outside to the camera and are before it (M,)."""
+    """Whether triangles of points (V, 3) turn their outside to a camera before them (M,)."""
     x, y = points[:, 0].copy(), points[:, 1].copy()
     a, b, c = np.ascontiguousarray(faces.T)
     is_before = np.isfinite(points[:, 2])

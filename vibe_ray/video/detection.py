@@ -43,8 +43,8 @@ class DetectionConfig:
     crop_margin: float = 1.25
     """Side of a person's crop over the side of the track's box."""
     max_unseen_s: float = 0.17
-    """Seconds between two close looks at a person who is at rest or moves evenly: the frames between
-    are drawn straight from what both saw. 0 looks at every frame."""
+    """Seconds between two close looks at a person who is at rest or moves evenly: the frames
+    between are drawn straight from what both saw. 0 looks at every frame."""
     max_moved: float = 0.03
     """Sides of the box by which a key-point may be elsewhere: `close_looks.Rest`."""
     min_conf: float = 0.2
