@@ -54,6 +54,15 @@ def test_joints_without_a_mesh_are_those_of_the_mesh(
     torch.testing.assert_close(actual, expected, rtol=0, atol=tolerance)
 
 
+def test_some_key_points_are_those_of_all_and_cost_less(body: BodyArrays) -> None:
+    betas, rotmat = random_bodies(20, torch.float64)
+    which = [31, 0, 8, 47]
+    some = BodyJoints.keypoints(body, torch.float64, which)
+    every = BodyJoints.keypoints(body, torch.float64)
+    torch.testing.assert_close(some(betas, rotmat), every(betas, rotmat)[:, which])
+    assert len(some.bones) < len(every.bones)
+
+
 @PRECISIONS
 @READS
 def test_and_so_are_their_gradients(

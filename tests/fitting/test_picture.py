@@ -15,7 +15,7 @@ from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation, reprojection
-from vibe_ray.fitting.picture import FitSettings, Fitted, fit_to_picture
+from vibe_ray.fitting.picture import FitSettings, Fitted, _held_out, _mean, _Problem, fit_to_picture
 from vibe_ray.models.motion_prior import MotionPrior, MotionPriorConfig
 
 LIMBS = [
@@ -122,6 +122,22 @@ def test_a_verdict_on_part_of_the_track_is_about_that_of_all() -> None:
     assert some.is_kept
     assert some.held_out_before == pytest.approx(all_frames.held_out_before, rel=0.2)
     assert some.after == pytest.approx(all_frames.after)
+
+
+def test_held_out_fits_that_are_made_together_are_those_made_one_by_one() -> None:
+    true, seen = observed(jump())
+    settings = FitSettings(num_steps=8, held_out_frames=40, chunk=50)
+    body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows)
+    problem = _Problem(mistaken(true), noisy(seen, 0.01), body, None, settings)
+    part = problem.sampled(settings.held_out_frames)
+    errors = torch.full(part.weight.shape, torch.nan)
+    for fold in range(settings.num_folds):
+        is_held_out = torch.arange(errors.shape[1]) % settings.num_folds == fold
+        alone = part.solve(torch.where(is_held_out, 0.0, part.weight)[None])
+        errors[:, is_held_out] = part.errors(alone)[0, :, is_held_out]
+    _, after = _held_out(problem)
+    assert errors.isfinite().all()
+    assert after == pytest.approx(_mean(errors, settings), rel=1e-4)
 
 
 def test_the_harder_the_pull_the_smaller_the_correction() -> None:

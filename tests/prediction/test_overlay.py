@@ -10,7 +10,7 @@ from tests.prediction.filmed import HEIGHT, WIDTH, pixels, walk
 from tests.prediction.test_person import true_person
 from vibe_ray.data.schema import Array
 from vibe_ray.inference import Predictor
-from vibe_ray.prediction.overlay import BACKGROUND, OverlayConfig, Painter, write_overlay
+from vibe_ray.prediction.overlay import BACKGROUND, OverlayConfig, Painter, painted, write_overlay
 from vibe_ray.prediction.person import Person
 from vibe_ray.video.frames import Frame
 from vibe_ray.video.reader import open_video
@@ -43,6 +43,25 @@ def test_the_body_covers_the_person(predictor: Predictor) -> None:
     rows, columns = np.nonzero(drawn)
     assert abs(columns.min() - filmed.kp_2d[5, :, 0].min()) < 25
     assert abs(rows.max() - filmed.kp_2d[5, :, 1].max()) < 25
+
+
+def test_frames_painted_beside_each_other_are_those_painted_one_by_one(
+    predictor: Predictor,
+) -> None:
+    painter = Painter(walk().facts, [true_person(walk())], predictor, OverlayConfig())
+    frames = [frame(number, picture) for number, picture in enumerate(pixels(walk(5)))]
+    together = list(painted(painter, iter(frames)))
+    assert [time_s for time_s, _ in together] == [one.time_s for one in frames]
+    for (_, picture), one in zip(together, frames, strict=True):
+        np.testing.assert_array_equal(picture, painter.paint(one))
+    assert (together[0][1] != together[4][1]).any()
+
+
+def test_a_frame_that_cannot_be_painted_ends_it(predictor: Predictor) -> None:
+    painter = Painter(walk().facts, [], predictor, OverlayConfig())
+    broken = frame(1, np.zeros((HEIGHT, WIDTH, 3)))  # no 8 bits
+    with pytest.raises(ValueError, match="of uint8"):
+        list(painted(painter, [frame(0), broken, frame(2), frame(3)]))
 
 
 def test_frames_without_anybody_are_left_alone(predictor: Predictor) -> None:

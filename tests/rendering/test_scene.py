@@ -139,6 +139,27 @@ def test_colors_are_the_bodies_times_their_brightness() -> None:
     np.testing.assert_allclose(drawn[drawn[..., 3] > 0], [[*expected, 255]] * 900, atol=1)
 
 
+def test_normals_that_are_given_turn_with_the_body() -> None:
+    turn = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # of rows, a quarter about the vertical
+    mesh = ball((0, 0, 0))
+    normals = area_normals(mesh.verts, mesh.faces)
+    np.testing.assert_allclose(area_normals(mesh.verts @ turn, mesh.faces), normals @ turn)
+    verts = mesh.verts @ turn + [0.1, 0, 2]
+    anew = render([Mesh(verts, mesh.faces, GRAY)], PINHOLE, H, W)
+    given = render([Mesh(verts, mesh.faces, GRAY, normals @ turn)], PINHOLE, H, W)
+    np.testing.assert_array_equal(given, anew)
+    assert (render([Mesh(verts, mesh.faces, GRAY, normals)], PINHOLE, H, W) != anew).any()
+
+
+def test_a_normal_is_the_mean_of_its_triangles_by_their_area() -> None:
+    mesh = ball((0.3, 0, 2))
+    expected = np.zeros_like(mesh.verts)
+    for face in mesh.faces:
+        a, b, c = mesh.verts[face]
+        expected[face] += np.cross(b - a, c - a)
+    np.testing.assert_allclose(area_normals(mesh.verts, mesh.faces), expected, atol=1e-12)
+
+
 def test_samples_turn_edges_into_shares_of_a_pixel() -> None:
     # From 10.25 to 20.75 pixels: three quarters of the pixels at the rim, and 9 within.
     drawn = render([plate(2.0, size=10.5)], Orthographic(1.0, (15.5, 15.5)), H, W, samples=4)

@@ -74,15 +74,21 @@ class BodyJoints(nn.Module):
         return cls(arrays, arrays.J_regressor[:0], list(range(NUM_JOINTS)), dtype)
 
     @classmethod
-    def keypoints(cls, arrays: BodyArrays, dtype: torch.dtype = torch.float32) -> "BodyJoints":
-        """The 49 key-points, in the order of `KEYPOINTS`."""
+    def keypoints(
+        cls,
+        arrays: BodyArrays,
+        dtype: torch.dtype = torch.float32,
+        which: Sequence[int] = range(len(KEYPOINTS_FROM_54)),
+    ) -> "BodyJoints":
+        """The 49 key-points, in the order of `KEYPOINTS`, or some of them by their numbers."""
         vertex_rows = np.zeros((len(arrays.vertex_joints), arrays.num_verts))
         vertex_rows[np.arange(len(vertex_rows)), arrays.vertex_joints] = 1
         rows = np.concatenate([vertex_rows, arrays.J_regressor_extra])
-        used = sorted({pick - NUM_JOINTS for pick in KEYPOINTS_FROM_54 if pick >= NUM_JOINTS})
+        chosen = [KEYPOINTS_FROM_54[keypoint] for keypoint in which]
+        used = sorted({pick - NUM_JOINTS for pick in chosen if pick >= NUM_JOINTS})
         picks = [
             pick if pick < NUM_JOINTS else NUM_JOINTS + used.index(pick - NUM_JOINTS)
-            for pick in KEYPOINTS_FROM_54
+            for pick in chosen
         ]
         return cls(arrays, rows[used], picks, dtype)
 

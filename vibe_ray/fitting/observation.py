@@ -77,9 +77,9 @@ class Observation:
         return torch.where((conf >= MIN_CONF) & (self.box_size > 0)[:, None], conf, 0.0)
 
     def project(self, keypoints: Tensor) -> Tensor:
-        """Project the 49 key-points (..., 49, 3), camera axes, to those seen: (..., K, 2)."""
+        """Project the body's key-points that are seen (..., K, 3), camera axes: (..., K, 2)."""
         center = torch.tensor(self.center, dtype=keypoints.dtype)
-        return project_perspective(keypoints[..., self.body_rows, :], self.focal, center)
+        return project_perspective(keypoints, self.focal, center)
 
 
 def reprojection(motion: Motion, skeleton: Skeleton, seen: Observation) -> Tensor:
@@ -101,7 +101,7 @@ def reprojection(motion: Motion, skeleton: Skeleton, seen: Observation) -> Tenso
     target, parts, first = seen.target, [], 0
     for points in skeleton.keypoints_in_pieces(motion):
         rows = slice(first, first + len(points))
-        parts.append((seen.project(points) - target[rows]).norm(dim=-1))
+        parts.append((seen.project(points[:, seen.body_rows]) - target[rows]).norm(dim=-1))
         first = rows.stop
     pixels = torch.cat(parts)
     size = seen.box_size.double().clamp(min=1e-9)[:, None]

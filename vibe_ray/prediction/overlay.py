@@ -93,11 +93,11 @@ def write_overlay(
     first = next(frames)
     height, width = painter.paint(first).shape[:2]
     with writer_class(path, width, height, video) as writer:
-        for time_s, picture in _painted(painter, chain([first], frames)):
+        for time_s, picture in painted(painter, chain([first], frames)):
             writer.write(picture, time_s)
 
 
-def _painted(painter: "Painter", frames: Iterable[Frame]) -> Iterator[tuple[float, Array]]:
+def painted(painter: "Painter", frames: Iterable[Frame]) -> Iterator[tuple[float, Array]]:
     """Yield times and painted pictures, of which some are painted while the caller writes others.
 
     Threads are enough: numpy, which paints, and the codecs let others run meanwhile.

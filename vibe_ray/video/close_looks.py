@@ -16,6 +16,10 @@ import numpy as np
 from vibe_ray.video.people import Array, Track
 from vibe_ray.video.tracking import between
 
+SLOW = 4
+"""Times `Rest.max_moved`: who moved farther from look to look may not have moved evenly, even if it
+seems so: what swings fast is on a straight line at the middle of its way."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rest:
@@ -62,27 +66,29 @@ class CloseLooks:
         """
         rows = self._open_from + np.flatnonzero(self._is_seen[self._open_from :])
         kp, times_s = self._kp[rows], self.track.times_s[rows]
-        is_at_rest = self._is_near(kp[1:], kp[:-1], rows[1:], rows[:-1])
+        is_at_rest, is_slow = (
+            self._is_near(kp[1:], kp[:-1], reach, rows[1:], rows[:-1]) for reach in (1, SLOW)
+        )
         share = ((times_s[1:-1] - times_s[:-2]) / (times_s[2:] - times_s[:-2]))[:, None, None]
         straight = (1 - share) * kp[:-2] + share * kp[2:]
         is_on_line = np.zeros(len(rows), bool)
         is_on_line[1:-1] = self._is_middle[rows[1:-1]] & self._is_near(
-            kp[1:-1], straight, rows[1:-1], rows[:-2], rows[2:]
+            kp[1:-1], straight, 1, rows[1:-1], rows[:-2], rows[2:]
         )
-        is_known = is_at_rest | is_on_line[:-1] | is_on_line[1:]
+        is_known = is_at_rest | is_slow & (is_on_line[:-1] | is_on_line[1:])
         is_known &= np.diff(times_s) <= self._rest.max_unseen_s
         is_open = (np.diff(rows) > 1) & ~is_known
         found = ((rows[:-1] + rows[1:]) // 2)[is_open]
         self._is_middle[found] = True
         return set(found.tolist())
 
-    def _is_near(self, kp: Array, other: Array, *rows: Array) -> Array:
+    def _is_near(self, kp: Array, other: Array, reach: float, *rows: Array) -> Array:
         """Whether key-points (n, D, 2) are where others are, as far as looks (n,) saw them (n,)."""
         conf = np.min([self._conf[look] for look in rows], axis=0)
         means = np.min([self._conf[look].mean(axis=1) for look in rows], axis=0)
         off = np.where(conf >= self._rest.min_conf, np.linalg.norm(kp - other, axis=-1), 0)
         side = self.track.boxes[rows[0], 2]
-        is_off = off.max(axis=1, initial=0) > self._rest.max_moved * side
+        is_off = off.max(axis=1, initial=0) > reach * self._rest.max_moved * side
         return ~is_off & (means >= self._rest.min_conf)
 
     def close(self) -> None:
