@@ -97,6 +97,9 @@ def save_people(path: str, people: Sequence[Person], facts: dict[str, Any]) -> N
     | `contacts` | (R, 4) | `contact_names`: on the floor |
     | `width`, `height`, `focal` | () | of the picture, pixels; principal point in its middle |
 
+    Between close looks at somebody who is at rest or moves evenly, key-points are drawn straight
+    from what both looks saw (`DetectionConfig.max_unseen_s`); such frames are not `is_filled`.
+
     Args:
         path: Local or in a store.
         people: In order.
