@@ -43,6 +43,14 @@ def read(path: Path) -> tuple[VideoFacts, list[Frame], Reading]:
         return video.facts, frames, video.reading
 
 
+def start_of(path: Path, frame: int) -> int:
+    """Return where in a file the data of a frame begin."""
+    av = pytest.importorskip("av")
+    with av.open(str(path)) as container:
+        packets = [packet.pos for packet in container.demux(video=0) if packet.size]
+    return int(packets[frame])
+
+
 def smooth(num_frames: int, height: int, width: int) -> list[npt.NDArray[np.uint8]]:
     """A gradient that moves: what a lossy codec keeps."""
     y, x = np.mgrid[:height, :width]
@@ -160,10 +168,10 @@ def test_a_file_cut_short_is_read_as_far_as_it_goes(
         write_video(tmp_path / "a.mkv", pixels, codec=("mpeg4", "yuv420p")),
     ]
     for path in paths:
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
+        # How many bytes a frame takes hangs on the encoder's threads: cut in the middle of one.
+        path.write_bytes(path.read_bytes()[: start_of(path, 50) + 9])
         _, frames, reading = read(path)
-        assert 10 < len(frames) < 90
+        assert 30 < len(frames) <= 51
         assert reading.num_frames == len(frames)
         assert any("cut off: its header speaks of" in warning for warning in reading.warnings)
 
