@@ -70,14 +70,14 @@ def test_frames_in_which_nobody_is_looked_at_do_not_count() -> None:
     assert messages(a=people(90, 0), b=changed(people(90, 1), emptied)) == []
 
 
-def test_features_that_never_change_are_an_error(tmp_path: Path) -> None:
+def test_features_that_never_change_are_told(tmp_path: Path) -> None:
     same = changed(people(2, 0), np.ones_like)
     header = noise.header("open_2d/train", feature_dim=F)
     with ShardWriter(str(tmp_path), header) as writer:
         for one in same:
             writer.write(one)
     found = [one for one in validate(str(tmp_path)) if "are the same" in one.message]
-    assert [one.level for one in found] == ["error"]
+    assert [one.level for one in found] == ["warning"]  # a set of one picture is no mistake
 
 
 def test_the_mean_and_the_spread_are_those_of_all_frames() -> None:

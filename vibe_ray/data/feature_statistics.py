@@ -74,7 +74,7 @@ class FeatureSearch:
             for folder, own in sets.items():
                 if own.num_frames > 1 and not own.std.any():
                     yield Finding(
-                        "error",
+                        "warning",
                         f"{folder}: all {own.num_frames} features are the same: expected one of "
                         f"each frame: encode it anew with encoder {encoder_id}",
                     )
