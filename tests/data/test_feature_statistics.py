@@ -88,6 +88,15 @@ def test_the_mean_and_the_spread_are_those_of_all_frames() -> None:
     for one in sequences:
         search.meet("a", one)
     whole = np.concatenate([one.features for one in sequences]).astype(np.float64)
-    (found,) = search._sets[sequences[0].encoder_id].values()
+    (found,) = search._sets[sequences[0].encoder_id, F].values()
     np.testing.assert_allclose(found.mean, whole.mean(axis=0), rtol=1e-9)
     np.testing.assert_allclose(found.std, whole.std(axis=0), rtol=1e-6)
+
+
+def test_other_widths_of_one_encoder_are_not_compared() -> None:
+    wider = [
+        noise.pose_sequence(f"w{one}", 6, features=np.random.default_rng(one).random((6, F + 1)))
+        for one in range(25)
+    ]
+    narrow = [noise.pose_sequence(f"n{one}", 6, one) for one in range(25)]
+    assert messages(a=narrow, b=wider) == []

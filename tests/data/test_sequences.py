@@ -124,6 +124,7 @@ def test_of_a_stored_sequence_are_read_the_clips_that_are_asked_for(
     shuffled = np.random.default_rng(0).integers(num_frames, size=300)
     for frames in (np.array([num_frames - 1, 0]), shuffled, np.arange(500, 530)[::-1]):
         found, expected = stored.take(frames), whole[1].take(frames)
+        assert found.start_frame == expected.start_frame
         for name in POSE_ARRAYS:
             np.testing.assert_array_equal(getattr(found, name), getattr(whole[1], name)[frames])
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))

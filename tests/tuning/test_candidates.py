@@ -1,6 +1,7 @@
 """Which candidates are tried: all of a grid, or draws, and which of them is the baseline."""
 
 import itertools
+from collections.abc import Callable
 
 import pytest
 
@@ -14,7 +15,7 @@ from vibe_ray.tuning.candidates import (
     grid,
     plan_trials,
 )
-from vibe_ray.tuning.spaces import log_uniform, make_space
+from vibe_ray.tuning.spaces import Space, log_uniform, make_space
 
 ADVERSARIAL = [0.0, 0.5, 2.0]
 PATIENCE = [3, 5]
@@ -112,3 +113,14 @@ def test_trials_are_candidates_times_seeds_with_their_configs() -> None:
 def test_names_hold_number_and_seed() -> None:
     candidate = Candidate(number=12, label="", settings={})
     assert Trial(candidate=candidate, seed=3).name == "candidate_012_seed_3"
+
+
+@pytest.mark.parametrize("candidates", [grid, lambda base, space: draws(base, space, 3)])
+def test_a_precision_that_each_trial_would_measure_is_refused(
+    candidates: Callable[[TrainConfig, Space], list[Candidate]],
+) -> None:
+    with pytest.raises(ValueError, match="precision is 'auto', but a search compares"):
+        candidates(override(BASE, {"precision": "auto"}), SPACE)
+    with pytest.raises(ValueError, match="precision is 'auto', but a search compares"):
+        candidates(BASE, make_space({"precision": ["fp32", "auto"]}))
+    assert candidates(BASE, make_space({"precision": ["fp32", "bf16"]}))

@@ -55,13 +55,15 @@ class FeatureSearch:
     """Meets all pose sequences of some data sets, then tells whose features are odd."""
 
     def __init__(self) -> None:
-        self._sets: dict[str, dict[str, Statistics]] = defaultdict(dict)
+        self._sets: dict[tuple[str, int], dict[str, Statistics]] = defaultdict(dict)
+        """By encoder and width, of which an encoder has one: other numbers cannot be compared."""
 
     def meet(self, folder: str, sequence: PoseSequence) -> None:
         """Note what a sequence's features are; frames in which nobody was looked at are zeros."""
         if not np.isfinite(sequence.features).all():
             return
-        found = self._sets[sequence.encoder_id].setdefault(folder, Statistics())
+        encoder = sequence.encoder_id, sequence.features.shape[1]
+        found = self._sets[encoder].setdefault(folder, Statistics())
         found.num_sequences += 1
         for start in range(0, sequence.num_frames, MAX_CLIP_FRAMES):
             features = sequence.features[start : start + MAX_CLIP_FRAMES].astype(np.float64)
@@ -69,7 +71,7 @@ class FeatureSearch:
 
     def findings(self) -> Iterator[Finding]:
         """Yield data sets whose features are all the same, or odd beside those of other sets."""
-        for encoder_id, every in self._sets.items():
+        for (encoder_id, _), every in self._sets.items():
             sets = {folder: found for folder, found in every.items() if found.num_frames}
             for folder, own in sets.items():
                 if own.num_frames > 1 and not own.std.any():

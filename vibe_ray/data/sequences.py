@@ -46,7 +46,7 @@ def read_pose_sequences(path: str, which: Which = ALL) -> Iterator[PoseSequence]
         which: Of its sequences.
     """
     for run in _runs(path, read_manifest(path, "pose"), which):
-        yield _pose_sequence(run.first, _joined(run, run.num_frames))
+        yield _pose_sequence(_known(run.first), _joined(run, run.num_frames))
 
 
 def stored_pose_sequences(
@@ -62,7 +62,7 @@ def stored_pose_sequences(
         if len(run.clips) > NUM_HELD:
             yield StoredSequence(run)
         else:
-            yield _pose_sequence(run.first, _joined(run, run.num_frames))
+            yield _pose_sequence(_known(run.first), _joined(run, run.num_frames))
 
 
 class StoredSequence:
@@ -71,10 +71,10 @@ class StoredSequence:
     def __init__(self, run: "_Run") -> None:
         self._run = run
         self._read = lru_cache(NUM_HELD)(run.read)
-        first = self._read(0)
-        self.dataset: str = value(first, "dataset")
-        self.sequence: str = value(first, "sequence")
-        self.person: str = value(first, "person")
+        self._known = _known(self._read(0))
+        self.dataset: str = self._known["dataset"]
+        self.sequence: str = self._known["sequence"]
+        self.person: str = self._known["person"]
         self.num_frames = run.num_frames
         masks = list(run.columns(MASKS))
         self.has_kp_3d, self.has_smpl, self.valid = (
@@ -93,14 +93,17 @@ class StoredSequence:
                 if name not in taken:
                     taken[name] = np.empty((len(frames), *part.shape[1:]), part.dtype)
                 taken[name][own] = part[frames[own] - starts[clip]]
-        return _pose_sequence(self._read(int(clips[0])), taken)
+        return _pose_sequence(self._known, taken)
 
 
-def _pose_sequence(row: pa.Table, arrays: dict[str, Array]) -> PoseSequence:
-    """Make a sequence of its arrays and what each of its clips says."""
-    masks = {name: arrays[name].astype(bool) for name in MASKS}
+def _known(first: pa.Table) -> dict[str, Any]:
+    """Return what a pose sequence's first clip says of all of it."""
     names = ("dataset", "sequence", "person", "fps", "encoder_id", "start_frame")
-    known: dict[str, Any] = {name: value(row, name) for name in names}
+    return {name: value(first, name) for name in names}
+
+
+def _pose_sequence(known: dict[str, Any], arrays: dict[str, Array]) -> PoseSequence:
+    masks = {name: arrays[name].astype(bool) for name in MASKS}
     return PoseSequence(**(known | arrays | masks))
 
 

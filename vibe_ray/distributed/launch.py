@@ -96,7 +96,10 @@ def fastest_of_workers(config: TrainConfig, launch: Launch) -> Precision:
     """Measure where a worker would run: the driver may have no GPU, or another processor."""
     device = device_of(config, has_gpus(launch.workers))
     measure = ray.remote(num_cpus=WORKER_CPUS, num_gpus=int(device.type == "cuda"))(fastest)
-    found: Precision = ray.get(measure.remote(device))
+    asked = measure.remote(device)
+    while not ray.wait([asked], timeout=LOOK_SECONDS)[0]:
+        check_alive()
+    found: Precision = ray.get(asked)
     return found
 
 

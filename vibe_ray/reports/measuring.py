@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from rich.progress import track
 
 from vibe_ray import storage
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.sequences import read_pose_sequences, stored_pose_sequences
+from vibe_ray.data.sequences import stored_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.evaluation import tables
 from vibe_ray.evaluation.comparison import Comparison, Method, summarize
@@ -126,8 +127,9 @@ class Measurement:
         chosen = {scored[len(scored) // 2].sequence, scored[-1].sequence}
         shown = [(BASELINE_NAME, BASELINE_COLOR, self.baseline), (VIBE_NAME, VIBE_COLOR, run)]
         pictures: list[Picture] = []
-        for sequence in read_pose_sequences(self.data):
-            if sequence.sequence in chosen and sequence.has_smpl.all():
+        for stored in stored_pose_sequences(self.data):
+            if stored.sequence in chosen and stored.has_smpl.all():
+                sequence = stored.take(np.arange(stored.num_frames))
                 features = torch.tensor(sequence.features)
                 predictions = [
                     Prediction(name, color, measured.predictor.predict(features))

@@ -19,7 +19,7 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
-from vibe_ray.data.sequences import read_pose_sequences
+from vibe_ray.data.sequences import stored_pose_sequences
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.features.keypoint_encoder import (
@@ -186,7 +186,7 @@ class TrainState(Progress):
         evaluator = Evaluator(self.body, protocol, config.data.window_length, self.device)
         path = storage.join(config.data.root, config.data.validation)
         predict = self.best_generator.folded()
-        for sequence in read_pose_sequences(path, own_share(config.validation.max_sequences)):
+        for sequence in stored_pose_sequences(path, own_share(config.validation.max_sequences)):
             evaluator.add(predict, sequence)
         if dist.is_initialized():
             evaluator.all_reduce()

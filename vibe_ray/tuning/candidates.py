@@ -60,6 +60,7 @@ def grid(base: TrainConfig, space: Space, limit: int = 0) -> list[Candidate]:
         raise ValueError(
             f"{entry.key} is a range, which no grid can try whole: --search random draws from it"
         )
+    check_ends(base, space)
     combinations = itertools.product(*(entry.choices for entry in space.entries))
     found = [_candidate(number, choices) for number, choices in enumerate(combinations)]
     for candidate in found:
@@ -103,11 +104,15 @@ def check_ends(base: TrainConfig, space: Space) -> None:
     """Check every alternative, and both ends of every range.
 
     Raises:
-        ValueError: An unknown setting (with the nearest one), or a value of a wrong type.
+        ValueError: An unknown setting (with the nearest one), or a value of a wrong type; or a
+            precision that each trial would find for itself, beside others.
     """
-    for entry in space.entries:
-        for choice in _ends(entry):
-            override(base, choice.settings)
+    configs = [override(base, choice.settings) for e in space.entries for choice in _ends(e)]
+    if any(config.precision == "auto" for config in (base, *configs)):
+        raise ValueError(
+            "precision is 'auto', but a search compares runs of one precision: give fp32, tf32 or "
+            "bf16"
+        )
 
 
 def _ends(entry: Entry) -> Sequence[Choice]:
