@@ -1,10 +1,8 @@
 """What several packages' tests share."""
 
-import ast
 import logging
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 from uuid import uuid4
 
@@ -31,36 +29,22 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }  # read when Ray is imported, and by the processes that tests start
 torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
+IN_ONE_PROCESS = ("mark.ray", "ranks:")
+"""Files that hold one of these are run by one process: those that start Ray, so that one cluster
+lives at a time, and those that look at `ranks`, the one fixture of a session that takes long."""
+
+RAY_FILES: set[Path] = set()
+"""Found when tests are collected."""
 
 
 class WholeFiles(LoadFileScheduling):
-    """Gives a process the tests of a whole file at a time, or all that have to be run in one."""
+    """Gives a process a whole file at a time, or all that have to be run in one."""
 
     def _split_scope(self, nodeid: str) -> str:
         """Return what is run together with a test."""
         file: str = super()._split_scope(nodeid)
-        name = nodeid.removeprefix(f"{file}::").split("[")[0]
-        return in_one_process(self.config.rootpath / file).get(name, file)
-
-
-@cache
-def in_one_process(file: Path) -> dict[str, str]:
-    """Name a file's tests that one process runs with those of other files, and what they share.
-
-    Those that start Ray, so that one cluster lives at a time, and those that look at `ranks`, the
-    one fixture of a session that takes long.
-    """
-    found = {}
-    body = ast.parse(file.read_text()).body
-    all_start_ray = any("mark.ray" in ast.unparse(at) for at in body if isinstance(at, ast.Assign))
-    for test in body:
-        if isinstance(test, ast.FunctionDef):
-            marks = map(ast.unparse, test.decorator_list)
-            if all_start_ray or any("mark.ray" in mark for mark in marks):
-                found[test.name] = "ray"
-            elif any(argument.arg == "ranks" for argument in test.args.args):
-                found[test.name] = "ranks"
-    return found
+        text = (self.config.rootpath / file).read_text()
+        return IN_ONE_PROCESS[0] if any(words in text for words in IN_ONE_PROCESS) else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFiles | None:
@@ -73,14 +57,15 @@ def starts_ray(item: pytest.Item) -> bool:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with those that start Ray: they take longest, and all else is done beside them."""
-    items.sort(key=lambda item: not starts_ray(item))
+    """Begin with the files that start Ray: they take longest, and all else is done beside them."""
+    RAY_FILES.update(item.path for item in items if starts_ray(item))
+    items.sort(key=lambda item: item.path not in RAY_FILES)
 
 
 @pytest.hookimpl(trylast=True)  # when the test's own fixtures are gone
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
-    """End the cluster behind the last such test: it takes memory, and processor time when idle."""
-    if starts_ray(item) and not (nextitem and starts_ray(nextitem)):
+    """End the cluster behind the last such file: it takes memory, and processor time when idle."""
+    if item.path in RAY_FILES and not (nextitem and nextitem.path in RAY_FILES):
         import ray
 
         ray.shutdown()

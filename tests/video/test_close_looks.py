@@ -5,7 +5,7 @@ import pytest
 
 from tests.video.made_up_people import figure, seen
 from vibe_ray.body.skeletons import COCO_17
-from vibe_ray.video.close_looks import CloseLooks, Rest
+from vibe_ray.video.close_looks import MAX_STEP, CloseLooks, Rest
 from vibe_ray.video.people import Array, Track
 from vibe_ray.video.tracking import fill, link
 
@@ -89,6 +89,17 @@ def test_the_time_between_looks_is_what_is_asked_for_whatever_the_frame_rate(fps
     step = REST.step([track(20, np.arange(20) / fps)])
     assert step == 1 or step / fps <= REST.max_unseen_s
     assert 2 * step / fps > REST.max_unseen_s
+
+
+@pytest.mark.parametrize("fps", [100, 240, 1000])
+def test_of_a_video_that_plays_fast_no_more_frames_are_held(fps: int) -> None:
+    assert REST.step([track(fps, np.arange(fps) / fps)]) == MAX_STEP
+
+
+def test_where_nothing_could_be_looked_at_nothing_was_seen() -> None:
+    kp, conf = CloseLooks(track(20), REST).drawn()
+    assert kp.shape == (20, 17, 2)
+    assert not conf.any()
 
 
 def test_every_frame_if_that_is_asked_for() -> None:

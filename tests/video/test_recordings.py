@@ -74,6 +74,18 @@ def test_what_another_program_saw_becomes_training_data(
     assert "no key-points of the 2 videos in" in capsys.readouterr().err
 
 
+def test_key_points_of_two_videos_that_are_called_alike_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip = film(tmp_path / "a.mp4", walk(12))
+    (tmp_path / "a.mkv").write_bytes(clip.read_bytes())
+    write_keypoints(tmp_path / "seen/a", walk(12))
+    flags = ["--out", str(tmp_path / "labels"), "--keypoints", str(tmp_path / "seen")]
+    with pytest.raises(SystemExit):
+        prepare.main(["videos", "--raw", str(tmp_path), *flags])
+    assert "the key-points of several videos would be called a: rename" in capsys.readouterr().err
+
+
 def test_videos_of_one_set_have_the_same_key_points(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

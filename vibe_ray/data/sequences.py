@@ -69,13 +69,13 @@ class StoredSequence:
     """A `PoseSequence` that is left where it is stored, some of its frames read at a time."""
 
     def __init__(self, run: "_Run") -> None:
-        self._run = run
         self._read = lru_cache(NUM_HELD)(run.read)
         self._known = _known(self._read(0))
         self.dataset: str = self._known["dataset"]
         self.sequence: str = self._known["sequence"]
         self.person: str = self._known["person"]
         self.num_frames = run.num_frames
+        self._starts = np.cumsum([0, *run.lengths])
         masks = list(run.columns(MASKS))
         self.has_kp_3d, self.has_smpl, self.valid = (
             np.frombuffer(b"".join(clip[name] for clip in masks), bool) for name in MASKS
@@ -84,15 +84,14 @@ class StoredSequence:
 
     def take(self, frames: Array) -> PoseSequence:
         """Read some of its frames, by their numbers (n,), at least one."""
-        starts = np.cumsum([0, *self._run.lengths])
-        clips = np.searchsorted(starts, frames, side="right") - 1
+        clips = np.searchsorted(self._starts, frames, side="right") - 1
         taken: dict[str, Array] = {}
         for clip in np.unique(clips).tolist():
             own = clips == clip
             for name, part in decode_clip(self._read(clip)).items():
                 if name not in taken:
                     taken[name] = np.empty((len(frames), *part.shape[1:]), part.dtype)
-                taken[name][own] = part[frames[own] - starts[clip]]
+                taken[name][own] = part[frames[own] - self._starts[clip]]
         return _pose_sequence(self._known, taken)
 
 

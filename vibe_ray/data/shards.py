@@ -170,6 +170,21 @@ class ShardWriter:
             storage.delete_file(path)
 
 
+def find_data_sets(path: str) -> list[str]:
+    """Return the folders of the data sets at or below a path.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    files = storage.list_files(path, MANIFEST_FILE)
+    if not files:
+        raise FileNotFoundError(
+            f"no data set at or below {path}: no {MANIFEST_FILE} found; give a folder that "
+            "`python -m vibe_ray.prepare` has written to"
+        )
+    return [file.removesuffix("/" + MANIFEST_FILE) for file in files]
+
+
 def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
     """Read the manifest of a data set.
 

@@ -9,7 +9,7 @@ from vibe_ray.data.agreement import row_problems
 from vibe_ray.data.checks import Finding, check_sequence
 from vibe_ray.data.feature_statistics import FeatureSearch
 from vibe_ray.data.labels import AnySequence
-from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
+from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig, Source, StepPlan
 from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import (
@@ -17,7 +17,7 @@ from vibe_ray.data.sequences import (
     read_motion_sequences,
     read_pose_sequences,
 )
-from vibe_ray.data.shards import read_manifest
+from vibe_ray.data.shards import find_data_sets, read_manifest
 from vibe_ray.data.twins import TwinSearch
 
 FPS_RANGE = (10.0, 60.0)
@@ -105,13 +105,7 @@ def validate(path: str) -> Iterator[Finding]:
     Raises:
         FileNotFoundError: There is no data set.
     """
-    files = storage.list_files(path, MANIFEST_FILE)
-    folders = [file.removesuffix("/" + MANIFEST_FILE) for file in files]
-    if not folders:
-        raise FileNotFoundError(
-            f"no data set at or below {path}: no {MANIFEST_FILE} found; give a folder that "
-            "`python -m vibe_ray.prepare` has written to"
-        )
+    folders = find_data_sets(path)
     splits: dict[tuple[str, str, str], str] = {}
     searches = TwinSearch(), FeatureSearch()
     for folder in folders:

@@ -5,14 +5,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
-from pathlib import PurePosixPath
 from typing import Any
 
 from vibe_ray import storage
 from vibe_ray.prediction.job import Tools, Watch
 from vibe_ray.prediction.outputs import OVERLAY_FILE, SUMMARY_FILE, finished, predict_video
 from vibe_ray.prediction.settings import PredictConfig
-from vibe_ray.video.reader import find_videos
+from vibe_ray.video.reader import find_videos, stem_of
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +51,10 @@ def plan(paths: Sequence[str], out: str) -> list[Job]:
     ]
     if not found:
         raise FileNotFoundError(f"no videos in {', '.join(paths)} but overlays of our own")
-    stems = Counter(_stem(name) for _, name in found)
+    stems = Counter(stem_of(name) for _, name in found)
     jobs = []
     for path, name in found:
-        named = _stem(name) if stems[_stem(name)] == 1 else name
+        named = stem_of(name) if stems[stem_of(name)] == 1 else name
         jobs.append(Job(path, storage.join(storage.absolute(out), named)))
     if doubled := [
         path for path, count in Counter(job.folder for job in jobs).items() if count > 1
@@ -105,7 +104,3 @@ def _is_overlay(path: str) -> bool:
     """Whether a video is one that a prediction has drawn: it is no new video."""
     folder, _, name = path.rpartition("/")
     return name == OVERLAY_FILE and storage.exists(storage.join(folder, SUMMARY_FILE))
-
-
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))

@@ -29,7 +29,7 @@ from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, COMMON_14, KEYPOINTS, OPENPOSE_25
 from vibe_ray.data.labels import AnySequence, LabelledSequence
-from vibe_ray.data.manifest import MANIFEST_FILE, Manifest
+from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.sequences import (
     count_sequences,
@@ -37,7 +37,7 @@ from vibe_ray.data.sequences import (
     read_motion_sequences,
     read_pose_sequences,
 )
-from vibe_ray.data.shards import read_manifest
+from vibe_ray.data.shards import find_data_sets, read_manifest
 from vibe_ray.rendering.scene import Mesh, Orthographic, render
 from vibe_ray.reports.figures import BASELINE_COLOR, FAINT, INK, VIBE_COLOR
 from vibe_ray.reports.pictures import spread_frames
@@ -97,13 +97,7 @@ def write_sheets(path: str, out: str, raw: str | None = None) -> Iterator[str]:
         ValueError: One cannot be read.
     """
     root = storage.absolute(path)
-    manifests = storage.list_files(root, MANIFEST_FILE)
-    if not manifests:
-        raise FileNotFoundError(
-            f"no data set at or below {path}: no {MANIFEST_FILE} found; give a folder that "
-            "`python -m vibe_ray.prepare` has written to"
-        )
-    folders = [storage.absolute(file).removesuffix("/" + MANIFEST_FILE) for file in manifests]
+    folders = [storage.absolute(folder) for folder in find_data_sets(path)]
     targets = [_target(folder.removeprefix(root).strip("/"), out) for folder in folders]
     arrays = load_body(BodyConfig())
     body = BodyModel(arrays)

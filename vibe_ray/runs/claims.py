@@ -36,7 +36,7 @@ def pinned(config: TrainConfig, resumed: str | None = None) -> TrainConfig:
     begun = _begun(resumed) if resumed is not None else {}
     changes = {}
     if begun and config.precision == "auto":
-        changes["precision"] = begun.get("precision", "fp32")
+        changes["precision"] = begun.get("precision", TrainConfig.precision)
     for name in (*PATHS, *STARTS):
         path: Any = reduce(getattr, name.split("."), config)
         if path not in NO_PATHS:

@@ -5,6 +5,7 @@ run goes through, wherever its steps are computed: `distributed/launch.py` lets 
 do that. A run whose name is taken is refused unless the user says `resume`.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.precision import Precision, fastest
 from vibe_ray.training.recorder import Cadence, RunRecorder
 from vibe_ray.training.tasks import create, make_step_plan
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,7 +195,11 @@ def _train_in_process(
 
 def settled(config: TrainConfig, find: Callable[[], Precision]) -> TrainConfig:
     """Return the config with the precision that was found, where it asks to find one."""
-    return override(config, {"precision": find()}) if config.precision == "auto" else config
+    if config.precision != "auto":
+        return config
+    found = find()
+    logger.info("precision=auto takes %s", found)
+    return override(config, {"precision": found})
 
 
 def device_of(config: TrainConfig, has_gpu: bool) -> torch.device:

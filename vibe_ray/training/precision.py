@@ -6,7 +6,6 @@ change of accuracy (`docs/results/open_world.md`); how fast each is depends on t
 """
 
 import logging
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -19,7 +18,9 @@ from vibe_ray.models.gru import GRU
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "tf32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
+Wish = Precision | Literal["auto"]
+"""What a config may ask for; "auto" is settled before anything is computed."""
 
 MAX_ERROR: Mapping[Precision, float] = {"fp32": 1e-4, "tf32": 1e-2, "bf16": 4e-2}
 """Relative error of a trial's gradients, beyond which a device computes something else than it
@@ -32,7 +33,7 @@ HOPELESS = 3.0
 TRIAL_WINDOWS, TRIAL_FRAMES = 16, 4
 
 
-def products(precision: Precision, device: torch.device) -> AbstractContextManager[object]:
+def products(precision: Wish, device: torch.device) -> AbstractContextManager[object]:
     """Return the context in which a network is to be called.
 
     Raises:
@@ -43,7 +44,7 @@ def products(precision: Precision, device: torch.device) -> AbstractContextManag
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def set_float32_products(precision: Precision) -> None:
+def set_float32_products(precision: Wish) -> None:
     """Say for this process how NVIDIA GPUs multiply float32; PyTorch's GRU rounds it by default."""
     kind = "tf32" if precision == "tf32" else "ieee"
     torch.backends.cuda.matmul.fp32_precision = kind
@@ -52,7 +53,7 @@ def set_float32_products(precision: Precision) -> None:
 
 
 def fastest(device: torch.device) -> Precision:
-    """Find the precision that trains fastest on a device, in about a second.
+    """Find the precision that trains fastest on a device, in some seconds.
 
     VIBE's largest part, a GRU layer, runs forward and backward in each, in turns. What is wrong
     there is left out, and fp32 stays where little is won.
@@ -61,23 +62,23 @@ def fastest(device: torch.device) -> Precision:
     candidates: list[Precision] = (
         ["fp32", "tf32", "bf16"] if device.type == "cuda" else ["fp32", "bf16"]
     )
-    for name in candidates:
-        run(name)  # a first run is slower, by different amounts
-    exact = run("fp32")
-    errors = dict.fromkeys(candidates, 0.0)
-    times: dict[Precision, list[float]] = {name: [] for name in candidates}
+
+    def timed(name: Precision) -> tuple[float, Tensor]:
+        begun = time.perf_counter()
+        gradients = run(name)
+        return time.perf_counter() - begun, gradients
+
+    first = {name: timed(name) for name in candidates}
+    errors = {name: _relative_error(found, first["fp32"][1]) for name, (_, found) in first.items()}
+    times = {name: [seconds] for name, (seconds, _) in first.items()}
+    kept = [name for name in candidates if times[name][0] < HOPELESS * times["fp32"][0]]
     for _ in range(ROUNDS):
-        for name in candidates:
-            begun = time.perf_counter()
-            gradients = run(name)
-            times[name].append(time.perf_counter() - begun)
-            errors[name] = max(errors[name], _relative_error(gradients, exact))
-        candidates = [name for name in candidates if times[name][0] < HOPELESS * times["fp32"][0]]
-    seconds = {name: statistics.median(found) for name, found in times.items()}
-    chosen = choose(seconds, errors)
+        for name in kept:
+            times[name].append(timed(name)[0])
+    seconds = {name: min(found) for name, found in times.items()}
     listed = ", ".join(f"{name} {1e3 * value:.0f} ms" for name, value in seconds.items())
-    logger.warning("precision=auto takes %s (%s on the %s)", chosen, listed, device.type)
-    return chosen
+    logger.info("a GRU layer, there and back, on the %s: %s", device.type, listed)
+    return choose(seconds, errors)
 
 
 def choose(seconds: Mapping[Precision, float], errors: Mapping[Precision, float]) -> Precision:

@@ -16,6 +16,8 @@ import numpy as np
 from vibe_ray.video.people import Array, Track
 from vibe_ray.video.tracking import between
 
+MAX_STEP = 8
+"""Frames from one look to the next, however fast the video plays: crops of so many are held."""
 SLOW = 4
 """Times `Rest.max_moved`: who moved farther from look to look may not have moved evenly, even if it
 seems so: what swings fast is on a straight line at the middle of its way."""
@@ -38,7 +40,8 @@ class Rest:
         gaps_s = np.concatenate([np.diff(track.times_s) for track in tracks] or [np.empty(0)])
         if not len(gaps_s):
             return 1
-        return int(2 ** np.floor(np.log2(max(self.max_unseen_s / np.median(gaps_s), 1))))
+        step = 2 ** np.floor(np.log2(max(self.max_unseen_s / np.median(gaps_s), 1)))
+        return int(min(step, MAX_STEP))
 
 
 class CloseLooks:
@@ -96,5 +99,10 @@ class CloseLooks:
         self._open_from = int(np.flatnonzero(self._is_seen)[-1]) if self._is_seen.any() else 0
 
     def drawn(self) -> tuple[Array, Array]:
-        """Key-points (N, D, 2) and confidences (N, D) of all frames, drawn between the looks."""
+        """Key-points (N, D, 2) and confidences (N, D) of all frames, drawn between the looks.
+
+        Without a look, as of frames that could not be read again, all are of confidence 0.
+        """
+        if not self._is_seen.any():
+            return self._kp, self._conf
         return between(self._kp, self._conf, ~self._is_seen, self.track.times_s)

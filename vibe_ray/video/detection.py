@@ -28,7 +28,7 @@ from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, f
 T = TypeVar("T")
 
 STEPS_AT_ONCE = 4
-"""Of frames whose crops are held at a time, 0.2 MB each: a batch of first looks at one person."""
+"""Of frames whose crops are held at a time, 0.2 MB for each person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,8 +60,8 @@ class DetectionConfig:
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
         for name in ("max_unseen_s", "max_moved"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}, must not be negative")
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}, expected 0 or more")
         if not self.long_sides or min(self.long_sides) < SIZE_MULTIPLE:
             raise ValueError(
                 f"long_sides is {self.long_sides}, expected sizes of at least {SIZE_MULTIPLE}"
@@ -214,6 +214,8 @@ def _crops(
             crops = []
         if frame.number >= last:
             return
+    if crops:  # this time fewer frames could be read
+        yield crops
 
 
 def _taken_over(

@@ -108,5 +108,10 @@ def find_videos(path: str) -> list[tuple[str, str]]:
     )
 
 
+def stem_of(name: str) -> str:
+    """Return a video's name without its ending, whatever that is."""
+    return str(PurePosixPath(name).with_suffix(""))
+
+
 def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()

@@ -7,10 +7,10 @@ of the body in 3D.
 Shapes: N frames of a person.
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from vibe_ray.video.frames import Video
 from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints
 from vibe_ray.video.labels import label_track, picked
 from vibe_ray.video.people import Track
-from vibe_ray.video.reader import VIDEOS, find_videos, open_video
+from vibe_ray.video.reader import find_videos, open_video, stem_of
 
 DATASET = "videos"
 MIN_FRAMES = 8
@@ -54,9 +54,16 @@ class VideosRequest:
 
         Raises:
             FileNotFoundError: There are neither videos nor pictures, or no key-points of any.
+            ValueError: Key-points cannot be told from those of another video.
         """
         videos = find_videos(self.raw)
         if self.keypoints:
+            known_as = Counter(stem_of(name) for _, name in videos)
+            if doubled := [stem for stem, count in known_as.items() if count > 1]:
+                raise ValueError(
+                    f"the key-points of several videos would be called {doubled[0]}: rename one, "
+                    "or convert them apart"
+                )
             names = _names(self.keypoints, [name for _, name in videos])
             find = _listed(self.keypoints, names)
         else:
@@ -96,8 +103,7 @@ def _listed(folder: str, names: tuple[str, ...]) -> FindPeople:
 
 def _place(folder: str, name: str) -> str:
     """Where a video's key-points are: a folder or a file of its name, without its ending."""
-    path = PurePosixPath(name)
-    stem = str(path.with_suffix("") if path.suffix.lower() in VIDEOS else path)
+    stem = stem_of(name)
     for known_as in (stem, f"{stem}.json"):
         if storage.exists(place := storage.join(folder, known_as)):
             return place
