@@ -61,7 +61,9 @@ class DetectionConfig:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be positive")
         for name in ("max_unseen_s", "max_moved"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, expected a finite number, 0 or more")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, expected a finite number, 0 or more"
+                )
         if not self.long_sides or min(self.long_sides) < SIZE_MULTIPLE:
             raise ValueError(
                 f"long_sides is {self.long_sides}, expected sizes of at least {SIZE_MULTIPLE}"
