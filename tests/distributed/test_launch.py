@@ -383,6 +383,18 @@ def test_a_worker_says_which_precision_is_fastest(ray_cluster: None, tmp_path: P
     assert found in ("fp32", "bf16", "tf32")
 
 
+@pytest.mark.ray
+def test_a_worker_that_cannot_measure_is_told_in_one_line(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(device: torch.device) -> str:
+        raise RuntimeError(f"no kernel for {device}")
+
+    monkeypatch.setattr("vibe_ray.distributed.launch.fastest", broken)
+    with pytest.raises(ChildProcessError, match=r"no kernel for cpu\): name it yourself"):
+        fastest_of_workers(tiny(precision="auto"), launch(tmp_path, workers=1))
+
+
 def test_ray_loads_what_feeds_a_run_without_torch() -> None:
     code = "import sys, vibe_ray.distributed.feed; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,5 +1,6 @@
 """What half-precision products change, and what they leave alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -106,9 +107,29 @@ def test_half_precision_is_tried_and_is_no_more_wrong_than_it_may(
 
     monkeypatch.setattr(precisions, "choose", note)
     monkeypatch.setattr(precisions, "TRIAL_FRAMES", 2)
+    monkeypatch.setattr(precisions, "HOPELESS", float("inf"))
     assert fastest(torch.device("cpu")) == "bf16"
     assert tried["fp32"] == 0
     assert 2**-12 < tried["bf16"] < precisions.MAX_ERROR["bf16"]
+
+
+def test_what_is_hopeless_on_a_narrow_layer_is_not_tried_on_a_wide_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried: list[tuple[str, int]] = []
+    measured = precisions._measured
+
+    def glance(
+        names: Sequence[Precision], width: int, device: torch.device
+    ) -> tuple[dict[Precision, float], dict[Precision, float]]:
+        tried.extend((name, width) for name in names)
+        seconds, errors = measured(names, 16, device)
+        return {name: 1.0 if name == "fp32" else 1e3 for name in seconds}, errors
+
+    monkeypatch.setattr(precisions, "_measured", glance)
+    assert fastest(torch.device("cpu")) == "fp32"
+    assert [name for name, width in tried if width == precisions.GLANCE_WIDTH] == ["fp32", "bf16"]
+    assert [name for name, width in tried if width == precisions.TRIAL_WIDTH] == ["fp32"]
 
 
 def test_what_was_not_measured_yet_computes_nothing() -> None:

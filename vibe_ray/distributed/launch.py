@@ -93,13 +93,23 @@ def train(config: TrainConfig, launch: Launch) -> RunResult:
 
 
 def fastest_of_workers(config: TrainConfig, launch: Launch) -> Precision:
-    """Measure where a worker would run: the driver may have no GPU, or another processor."""
+    """Measure where a worker would run: the driver may have no GPU, or another processor.
+
+    Raises:
+        ChildProcessError: It could not be measured there.
+    """
     device = device_of(config, has_gpus(launch.workers))
     measure = ray.remote(num_cpus=WORKER_CPUS, num_gpus=int(device.type == "cuda"))(fastest)
     asked = measure.remote(device)
     while not ray.wait([asked], timeout=LOOK_SECONDS)[0]:
         check_alive()
-    found: Precision = ray.get(asked)
+    try:
+        found: Precision = ray.get(asked)
+    except ray.exceptions.RayError as error:
+        raise ChildProcessError(
+            f"which precision is fastest could not be measured on a worker ({_line(error)}): name "
+            "it yourself, `--set precision=fp32`"
+        ) from error
     return found
 
 
