@@ -75,7 +75,7 @@ bench: $(STAMP)
 	$(PY) -m tests.benchmarks.run $(BENCH)
 
 test-long: $(STAMP)
-	OMP_NUM_THREADS=1 $(PY) -m pytest -m long tests/integration $(ARGS)
+	OMP_NUM_THREADS=1 $(PY) -m pytest -m long $(ARGS)
 
 # As on other machines: older instructions, one core, a busy neighbor; each takes as long as `test`.
 test-machines: $(STAMP)

@@ -29,9 +29,10 @@ os.environ |= {
     "OMP_NUM_THREADS": "1",
 }  # read when Ray is imported, and by the processes that tests start
 torch.set_num_threads(1)  # sums are split among threads: results would hang on the number of cores
-IN_ONE_PROCESS = ("mark.ray", "ranks:")
-"""Files that hold one of these are run by one process: those that start Ray, so that one cluster
-lives at a time, and those that look at `ranks`, the one fixture of a session that takes long."""
+IN_ONE_PROCESS = ("mark.ray", "ranks: list[Outcome]")
+"""Files that hold the same of these are run by one process: those that start Ray, so that one
+cluster lives at a time, and those that look at `ranks`, the one fixture of a session that takes
+long. The two go beside each other."""
 
 RAY_FILES: set[Path] = set()
 """Found when tests are collected."""
@@ -44,7 +45,7 @@ class WholeFiles(LoadFileScheduling):
         """Return what is run together with a test."""
         file: str = super()._split_scope(nodeid)
         text = (self.config.rootpath / file).read_text()
-        return IN_ONE_PROCESS[0] if any(words in text for words in IN_ONE_PROCESS) else file
+        return next((words for words in IN_ONE_PROCESS if words in text), file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFiles | None:

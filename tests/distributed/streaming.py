@@ -10,7 +10,8 @@ from vibe_ray.data.batches import StepBatch
 
 
 def tensors(batch: StepBatch) -> list[torch.Tensor]:
-    return [*vars(batch.pose).values(), batch.motion.pose]
+    seen = vars(batch.detections).values() if batch.detections is not None else ()
+    return [*vars(batch.pose).values(), batch.motion.pose, *seen]
 
 
 def assert_same(found: Iterator[StepBatch], expected: Iterator[StepBatch]) -> None:

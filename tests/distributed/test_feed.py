@@ -26,7 +26,9 @@ def feeder(plan: StepPlan, num_steps: int, num_workers: int) -> Feeder:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("num_workers", "items"), [(2, 6), (3, 15)])
+@pytest.mark.parametrize(
+    ("num_workers", "items"), [(2, 6), pytest.param(3, 15, marks=pytest.mark.long)]
+)
 def test_batches_of_many_horizons_are_those_without_ray(
     ray_cluster: None,
     config: DataConfig,

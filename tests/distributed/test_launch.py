@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.data import noise
-from tests.training.tiny import NO_DROPOUT, largest_difference, power_failing, tiny
+from tests.training.tiny import (
+    NO_DROPOUT,
+    largest_difference,
+    power_failing,
+    tiny,
+    tiny_frames,
+    tiny_prior,
+)
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.shards import ShardWriter
@@ -375,6 +383,21 @@ def test_two_workers_on_ray_compute_what_this_process_does(
         names = {path.name for path in (folder / step).iterdir()}
         assert names >= {"config.json", "generator.safetensors", "trainer.pt", "manifest.json"}
     assert (folder / "tensorboard").is_dir()
+
+
+@pytest.mark.ray
+@pytest.mark.long
+@pytest.mark.parametrize(("make_config", "rel"), [(tiny_prior, 1e-4), (tiny_frames, 1e-3)])
+def test_two_workers_on_ray_train_other_networks_as_this_process_does(
+    ray_cluster: None, make_config: Callable[..., TrainConfig], rel: float, tmp_path: Path
+) -> None:
+    for split, lengths in (("train", (30, 17, 8)), ("val", (13, 4, 21, 5))):
+        noise.write(str(tmp_path), f"motion/{split}", lengths)
+    config = make_config(data__root=str(tmp_path))
+    alone = train(config, launch(tmp_path, "alone"))
+    together = train(config, launch(tmp_path, "together", workers=2))
+    for found, expected in zip(rows(together), rows(alone), strict=True):
+        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=rel)
 
 
 @pytest.mark.ray

@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,11 +9,14 @@ import torch
 
 from tests.data import noise
 from tests.distributed.streaming import Rows, assert_same
+from tests.training.tiny import tiny_frames, tiny_prior
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
 from vibe_ray.data.reading import read_shares
 from vibe_ray.distributed import pacing, streams
 from vibe_ray.distributed.streams import StepStream, step_batches
+from vibe_ray.training.tasks import make_step_plan
 
 CALLBACKS = "custom_execution_callback_classes"
 
@@ -74,7 +80,10 @@ def test_more_workers_than_windows_are_refused_before_anything_is_read(plan: Ste
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize(("num_workers", "item_steps"), [(1, 4), (2, 4), (2, 1), (3, 5)])
+@pytest.mark.parametrize(
+    ("num_workers", "item_steps"),
+    [(1, 4), pytest.param(2, 4, marks=pytest.mark.long), (2, 1), (3, 5)],
+)
 def test_ray_brings_every_rank_its_own_batches(
     ray_cluster: None,
     config: DataConfig,
@@ -109,3 +118,21 @@ def test_a_ray_without_callbacks_brings_the_same_batches(
     assert not getattr(dataset.context, CALLBACKS)
     (split,) = dataset.streaming_split(1, equal=True)
     assert_same(step_batches(split, 5, 0), local_step_batches(plan, 5, 6))
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("make_config", [tiny_frames, tiny_prior])
+def test_ray_brings_what_other_tasks_train_on(
+    ray_cluster: None, make_config: Callable[..., TrainConfig], tmp_path: Path
+) -> None:
+    """Detections of frames, and motion without windows of people."""
+    for split in ("train", "val"):
+        noise.write(str(tmp_path), f"motion/{split}", (30, 17, 8))
+    plan = make_step_plan(make_config(data__root=str(tmp_path)))
+    dataset = StepStream(plan, 2).dataset(2, 4)
+    dataset.context.execution_options.preserve_order = True
+    splits = dataset.streaming_split(2, equal=True)
+    with ThreadPoolExecutor(2) as ranks:  # which Ray feeds in step with each other
+        found = list(ranks.map(lambda rank: list(step_batches(splits[rank], 2, rank)), range(2)))
+    for rank, batches in enumerate(found):
+        assert_same(iter(batches), local_step_batches(plan, 2, 4, rank, 2))

@@ -357,13 +357,3 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_its_checkpoint(
     with pytest.raises(FloatingPointError, match="was not finite at step 4"):
         train(config, launch(tmp_path))
     assert find_checkpoint(str(tmp_path / "run"), "last").endswith("step_0000003")
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_two_workers_on_ray_compute_what_this_process_does(
-    ray_cluster: None, finished: RunResult, config: TrainConfig, tmp_path: Path
-) -> None:
-    together = train(config, launch(tmp_path, workers=2))
-    for found, expected in zip(rows(together), rows(finished), strict=True):
-        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-3)

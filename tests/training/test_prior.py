@@ -251,13 +251,3 @@ def test_a_state_goes_on_bit_for_bit_within_an_epoch(tmp_path: Path) -> None:
     whole = advance(tiny_prior_state(tiny_prior()), 5)
     assert largest_difference(weights_of(advance(second, 5)), weights_of(whole)) == 0
     assert all(torch.equal(second.meter[name], whole.meter[name]) for name in whole.meter)
-
-
-@pytest.mark.ray
-@pytest.mark.slow
-def test_two_workers_on_ray_compute_what_this_process_does(
-    ray_cluster: None, finished: RunResult, motion: str, tmp_path: Path
-) -> None:
-    together = train(tiny_prior(data__root=motion), launch(tmp_path, workers=2))
-    for found, expected in zip(rows(together), rows(finished), strict=True):
-        assert {name: found[name] for name in expected} == pytest.approx(expected, rel=1e-4)
