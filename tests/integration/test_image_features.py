@@ -167,7 +167,7 @@ def test_killed_at_any_moment_and_run_again_it_ends_the_same_and_repeats_no_clip
     prepare.main(flags(labelled, weights, tmp_path / "whole"))
     of_clip = NUM_FRAMES - 1
     assert cut[0] == CLIPS * of_clip
-    for moment in random.Random(kind).sample(range(CLIPS * of_clip), 10):
+    for moment in random.Random(kind).sample(range(CLIPS * of_clip), 3):
         out = tmp_path / f"killed_{moment}"
         cut[:] = [0, moment]
         with pytest.raises(SystemExit):
@@ -250,6 +250,9 @@ def test_a_vibe_of_its_features_predicts_a_video(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "kind", ["videos", pytest.param("images", marks=pytest.mark.long)], indirect=True
+)
 def test_its_people_are_measured_as_a_prediction_finds_them(
     raw: Path, labelled: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
