@@ -1,8 +1,9 @@
-"""What can go wrong in a run on Ray: divergence, bad data, a hung worker, no memory left.
+"""What can go wrong in a run on Ray: divergence, bad data, hung or killed workers, nothing left.
 
 The messages are those that a run in this process gives.
 """
 
+import json
 import os
 import shutil
 import signal
@@ -20,11 +21,17 @@ import pytest
 from tests.data import noise
 from tests.integration.machine_memory import read_memory
 from tests.integration.processes import Process, descendants, started
-from tests.integration.survival import Trial, hashes, measured
+from tests.integration.survival import Trial, compare, hashes, measured
+from tests.integration.test_full_disk import (
+    A_LITTLE_IS_LEFT,
+    FILLED_AFTER_A_CHECKPOINT,
+    check_told,
+    on_a_small_disk,
+)
 from tests.training.tiny import NO_DROPOUT, tiny
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.distributed.launch import NO_MEMORY, train
-from vibe_ray.runs.log import read_failure
+from vibe_ray.runs.log import FAILURE_FILE, read_failure
 from vibe_ray.runs.step_folders import complete_steps, last_step
 from vibe_ray.training.launch import Launch
 from vibe_ray.training.recorder import Cadence
@@ -190,3 +197,31 @@ def stopped(process: Process) -> Iterator[None]:
     finally:
         if process.is_alive():
             os.kill(process.pid, signal.SIGCONT)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_a_worker_a_controller_and_a_driver_killed(shards: str, tmp_path: Path) -> None:
+    trial = Trial(
+        data=Path(shards), storage=tmp_path, workers=2, epochs=2, log=tmp_path / "log.txt"
+    )
+    result = compare(trial, num_kills=3)
+    assert result["kills"] == {"worker": 1, "controller": 1, "driver": 1}
+    assert result["networks_equal"]
+    assert result["metrics_equal"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("note", [True, False])
+def test_a_worker_that_finds_no_room_is_not_started_again_where_a_note_has_room(
+    shards: str, tmp_path: Path, note: bool
+) -> None:
+    disk, left = tmp_path / "disk", tmp_path / "left"
+    trial = Trial(data=Path(shards), storage=disk, workers=1, epochs=10_000)
+    command = trial.command("run", resume=False)
+    script = FILLED_AFTER_A_CHECKPOINT.format(A_LITTLE_IS_LEFT if note else ":")
+    done = on_a_small_disk(script, disk, left, command)
+    check_told(done, disk, left)
+    failure = left / "run" / FAILURE_FILE
+    if note:
+        assert json.loads(failure.read_text())["kind"] == "disk"

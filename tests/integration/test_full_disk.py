@@ -3,7 +3,6 @@
 The disk is a small one in memory, in a name space of its own.
 """
 
-import json
 import re
 import subprocess
 import sys
@@ -13,7 +12,6 @@ import pytest
 
 from tests.distributed.test_videos import clips
 from tests.integration.survival import Trial
-from vibe_ray.runs.log import FAILURE_FILE
 from vibe_ray.runs.step_folders import last_step
 
 ROOT = Path(__file__).parents[2]
@@ -69,23 +67,6 @@ def test_a_run_says_what_had_no_room_and_where_it_can_go_on(shards: str, tmp_pat
     command = trial.command("run", resume=False)
     done = on_a_small_disk(FILLED_AFTER_A_CHECKPOINT.format(":"), disk, left, command)
     check_told(done, disk, left)
-
-
-@pytest.mark.long
-@pytest.mark.ray
-@pytest.mark.parametrize("note", [True, False])
-def test_a_worker_that_finds_no_room_is_not_started_again_where_a_note_has_room(
-    shards: str, tmp_path: Path, note: bool
-) -> None:
-    disk, left = tmp_path / "disk", tmp_path / "left"
-    trial = Trial(data=Path(shards), storage=disk, workers=1, epochs=10_000)
-    command = trial.command("run", resume=False)
-    script = FILLED_AFTER_A_CHECKPOINT.format(A_LITTLE_IS_LEFT if note else ":")
-    done = on_a_small_disk(script, disk, left, command)
-    check_told(done, disk, left)
-    failure = left / "run" / FAILURE_FILE
-    if note:
-        assert json.loads(failure.read_text())["kind"] == "disk"
 
 
 def check_told(done: "subprocess.CompletedProcess[str]", disk: Path, left: Path) -> None:

@@ -21,16 +21,3 @@ def test_a_driver_killed_at_random_moments(shards: str, tmp_path: Path) -> None:
     assert result["kills"] == {"driver": 2}
     assert result["networks_equal"]
     assert result["metrics_equal"]
-
-
-@pytest.mark.ray
-@pytest.mark.long
-@pytest.mark.timeout(1200)
-def test_a_worker_a_controller_and_a_driver_killed(shards: str, tmp_path: Path) -> None:
-    trial = Trial(
-        data=Path(shards), storage=tmp_path, workers=2, epochs=2, log=tmp_path / "log.txt"
-    )
-    result = compare(trial, num_kills=3)
-    assert result["kills"] == {"worker": 1, "controller": 1, "driver": 1}
-    assert result["networks_equal"]
-    assert result["metrics_equal"]
