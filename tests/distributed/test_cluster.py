@@ -204,6 +204,15 @@ def test_a_cluster_of_our_own_listens_to_this_machine_alone() -> None:
     assert not others
 
 
+def test_a_cluster_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(**_: object) -> None:
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr(cluster.ray, "init", late)
+    with pytest.raises(ChildProcessError, match=r"did not start on this machine \(The"):
+        cluster._start()
+
+
 def test_signals_stay_with_the_command() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with cluster._signals_kept():

@@ -60,6 +60,7 @@ def connect(workers: int, device: str, flag: str = "--workers") -> bool:
     Raises:
         ValueError: More workers than the cluster has room for.
         ConnectionError: No cluster where RAY_ADDRESS says.
+        ChildProcessError: One of our own does not start.
     """
     check_room(workers, flag)
     is_own = not ray.is_initialized() and _starts_own()
@@ -126,12 +127,18 @@ def _start_watched() -> None:
 
 def _start() -> None:
     os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", str(NUM_PAST_TASKS))
-    ray.init(
-        address="local",
-        num_cpus=_num_cores() + 1,
-        object_store_memory=OBJECT_STORE_BYTES,
-        logging_level=logging.WARNING,
-    )
+    try:
+        ray.init(
+            address="local",
+            num_cpus=_num_cores() + 1,
+            object_store_memory=OBJECT_STORE_BYTES,
+            logging_level=logging.WARNING,
+        )
+    except Exception as error:  # a node that takes over 30 seconds to start raises no other
+        raise ChildProcessError(
+            f"Ray did not start on this machine ({error}): it may be too busy, try again; its "
+            "logs are in /tmp/ray/session_latest/logs"
+        ) from error
 
 
 def _join() -> None:
