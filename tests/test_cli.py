@@ -8,12 +8,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.processes import started
 from tests.integration.survival import Trial
-from vibe_ray import cli, storage, train
+from vibe_ray import cli, predict, prepare, storage, train
 from vibe_ray.config import to_dict
 from vibe_ray.recipes import RECIPES
 from vibe_ray.runs.step_folders import checkpoint_name, last_step
@@ -142,6 +143,28 @@ def test_an_interrupted_training_names_its_last_checkpoint(
         f"python -m vibe_ray.train: {cli.SIGNALS[number]}; last checkpoint: {last}, --resume goes "
         "on from it"
     )
+
+
+@pytest.mark.parametrize("workers", ["-1", "many", "1.5"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [train],
+        [predict, "clip.mp4"],
+        [prepare, "amass", "--raw", "here", "--out", "there"],
+        [prepare, "videos", "--raw", "here", "--out", "there"],
+    ],
+    ids=["train", "predict", "amass", "videos"],
+)
+def test_a_number_of_workers_that_is_none_is_told(
+    command: list[Any], workers: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module, *argv = command
+    with pytest.raises(SystemExit) as end:
+        module.main([*argv, f"--workers={workers}"])
+    assert end.value.code == 2
+    told = capsys.readouterr().err
+    assert f"--workers: it is '{workers}', expected 0 (in this process) or more" in told
 
 
 def test_an_unknown_setting_ends_in_the_suggestion(capsys: pytest.CaptureFixture[str]) -> None:

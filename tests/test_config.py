@@ -92,11 +92,22 @@ def test_every_setting_name_can_be_overridden_with_its_own_value() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("accumulate", 0), ("gradient_clip", -1.0), ("average_decay", 1.0), ("average_decay", -0.1)],
+    [
+        ("optim.accumulate", 0),
+        ("optim.gradient_clip", -1.0),
+        ("optim.average_decay", 1.0),
+        ("optim.average_decay", -0.1),
+        ("optim.generator_lr", -1e-3),
+        ("optim.prior_lr", float("nan")),
+        ("optim.lr_factor", 1.0),
+        ("optim.lr_factor", 0.0),
+        ("optim.lr_patience", -1),
+        ("validation.max_sequences", -1),
+    ],
 )
-def test_senseless_optimizers_are_refused(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"optim.{name} is {value}"):
-        override(TrainConfig(), {f"optim.{name}": value})
+def test_senseless_settings_are_refused_by_name(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {value}"):
+        override(TrainConfig(), {name: value})
 
 
 def test_a_config_is_read_back_from_a_file() -> None:

@@ -57,6 +57,28 @@ def rate(text: str) -> float:
     return fps
 
 
+def add_job_workers(parser: argparse.ArgumentParser, items: str) -> None:
+    """Add `--workers` of a command that does so many things one by one, or all as a job on Ray."""
+    parser.add_argument(
+        "--workers",
+        type=num_workers,
+        default=0,
+        metavar="N",
+        help=f"of a Ray Data job over {items}; 0: one after the other, here (0)",
+    )
+
+
+def num_workers(text: str) -> int:
+    """Read a number of workers.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"it is {text!r}, expected 0 (in this process) or more")
+    return int(text)
+
+
 def add_changes_flag(parser: argparse.ArgumentParser, what: str) -> None:
     """Add `--set`, from which `read_changes` makes changes."""
     parser.add_argument(

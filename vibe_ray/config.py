@@ -1,8 +1,8 @@
 """The one config tree: sections live beside the code they configure, this file composes them.
 
-`override` is the only way a setting changes by name; `--set`, Tune's spaces and the reload of a
-checkpoint's `config.json` all go through it or through `from_dict`, so a typing error anywhere
-ends in the same message with a suggestion.
+`override` is the only way a setting changes by name; `--set` and Tune's spaces go through it, the
+reload of a checkpoint's `config.json` through `from_saved`, so a typing error anywhere ends in the
+same message with a suggestion.
 """
 
 import dataclasses
@@ -79,24 +79,21 @@ class OptimConfig:
     """Cosine: share of its rate at which each network ends."""
 
     def __post_init__(self) -> None:
-        if self.discriminator_every < 1:
-            raise ValueError(
-                f"optim.discriminator_every is {self.discriminator_every}, must be >= 1"
-            )
-        if self.accumulate < 1:
-            raise ValueError(f"optim.accumulate is {self.accumulate}, must be >= 1")
-        if not self.gradient_clip >= 0:
-            raise ValueError(f"optim.gradient_clip is {self.gradient_clip}, must be >= 0")
-        if self.warmup_steps < 0:
-            raise ValueError(f"optim.warmup_steps is {self.warmup_steps}, must be >= 0")
-        if not 0 <= self.final_lr_share <= 1:
-            raise ValueError(
-                f"optim.final_lr_share is {self.final_lr_share}, expected a share of 0 to 1"
-            )
-        if not 0 <= self.average_decay < 1:
-            raise ValueError(
-                f"optim.average_decay is {self.average_decay}, expected 0 <= decay < 1"
-            )
+        rates = ("generator_lr", "discriminator_lr", "prior_lr", "frame_encoder_lr")
+        bounds = (
+            *((name, getattr(self, name) >= 0, "must be >= 0") for name in rates),
+            ("discriminator_every", self.discriminator_every >= 1, "must be >= 1"),
+            ("accumulate", self.accumulate >= 1, "must be >= 1"),
+            ("gradient_clip", self.gradient_clip >= 0, "must be >= 0"),
+            ("warmup_steps", self.warmup_steps >= 0, "must be >= 0"),
+            ("lr_patience", self.lr_patience >= 0, "must be >= 0"),
+            ("lr_factor", 0 < self.lr_factor < 1, "expected 0 < factor < 1"),
+            ("final_lr_share", 0 <= self.final_lr_share <= 1, "expected a share of 0 to 1"),
+            ("average_decay", 0 <= self.average_decay < 1, "expected 0 <= decay < 1"),
+        )
+        for name, is_right, expected in bounds:
+            if not is_right:  # NaN neither
+                raise ValueError(f"optim.{name} is {getattr(self, name)}, {expected}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +102,10 @@ class ValidationConfig:
     """A name in `evaluation/protocols.py`."""
     max_sequences: int = 0
     """Validate on the first so many sequences; 0 means all of them."""
+
+    def __post_init__(self) -> None:
+        if self.max_sequences < 0:
+            raise ValueError(f"validation.max_sequences is {self.max_sequences}, must be >= 0")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vibe_ray import cli, storage
+from vibe_ray.export import EXPORTS
 
 if TYPE_CHECKING:
     from vibe_ray.prediction.many import Outcome
@@ -39,20 +40,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--focal", type=float, metavar="PIXELS", help="focal length")
     parser.add_argument("--fov", type=float, metavar="DEGREES", help="horizontal field of view")
     parser.add_argument("--fps", type=float, help="of a folder of pictures")
-    parser.add_argument(
-        "--files", metavar="A,B", help="of npz, glb, bvh, usda, overlay (all but usda)"
-    )
+    exports = ", ".join(export.name for export in EXPORTS)
+    parser.add_argument("--files", metavar="A,B", help=f"of npz, overlay, {exports} (all but usda)")
     cli.add_changes_flag(
         parser, "a setting of vibe_ray/prediction/settings.py, such as feet=free or flip=false"
     )
     parser.add_argument("--device", default="", help="cpu, cuda, ... (a GPU if there is one)")
-    parser.add_argument(
-        "--workers",
-        type=int,
-        default=0,
-        metavar="N",
-        help="of a Ray Data job over many videos; 0: one after the other, here (0)",
-    )
+    cli.add_job_workers(parser, "many videos")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace results of other settings"
     )

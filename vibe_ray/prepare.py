@@ -70,12 +70,7 @@ def _add_folders(command: argparse.ArgumentParser, raw: str) -> None:
     command.add_argument("--raw", required=True, help=raw)
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
     command.add_argument("--split", default="train", help="name of the split (train)")
-    _add_workers(command)
-
-
-def _add_workers(command: argparse.ArgumentParser) -> None:
-    text = "of a Ray Data job over the recordings; 0: one after the other, here (0)"
-    command.add_argument("--workers", type=int, default=0, metavar="N", help=text)
+    cli.add_job_workers(command, "the recordings")
 
 
 def _add_bodies(command: argparse.ArgumentParser) -> None:
@@ -106,7 +101,7 @@ def _add_features(commands: "Commands") -> None:
     command.add_argument("--encoder", default="open", help=text)
     command.add_argument("--weights", metavar="FILE", help="SPIN's checkpoint, for resnet50")
     _add_keypoints(command)
-    _add_workers(command)
+    cli.add_job_workers(command, "the recordings")
     command.add_argument("--raw", help="where videos and images are, if they were moved")
     command.add_argument("--out", required=True, help="folder or s3:// of the data set")
 

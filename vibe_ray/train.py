@@ -100,7 +100,7 @@ def _what_is_left(run_dir: str) -> str:
 def _workers(text: str) -> tuple[int, int | None]:
     """Read `4`, or `2..8`: the fewest and the most."""
     least, separator, most = text.partition("..")
-    return int(least), int(most) if separator else None
+    return cli.num_workers(least), cli.num_workers(most) if separator else None
 
 
 if __name__ == "__main__":

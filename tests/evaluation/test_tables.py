@@ -6,7 +6,6 @@ from rich.console import Console
 from tests.evaluation.test_comparison import comparison
 from vibe_ray.evaluation.published import ANCHOR, DATASET, PUBLISHED
 from vibe_ray.evaluation.tables import (
-    markdown,
     published_rich_table,
     published_source,
     published_title,
@@ -46,16 +45,6 @@ def test_nothing_of_the_published_numbers_is_cut_in_80_columns() -> None:
     words = set(text.split())
     for result in PUBLISHED:
         assert {*published_source(result).split(), *result.method.split()} <= words
-
-
-def test_markdown_tables_are_rectangular_and_hold_every_source() -> None:
-    text = markdown(comparison())
-    tables = [block.splitlines() for block in text.split("\n\n") if block.startswith("|")]
-    assert len(tables) == 2
-    for table in tables:
-        assert len({line.count("|") for line in table}) == 1
-    assert "| PA-MPJPE (mm) | 50.0 | 40.0 | -20.0 % ✓ |" in text
-    assert all(published_source(result) in text for result in PUBLISHED)
 
 
 def test_json_keeps_numbers_unrounded() -> None:

@@ -89,12 +89,6 @@ def unpack_rows(content: bytes) -> list[dict[str, Any]]:
     return rows
 
 
-def unpack_tables(content: bytes) -> list[pa.Table]:
-    """Return the rows of `pack_rows`, each as a table of one, of which arrays can be viewed."""
-    with pq.ParquetFile(pa.BufferReader(content)) as file:
-        return [file.read_row_group(row) for row in range(file.num_row_groups)]
-
-
 def value(row: pa.Table, name: str) -> Any:
     """Return what stands in a table of one row."""
     return row[name][0].as_py()

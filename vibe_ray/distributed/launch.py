@@ -1,6 +1,6 @@
 """A run on Ray Train: workers compute its steps, and what is lost of them is replaced.
 
-`train` is the one launch path: the command, every Tune trial and the demo call it.
+Commands and Tune's trials call `train`; without workers a run is `training.launch.train_here`'s.
 """
 
 import dataclasses

@@ -1,4 +1,4 @@
-"""Runs the trials of a search: Ray Tune on the outside, `training.launch.train` inside.
+"""Runs the trials of a search: Ray Tune on the outside, `distributed.launch.train` inside.
 
 What a search's folder holds, and how a killed one goes on, is in `records.py`.
 

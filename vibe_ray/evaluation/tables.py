@@ -55,28 +55,6 @@ def published_rich_table(comparison: Comparison) -> Group:
     return Group(table, sources)
 
 
-def markdown(comparison: Comparison) -> str:
-    """Both tables as GitHub Markdown."""
-    titles = header(comparison)
-    lines = [_markdown_row(titles), _markdown_row(["---"] + ["---:"] * (len(titles) - 1))]
-    for row in rows(comparison):
-        changes = [
-            f"{change} {SIGNS[verdict]}".strip()
-            for change, verdict in zip(row.changes, row.verdicts, strict=True)
-        ]
-        lines.append(_markdown_row([TITLES[row.metric], *row.values, *changes]))
-    lines += ["", *(f"- {note}" for note in comparison.notes)]
-    if comparison.published:
-        names = published_metrics(comparison)
-        titles = ["Method", "Training", *(TITLES[name] for name in names), "Source"]
-        lines += ["", f"**{published_title(comparison)}**", "", _markdown_row(titles)]
-        lines.append(_markdown_row(["---"] * len(titles)))
-        for result in comparison.published:
-            cells = [*published_cells(result, names), published_source(result)]
-            lines.append(_markdown_row(cells))
-    return "\n".join(lines) + "\n"
-
-
 def to_dict(comparison: Comparison) -> dict[str, Any]:
     """The comparison as plain JSON values, unrounded."""
     methods = {
@@ -127,7 +105,3 @@ def published_cells(result: PublishedResult, metrics: list[str]) -> list[str]:
 def published_source(result: PublishedResult) -> str:
     """Where a published result is from, and what to know about it."""
     return f"{result.source}; {result.note}" if result.note else result.source
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from vibe_ray import storage
+from vibe_ray.export import EXPORTS
 from vibe_ray.prediction.overlay import OverlayConfig
 from vibe_ray.video.detection import DetectionConfig
 from vibe_ray.video.frames import FocalWish
 from vibe_ray.video.tracking import People, TrackingConfig
 
-FILES = ("npz", "glb", "bvh", "usda", "overlay")
+FILES = ("npz", *(export.name for export in EXPORTS), "overlay")
 """What may be written beside `summary.json`."""
 
 
