@@ -208,6 +208,7 @@ def test_a_cluster_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) 
     def late(**_: object) -> None:
         raise Exception("The current node timed out during startup.")
 
+    monkeypatch.setenv("RAY_task_events_max_num_task_in_gcs", "1")  # is not ours to set for others
     monkeypatch.setattr(cluster.ray, "init", late)
     with pytest.raises(ChildProcessError, match=r"did not start on this machine \(The"):
         cluster._start()

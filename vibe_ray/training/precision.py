@@ -55,7 +55,7 @@ def set_float32_products(precision: Wish) -> None:
 
 
 def fastest(device: torch.device) -> Precision:
-    """Find the precision that trains fastest on a device, in a second or two.
+    """Find the precision that trains fastest on a device, in some seconds.
 
     VIBE's largest part, a GRU layer, runs forward and backward in each, in turns; what is hopeless
     on a narrower one is left out. So is what is wrong, and fp32 stays where little is won.
