@@ -111,6 +111,21 @@ def test_keypoints_that_were_not_seen_are_not_drawn(make_sequence: MakeSequence)
     assert dark(sequence.kp_2d_conf) > dark(np.zeros_like(sequence.kp_2d_conf)) + 100
 
 
+def test_keypoints_beyond_the_crop_stay_in_their_row(make_sequence: MakeSequence) -> None:
+    verts, faces = squares((0.0, 0.0))
+    sequence = make_sequence(1)
+    row = BodyRow("x", "#808080", verts, JOINTS)
+
+    def header(reach: float, conf: np.ndarray) -> np.ndarray:
+        inputs = KeypointRow("Input", reach * sequence.kp_2d, conf)
+        picture = image(mesh_strip([row], faces, [0.0], "front", inputs))
+        return picture[: int((HEADER_HEIGHT - 0.03) * PIXELS_PER_METER)]  # less the dots' size
+
+    reach = 4 / np.abs(sequence.kp_2d).max()
+    empty = header(reach, np.zeros_like(sequence.kp_2d_conf))
+    np.testing.assert_array_equal(header(reach, np.ones_like(sequence.kp_2d_conf)), empty)
+
+
 def test_frames_are_spread_from_first_to_last() -> None:
     assert spread_frames(101, 6) == [0, 20, 40, 60, 80, 100]
     assert spread_frames(3, 6) == [0, 1, 2]

@@ -234,14 +234,18 @@ def _draw_skeleton(axes: Axes, joints: Array) -> None:
 
 
 def _draw_keypoints(canvas: _Canvas, column: int, kp_2d: Array, conf: Array) -> None:
-    """Draw the key-points that were seen (49, 2), paler the less sure they are."""
-    half = INPUT_SIZE / 2
-    points = np.array([canvas.x(column), canvas.y + half]) + half * kp_2d
+    """Draw the key-points that were seen (49, 2), paler the less sure they are.
+
+    Those of a person who reaches beyond the crop are drawn smaller, so that all are in their cell.
+    """
     limbs = [limb for limb in _LIMBS if conf[limb].min() > 0]
+    used = sorted({joint for limb in limbs for joint in limb})
+    half = INPUT_SIZE / 2
+    scale = half / np.abs(kp_2d[used]).max(initial=1.0)
+    points = np.array([canvas.x(column), canvas.y + half]) + scale * kp_2d
     shade = [(*to_rgb(INK), float(conf[limb].min().clip(0.15, 1))) for limb in limbs]
     canvas.axes.add_collection(
         LineCollection([points[limb] for limb in limbs], colors=shade, linewidths=1.4)
     )
-    used = sorted({joint for limb in limbs for joint in limb})
     dots = [(*to_rgb(INK), float(c)) for c in conf[used].clip(0.15, 1)]
     canvas.axes.scatter(points[used, 0], points[used, 1], s=5, color=dots)
