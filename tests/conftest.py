@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -61,6 +62,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that start Ray: they take longest, and all else is done beside them."""
     RAY_FILES.update(item.path for item in items if starts_ray(item))
     items.sort(key=lambda item: item.path not in RAY_FILES)
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Say at once what failed: a run that is ended before its end shows no summary."""
+    if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
+        lines = str(report.longrepr).splitlines()
+        reason = next((line for line in lines if line.startswith("E  ")), lines[-1])
+        where = f"{report.nodeid} ({report.when}, {report.duration:.0f} s)"
+        sys.stderr.write(f"\nFAILED {where}: {reason[:300]}\n")
 
 
 @pytest.hookimpl(trylast=True)  # when the test's own fixtures are gone
