@@ -19,7 +19,7 @@ import numpy as np
 import roma
 import torch
 
-from tests.fitting.motions import FPS, before_camera, captured, skeleton
+from tests.fitting.motions import FPS, before_camera, captured, skeleton, up_of
 from tests.prediction.filmed import (
     FOCAL,
     HEIGHT,
@@ -38,13 +38,13 @@ from vibe_ray.data.synthetic.detector import DETECTED, DetectorConfig, Projected
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.contacts import contact_points
 from vibe_ray.fitting.motion import Motion
-from vibe_ray.fitting.world import moved, up_of_tilt
+from vibe_ray.fitting.world import moved
 from vibe_ray.prediction.job import Tools, predict_people
 from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.video.reader import open_video
 
-UP = up_of_tilt(8.0, 2.0)
+UP = up_of(8.0, 2.0)
 """The camera looks down by 8 degrees, and is rolled by 2."""
 MIDDLE = torch.tensor([0.0, 0.1, 4.5], dtype=torch.float64)
 """Where the middle of the way is before the camera, meters."""

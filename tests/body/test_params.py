@@ -1,14 +1,11 @@
-import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
 from vibe_ray.body.params import (
     SmplParams,
     mirror_pose,
-    pack_theta,
     pose_to_rotmat,
     split_pose,
-    unpack_theta,
 )
 from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_MIRROR
 
@@ -16,21 +13,6 @@ GENERATOR = torch.Generator().manual_seed(0)
 POSE = torch.randn(2, 5, 72, generator=GENERATOR, dtype=torch.float64) * 0.5
 BETAS = torch.randn(2, 5, 10, generator=GENERATOR, dtype=torch.float64)
 CAM = torch.rand(2, 5, 3, generator=GENERATOR, dtype=torch.float64)
-
-
-def test_theta_is_camera_pose_betas() -> None:
-    theta = torch.cat([CAM, POSE, BETAS], dim=-1)
-    params = unpack_theta(theta)
-    assert theta.shape[-1] == 85
-    assert torch.equal(params.cam, CAM)
-    assert torch.equal(params.betas, BETAS)
-    torch.testing.assert_close(params.pose, POSE)
-    torch.testing.assert_close(pack_theta(params), theta)
-
-
-def test_theta_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="theta has 82 numbers, expected 85"):
-        unpack_theta(torch.zeros(4, 82))
 
 
 def test_pose_to_rotmat_agrees_with_scipy() -> None:

@@ -3,7 +3,6 @@ import pytest
 from vibe_ray.body import skeletons
 from vibe_ray.body.skeletons import (
     COCO_17,
-    COCO_MIRROR,
     COMMON_14,
     EVALUATION_14_FROM_H36M,
     EXTRA_JOINTS,
@@ -11,7 +10,6 @@ from vibe_ray.body.skeletons import (
     JOINTS_54,
     KEYPOINTS,
     KEYPOINTS_FROM_54,
-    KEYPOINTS_MIRROR,
     MPII3D_28,
     OPENPOSE_25,
     POSETRACK_17,
@@ -106,9 +104,8 @@ def test_mirrored_names(name: str, other: str) -> None:
 
 def test_given_mirror_tables() -> None:
     assert mirror_table(SMPL_JOINTS) == SMPL_MIRROR
-    assert mirror_table(KEYPOINTS) == KEYPOINTS_MIRROR
     # COCO's usual flip table.
-    assert COCO_MIRROR == [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
+    assert mirror_table(COCO_17) == [0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15]
 
 
 @pytest.mark.parametrize("name", ORDERS)

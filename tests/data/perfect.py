@@ -1,7 +1,13 @@
 """A detector that makes no mistakes, and reports feet."""
 
-from dataclasses import replace
+from vibe_ray.data.synthetic.detector import DetectorConfig
 
-from vibe_ray.data.synthetic.detector import EXACT
-
-PERFECT = replace(EXACT, feet_prob=1.0)
+PERFECT = DetectorConfig(
+    noise=(0.0, 0.0),
+    peak_prob=0.0,
+    occlusion_prob=0.0,
+    swap_prob=0.0,
+    swap_prob_behind=0.0,
+    miss_prob=0.0,
+    feet_prob=1.0,
+)

@@ -13,7 +13,7 @@ from tests.data.test_agreement import rewrite, with_column
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
-from vibe_ray.body.skeletons import KEYPOINTS, KEYPOINTS_MIRROR
+from vibe_ray.body.skeletons import KEYPOINTS, mirror_table
 from vibe_ray.data.checks import Finding
 from vibe_ray.data.labels import AnySequence, LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
@@ -77,7 +77,7 @@ def test_a_good_data_set_has_no_findings(tmp_path: Path, person: PoseSequence) -
         (lambda p: {"kp_3d": 1000 * p.kp_3d}, "error", r"kp_3d span 1.*: expected a body in meter"),
         (lambda p: {"kp_3d": 0.1 * p.kp_3d}, "error", r"kp_3d span 0\.1.*: expected a body in met"),
         (lambda p: {"kp_3d": -p.kp_3d}, "warning", "the neck is above the hips in 0% of frames"),
-        (lambda p: {"kp_3d": p.kp_3d[:, KEYPOINTS_MIRROR]}, "error", "left in 0% of frames"),
+        (lambda p: {"kp_3d": p.kp_3d[:, mirror_table(KEYPOINTS)]}, "error", "left in 0% of frames"),
         (lambda p: {"kp_3d": p.kp_3d * [-1, 1, 1]}, "error", "left hip on the pose's left in 0%"),
         (
             lambda p: {"kp_3d": _swapped(p, "lknee", "lankle")},

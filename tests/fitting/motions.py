@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numpy as np
 import roma
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.fitting.motion import Motion, Skeleton
-from vibe_ray.fitting.world import moved
+from vibe_ray.fitting.world import moved, up_of_tilt
 
 FPS = 30.0
 
@@ -56,6 +57,12 @@ def squats(num: int = 90, depth: float = 0.12) -> Motion:
     down = torch.tensor([0.0, rest.sole, 0.0])
     transl = (rest.joints[SMPL_JOINTS.index("left_ankle")] - ankle - down).float()
     return Motion(rotmat=rotmat, transl=transl, betas=betas, times_s=times)
+
+
+def up_of(pitch_deg: float, roll_deg: float) -> Tensor:
+    """Up in the axes of a camera that looks down by a pitch and is rolled clockwise."""
+    roll = torch.tensor([0.0, 0.0, np.deg2rad(-roll_deg)], dtype=torch.float64)
+    return roma.rotvec_to_rotmat(roll) @ up_of_tilt(pitch_deg)
 
 
 def before_camera(motion: Motion, up: Tensor, place: Tensor) -> Motion:

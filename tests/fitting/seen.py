@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import torch
 
-from tests.fitting.motions import before_camera, skeleton
+from tests.fitting.motions import before_camera, skeleton, up_of
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
-from vibe_ray.fitting.world import up_of_tilt
 from vibe_ray.geometry.cameras import project_perspective
 
-UP = up_of_tilt(8.0, 2.0)
+UP = up_of(8.0, 2.0)
 PLACE = torch.tensor([0.2, 0.8, 5.0], dtype=torch.float64)
 FOCAL, CENTER = 1000.0, (640.0, 360.0)
 

@@ -10,7 +10,7 @@ from vibe_ray.body.mesh import BodyModel
 from vibe_ray.fitting.contacts import contact_points, find_contacts
 from vibe_ray.fitting.foot_lock import lock_feet
 from vibe_ray.fitting.motion import Motion
-from vibe_ray.fitting.smoothing import smooth_points, smooth_rotations
+from vibe_ray.fitting.smoothing import smooth_rotations, smooth_track
 
 
 def estimated(motion: Motion) -> Motion:
@@ -21,11 +21,11 @@ def estimated(motion: Motion) -> Motion:
     rotmat = motion.rotmat @ roma.rotvec_to_rotmat(turn)
     drift = 0.15 * torch.sin(2 * motion.times_s.float())  # of a depth that is not quite known
     transl = motion.transl + shift + torch.stack([0 * drift, 0 * drift, drift], dim=1)
-    calm = {"times_s": motion.times_s, "min_cutoff": 1.5, "beta": 0.5}
+    calm = smooth_track(transl.numpy(), motion.times_s.numpy(), 0.4, robust=False)
     return replace(
         motion,
-        rotmat=smooth_rotations(rotmat, **calm),
-        transl=smooth_points(transl, **calm),
+        rotmat=smooth_rotations(rotmat, motion.times_s, min_cutoff=1.5, beta=0.5),
+        transl=torch.from_numpy(calm).float(),
     )
 
 

@@ -16,7 +16,6 @@ from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation, reprojection
 from vibe_ray.fitting.picture import FitSettings, Fitted, _held_out, _mean, _Problem, fit_to_picture
-from vibe_ray.models.motion_prior import MotionPrior, MotionPriorConfig
 
 LIMBS = [
     SMPL_JOINTS.index(f"{side}_{joint}")
@@ -128,7 +127,7 @@ def test_held_out_fits_that_are_made_together_are_those_made_one_by_one() -> Non
     true, seen = observed(jump())
     settings = FitSettings(num_steps=8, held_out_frames=40, chunk=50)
     body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows)
-    problem = _Problem(mistaken(true), noisy(seen, 0.01), body, None, settings)
+    problem = _Problem(mistaken(true), noisy(seen, 0.01), body, settings)
     part = problem.sampled(settings.held_out_frames)
     errors = torch.full(part.weight.shape, torch.nan)
     for fold in range(settings.num_folds):
@@ -150,22 +149,6 @@ def test_the_harder_the_pull_the_smaller_the_correction() -> None:
 
     sizes = [turned(pull) for pull in (2.0, 5.0, 10.0)]
     assert sizes[0] > sizes[1] > sizes[2] > 0
-
-
-def test_a_motion_prior_makes_the_fit_likelier() -> None:
-    torch.manual_seed(0)
-    prior = MotionPrior(MotionPriorConfig(hidden_dim=16)).requires_grad_(False)
-    for parameter in prior.parameters():
-        parameter.mul_(3)  # an untrained prior finds everything likely
-    true, seen = observed(jump())
-    start = mistaken(true)
-
-    def length(weight: float) -> Tensor:
-        settings = FitSettings(prior=weight, num_steps=30)
-        motion = fit_to_picture(start, seen, skeleton().arrays, prior, settings).motion
-        return prior.encode(motion.rotmat[None, :, 1:]).mean.square().mean()
-
-    assert length(3.0) < 0.7 * length(0.0)
 
 
 def test_key_points_of_other_frames_are_refused() -> None:

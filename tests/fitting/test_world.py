@@ -5,7 +5,7 @@ import pytest
 import roma
 import torch
 
-from tests.fitting.motions import before_camera, captured, jumps, skeleton, squats
+from tests.fitting.motions import before_camera, captured, jumps, skeleton, squats, up_of
 from vibe_ray.body.skeletons import SMPL_JOINTS
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.world import (
@@ -14,17 +14,21 @@ from vibe_ray.fitting.world import (
     calm_depth,
     moved,
     to_world,
+    up_of_motion,
     up_of_tilt,
 )
 from vibe_ray.geometry.cameras import project_perspective
 
-UP = up_of_tilt(12.0, 5.0)
+UP = up_of(12.0, 5.0)
 PLACE = torch.tensor([0.3, -0.2, 6.0], dtype=torch.float64)
-AS_IT_IS = WorldSettings(depth_period_s=0.0, sideways_period_s=0.0)
 
 
 def pelvis(motion: Motion) -> torch.Tensor:
     return skeleton().joints(motion)[:, 0]
+
+
+def found_up(seen: Motion) -> tuple[torch.Tensor, float, str]:
+    return up_of_motion(seen, skeleton(), WorldSettings())
 
 
 def degrees(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -33,7 +37,7 @@ def degrees(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def test_a_known_up_brings_back_the_motion_but_for_where_it_began() -> None:
     true = jumps()
-    world = to_world(before_camera(true, UP, PLACE), skeleton(), up=UP, settings=AS_IT_IS)
+    world = to_world(before_camera(true, UP, PLACE), skeleton(), UP)
 
     joints, expected = skeleton().joints(world.motion), skeleton().joints(true)
     turn = roma.rotmat_to_rotvec(
@@ -52,15 +56,15 @@ def test_a_known_up_brings_back_the_motion_but_for_where_it_began() -> None:
 
 
 def test_the_floor_is_where_the_soles_are() -> None:
-    world = to_world(before_camera(squats(), UP, PLACE), skeleton(), up=UP, settings=AS_IT_IS)
+    world = to_world(before_camera(squats(), UP, PLACE), skeleton(), UP)
     lowest = skeleton().feet(world.motion)[..., 1] - skeleton().rest(squats().betas).above_sole
     assert lowest.flatten(1).amin(dim=1).abs().max() < 5e-3  # skin of the toes moves a little
 
 
 def test_the_world_lies_on_the_picture() -> None:
     seen = before_camera(jumps(), UP, PLACE)
-    world = to_world(seen, skeleton(), settings=AS_IT_IS)
-    back = world.to_camera(world.motion, skeleton())
+    world = to_world(seen, skeleton(), 3 * UP)
+    back = moved(world.motion, world.camera_rotation, world.camera_transl, skeleton())
     torch.testing.assert_close(
         skeleton().keypoints(back), skeleton().keypoints(seen), atol=1e-5, rtol=0
     )
@@ -70,19 +74,19 @@ def test_the_world_lies_on_the_picture() -> None:
 
 def test_up_is_found_in_how_somebody_stands() -> None:
     seen = before_camera(captured("01/01_01", 0, 684), UP, PLACE)
-    world = to_world(seen, skeleton(), settings=AS_IT_IS)
-    assert degrees(world.up, UP) < 2.5
-    assert world.up_from.startswith("the person, who stands in")
+    up, _, up_from = found_up(seen)
+    assert degrees(up, UP) < 2.5
+    assert up_from.startswith("the person, who stands in")
 
 
 def test_who_bends_down_now_and_then_does_not_tilt_the_world() -> None:
     seen = before_camera(squats(), UP, PLACE)
-    upright = to_world(seen, skeleton(), settings=AS_IT_IS)
+    upright = found_up(seen)[0]
     rotmat = seen.rotmat.clone()
     bow = roma.rotvec_to_rotmat(torch.tensor([1.2, 0.0, 0.0]))
     rotmat[::4, SMPL_JOINTS.index("spine1")] = bow
-    bowing = to_world(replace(seen, rotmat=rotmat), skeleton(), settings=AS_IT_IS)
-    assert degrees(bowing.up, upright.up) < 0.5
+    bowing = found_up(replace(seen, rotmat=rotmat))[0]
+    assert degrees(bowing, upright) < 0.5
 
 
 def test_a_long_way_over_the_floor_corrects_who_leans() -> None:
@@ -99,7 +103,7 @@ def test_a_long_way_over_the_floor_corrects_who_leans() -> None:
             rotmat=rotmat, transl=(radius * ring).float(), betas=torch.zeros(10), times_s=times
         )
         seen = before_camera(motion, UP, PLACE)
-        errors.append(degrees(to_world(seen, skeleton(), settings=AS_IT_IS).up, UP))
+        errors.append(degrees(found_up(seen)[0], UP))
     assert errors[0] > 5.0
     assert errors[0] > errors[1] > errors[2]
     assert errors[2] < 1.0
@@ -113,19 +117,18 @@ def test_nobody_stands_and_the_camera_is_taken_as_level() -> None:
             turn = roma.rotvec_to_rotmat(torch.tensor([angle, 0.0, 0.0]))
             rotmat[:, SMPL_JOINTS.index(f"{side}_{joint}")] = turn
     seen = before_camera(replace(sitting, rotmat=rotmat), UP, PLACE)
-    world = to_world(seen, skeleton(), settings=AS_IT_IS)
-    assert degrees(world.up, torch.tensor(LEVEL, dtype=torch.float64)) < 0.5
-    assert "nobody stands" in world.up_from
-    assert np.isnan(world.spread_deg)
+    up, spread_deg, up_from = found_up(seen)
+    assert degrees(up, torch.tensor(LEVEL, dtype=torch.float64)) < 0.5
+    assert "nobody stands" in up_from
+    assert np.isnan(spread_deg)
 
 
 def test_tilt_is_the_cameras() -> None:
-    """A camera that looks down sees up before it, nearer than level; rolled, it sees it aside."""
+    """A camera that looks down sees up before it, nearer than level."""
     torch.testing.assert_close(up_of_tilt(0.0), torch.tensor(LEVEL, dtype=torch.float64))
     torch.testing.assert_close(up_of_tilt(90.0), torch.tensor([0.0, 0.0, -1.0]).double())
     pitch = roma.rotvec_to_rotmat(torch.tensor([np.deg2rad(20.0), 0.0, 0.0]))
     torch.testing.assert_close(up_of_tilt(-20.0), pitch.T @ torch.tensor(LEVEL).double())
-    assert up_of_tilt(0.0, 10.0)[0] < 0  # the picture's content turns to the left
 
 
 def test_depth_jitter_goes_and_the_picture_stays() -> None:
@@ -193,7 +196,7 @@ def test_moving_a_motion_moves_every_point() -> None:
 
 def test_a_person_behind_the_camera_is_an_error() -> None:
     with pytest.raises(ValueError, match="behind the camera"):
-        to_world(jumps(), skeleton())
+        calm_depth(jumps(), skeleton(), WorldSettings())
 
 
 def test_a_motion_with_holes_is_refused() -> None:

@@ -2,7 +2,6 @@ import numpy as np
 import torch
 
 from vibe_ray.geometry.cameras import (
-    crop_camera_to_image,
     crop_camera_to_translation,
     crop_to_pixels,
     locate,
@@ -74,29 +73,6 @@ def test_box_corners_are_the_ends_of_the_crop() -> None:
     corners = torch.tensor([[80.0, 30.0], [120.0, 70.0], [100.0, 50.0]])
     expected = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, 0.0]])
     assert torch.equal(pixels_to_crop(corners, box), expected)
-
-
-def test_image_camera_puts_points_where_the_crop_has_them() -> None:
-    image_cam = crop_camera_to_image(CAM, BOX, WIDTH, HEIGHT)
-    in_crop = CAM[..., None, :1] * (POINTS[..., :2] + CAM[..., None, 1:])
-    expected = crop_to_pixels(in_crop, BOX)
-    in_image = image_cam[..., None, :2] * (POINTS[..., :2] + image_cam[..., None, 2:])
-    pixels = (in_image + 1) / 2 * torch.tensor([WIDTH, HEIGHT])
-    torch.testing.assert_close(pixels, expected)
-
-
-def test_image_camera_agrees_with_vibes_formula() -> None:
-    s, tx, ty = CAM[0, 0].tolist()
-    cx, cy, size = BOX[0, 0].tolist()
-    sx, sy = s * size / WIDTH, s * size / HEIGHT
-    expected = [
-        sx,
-        sy,
-        (cx - WIDTH / 2) / (WIDTH / 2) / sx + tx,
-        (cy - HEIGHT / 2) / (HEIGHT / 2) / sy + ty,
-    ]
-    actual = crop_camera_to_image(CAM[0, 0], BOX[0, 0], WIDTH, HEIGHT)
-    np.testing.assert_allclose(actual, expected, rtol=1e-12)
 
 
 def test_gradients_agree_with_finite_differences() -> None:

@@ -58,7 +58,6 @@ class Filmed:
         return VideoFacts(
             path="made/up.mp4", width=WIDTH, height=HEIGHT, fps=self.fps,
             num_frames=len(self.rotmat), duration_s=len(self.rotmat) / self.fps, codec="none",
-            has_audio=False,
             focal=Focal(pixels=FOCAL, source="given in pixels"),
         )  # fmt: skip
 

@@ -3,10 +3,7 @@ import pytest
 import torch
 
 from vibe_ray.geometry.cameras import (
-    crop_to_pixels,
     project_perspective,
-    project_weak_perspective,
-    weak_perspective_translation,
 )
 from vibe_ray.rendering.rasterizer import rasterize
 from vibe_ray.rendering.scene import (
@@ -169,16 +166,6 @@ def test_samples_turn_edges_into_shares_of_a_pixel() -> None:
     assert len(np.unique(drawn[drawn[..., 3] > 0][:, :3], axis=0)) == 1  # no darker at the rim
     area = (drawn[..., 3] / 255.0).sum()
     assert area == pytest.approx(10.5**2, rel=1e-3)
-
-
-def test_the_camera_of_a_crop_projects_as_the_crop_does() -> None:
-    verts = ball((0, 0, 0)).verts
-    cam, box = torch.tensor([0.9, 0.1, -0.2]), torch.tensor([310.0, 180.0, 260.0])
-    points = torch.tensor(verts, dtype=torch.float32)
-    expected = crop_to_pixels(project_weak_perspective(points, cam), box)
-    moved = verts + weak_perspective_translation(cam).numpy()
-    found = Perspective.of_crop(box.tolist()).project(moved)
-    np.testing.assert_allclose(found[:, :2], expected, atol=1e-3)
 
 
 def test_a_pinhole_projects_as_the_geometry_does() -> None:

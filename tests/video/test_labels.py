@@ -23,7 +23,6 @@ FACTS = VideoFacts(
     num_frames=30,
     duration_s=1.2,
     codec="h264",
-    has_audio=False,
     focal=Focal(pixels=700.0, source="given in pixels"),
 )
 MISSED = {12, 13}

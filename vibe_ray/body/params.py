@@ -1,7 +1,6 @@
 """What describes one body: its rotations, its shape and the camera that sees it.
 
-The one place that knows how poses and `theta` are packed. VIBE's theta is 85 numbers: cam (3),
-pose (72, axis-angle, root first), betas (10). (In SMPL's papers theta is the pose alone.)
+The one place that knows how poses are packed: 72 numbers, axis-angle, root first.
 
 Shapes: any leading dimensions (...), 24 joints.
 """
@@ -12,11 +11,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vibe_ray.body.skeletons import NUM_BETAS, POSE_DIM, SMPL_JOINTS, SMPL_MIRROR
+from vibe_ray.body.skeletons import SMPL_JOINTS, SMPL_MIRROR
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat, rotmat_to_axis_angle
 
 NUM_CAM = 3
-THETA_DIM = NUM_CAM + POSE_DIM + NUM_BETAS
 ROOT_DIM = 3
 
 
@@ -49,23 +47,6 @@ class SmplParams:
             betas=torch.cat([part.betas for part in parts]),
             cam=torch.cat([part.cam for part in parts]),
         )
-
-
-def pack_theta(params: SmplParams) -> Tensor:
-    """Pack bodies into VIBE's theta (..., 85)."""
-    return torch.cat([params.cam, params.pose, params.betas], dim=-1)
-
-
-def unpack_theta(theta: Tensor) -> SmplParams:
-    """Unpack VIBE's theta (..., 85).
-
-    Raises:
-        ValueError: The last dimension is not 85.
-    """
-    if theta.shape[-1] != THETA_DIM:
-        raise ValueError(f"theta has {theta.shape[-1]} numbers, expected {THETA_DIM}")
-    cam, pose, betas = theta.split([NUM_CAM, POSE_DIM, NUM_BETAS], dim=-1)
-    return SmplParams(pose_to_rotmat(pose), betas, cam)
 
 
 def pose_to_rotmat(pose: Tensor) -> Tensor:

@@ -199,8 +199,6 @@ def mirror_table(order: Sequence[str]) -> list[int]:
 
 
 SMPL_MIRROR = mirror_table(SMPL_JOINTS)
-KEYPOINTS_MIRROR = mirror_table(KEYPOINTS)
-COCO_MIRROR = mirror_table(COCO_17)
 
 EVALUATION_14_FROM_H36M = indices(COMMON_14, H36M_17)
 """Which rows of the H36M regressor are the 14 evaluation joints, in the order of `COMMON_14`."""

@@ -59,11 +59,6 @@ class Observation:
         """Which of the D key-points they are (K)."""
         return self._pairs[1]
 
-    @property
-    def known_names(self) -> list[str]:
-        """Names of the K."""
-        return [self.names[row] for row in self.known_rows]
-
     @cached_property
     def target(self) -> Tensor:
         """Where the body's key-points were seen (N, K, 2), float64; 0 where they were not."""

@@ -20,8 +20,6 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
-from vibe_ray.losses.prior import unlikeliness
-from vibe_ray.models.motion_prior import MotionPrior
 
 MIN_GAIN = 0.03
 """By so much of themselves held-out errors must fall: place, size and shape always find some noise
@@ -49,8 +47,6 @@ class FitSettings:
     """Of squared betas."""
     place_calm: float = 1.0
     """Of squared changes per second of place, in units of the depth."""
-    prior: float = 0.0
-    """Of how unlikely the motion is to a motion prior."""
     num_folds: int = 4
     """Parts into which key-points are dealt, each held out once."""
     held_out_frames: int = 240
@@ -88,7 +84,6 @@ def fit_to_picture(
     motion: Motion,
     seen: Observation,
     body: BodyArrays,
-    prior: MotionPrior | None = None,
     settings: FitSettings | None = None,
 ) -> Fitted:
     """Fit a motion to the key-points of its picture, and keep the fit if it earns it.
@@ -97,7 +92,6 @@ def fit_to_picture(
         motion: The network's answer, in camera axes and placed before the camera.
         seen: Key-points and camera.
         body: Whose key-points they are.
-        prior: Says how likely a motion is; without one `settings.prior` is of no meaning.
         settings: How.
 
     Raises:
@@ -107,7 +101,7 @@ def fit_to_picture(
     if len(seen.conf) != motion.num_frames:
         raise ValueError(f"key-points of {len(seen.conf)} frames, motion of {motion.num_frames}")
     body_points = BodyJoints.keypoints(body, which=seen.body_rows)
-    problem = _Problem(motion, seen, body_points, prior, settings)
+    problem = _Problem(motion, seen, body_points, settings)
     held_before, held_after = _held_out(problem)
     before = _mean(problem.errors(problem.start()), settings)
     if not held_after < (1 - MIN_GAIN) * held_before:  # also where nothing was seen
@@ -152,11 +146,10 @@ class _Problem:
         motion: Motion,
         seen: Observation,
         body: BodyJoints,
-        prior: MotionPrior | None,
         settings: FitSettings,
     ) -> None:
         self.motion, self.seen, self.settings = motion, seen, settings
-        self._body, self._prior = body, prior
+        self._body = body
         self.rotmat, self.betas = motion.rotmat.float(), motion.betas.float()
         self.transl = motion.transl.float()
         self.weight = seen.weight.float()
@@ -183,7 +176,7 @@ class _Problem:
             conf=self.seen.conf[frames],
             box_size=self.seen.box_size[frames],
         )
-        return _Problem(motion, seen, self._body, self._prior, self.settings)
+        return _Problem(motion, seen, self._body, self.settings)
 
     def start(self, num_fits: int = 1) -> _Correction:
         """Return the corrections that change nothing."""
@@ -253,12 +246,7 @@ class _Problem:
     def _distance(self, correction: _Correction, weight: Tensor, piece: slice) -> Tensor:
         squared = self._offsets(correction, piece).square().sum(dim=-1)
         squared = squared / self.settings.robust_scale**2
-        loss = (weight[:, piece] * squared / (1 + squared)).sum()
-        if self._prior is not None and self.settings.prior > 0:
-            rotmat, _ = self._applied(correction, piece)
-            latent = self._prior.encode(rotmat[:, :, 1:]).mean
-            loss = loss + self.settings.prior * rotmat.shape[1] * unlikeliness(latent)
-        return loss
+        return (weight[:, piece] * squared / (1 + squared)).sum()
 
     def _closeness(self, correction: _Correction) -> Tensor:
         settings = self.settings

@@ -67,29 +67,6 @@ def _smoothed(rotmat: Tensor, times: Array, min_cutoff: float, beta: float) -> T
     return roma.unitquat_to_rotmat(torch.from_numpy(smooth)).to(rotmat)
 
 
-def smooth_points(points: Tensor, times_s: Tensor, *, min_cutoff: float, beta: float) -> Tensor:
-    """Filter points (N, ..., 3) over time, each by its own speed.
-
-    Args:
-        points: Meters, say.
-        times_s: Timestamps (N,), rising.
-        min_cutoff: Cut-off in Hz of a point at rest.
-        beta: Hz by which the cut-off rises for each meter per second.
-
-    Raises:
-        ValueError: As of `smooth_rotations`.
-    """
-    times = _checked(points, times_s, min_cutoff, beta)
-    if len(times) < 3:
-        return points.clone()
-    flat = points.double().reshape(len(points), -1, points.shape[-1]).numpy()
-    flat = _extended(flat, times, min_cutoff, _reflected_point)
-    times = _extended_times(times, min_cutoff)
-    velocity = np.diff(flat, axis=0) / np.diff(times)[:, None, None]
-    smooth = _middle(_one_euro(flat, velocity, times, min_cutoff, beta), len(points))
-    return torch.from_numpy(smooth).reshape(points.shape).to(points)
-
-
 def smooth_track(
     values: Array, times_s: Array, period_s: float, weights: Array | None = None, *, robust: bool
 ) -> Array:

@@ -20,6 +20,8 @@ from vibe_ray.fitting.smoothing import smooth_track
 
 LEVEL = (0.0, -1.0, 0.0)
 """Up, in the axes of a camera that is held level."""
+FLOOR_PERCENTILE = 5.0
+"""The lower foot is on the floor in at least this share of the frames."""
 _NECK, *_ANKLES = indices(("neck", "left_ankle", "right_ankle"), SMPL_JOINTS)
 _HIPS = indices(("left_hip", "right_hip"), SMPL_JOINTS)
 _BALLS = indices(("left_foot", "right_foot"), SMPL_JOINTS)
@@ -28,14 +30,12 @@ _KNEES = indices(("left_knee", "right_knee"), SMPL_JOINTS)
 
 @dataclass(frozen=True, kw_only=True)
 class WorldSettings:
-    """How a world is made of what a camera saw."""
+    """How up and depth are made of what a camera saw."""
 
     depth_period_s: float = 1.0
     """Changes of depth faster than this are taken for jitter; 0 keeps depth as it is."""
     sideways_period_s: float = 0.2
     """Likewise for the direction in which the person is seen, which is far less noisy."""
-    floor_percentile: float = 5.0
-    """The lower foot is on the floor in at least this share of the frames."""
     straight_deg: float = 25.0
     """Angle between trunk and legs up to which somebody stands."""
     posture_deg: float = 3.0
@@ -56,62 +56,33 @@ class WorldMotion:
     """World to camera (3, 3)."""
     camera_transl: Tensor
     """(3,): a point p of the world is at `camera_rotation @ p + camera_transl` of the camera."""
-    up: Tensor
-    """Unit vector (3,) in camera axes."""
-    up_from: str
-    """Where it is from, in words."""
-    spread_deg: float
-    """Median angle between the person's own up and it, over the frames that spoke; NaN if none."""
-
-    def to_camera(self, motion: Motion, skeleton: Skeleton) -> Motion:
-        """Bring a motion of this world before the camera, where it lies on the picture."""
-        return moved(motion, self.camera_rotation, self.camera_transl, skeleton)
 
 
-def to_world(
-    motion: Motion,
-    skeleton: Skeleton,
-    *,
-    up: Tensor | None = None,
-    settings: WorldSettings | None = None,
-) -> WorldMotion:
+def to_world(motion: Motion, skeleton: Skeleton, up: Tensor) -> WorldMotion:
     """Bring a motion seen by a camera that stands still into the world.
 
     Args:
         motion: In camera axes.
         skeleton: Of the body.
-        up: Unit vector (3,) in camera axes if it is known (see `up_of_tilt`); None asks the person.
-        settings: How.
+        up: Vector (3,) in camera axes, of any length.
     """
-    settings = settings or WorldSettings()
-    calm = calm_depth(motion, skeleton, settings)
-    if up is None:
-        up, spread_deg, up_from = up_of_motion(calm, skeleton, settings)
-    else:
-        up, spread_deg, up_from = up.double() / up.double().norm(), float("nan"), "given"
-    first = skeleton.joints(calm)[0]
+    up = up.double() / up.double().norm()
+    first = skeleton.joints(motion)[0]
     to_up = _axes(up, first[_HIPS[0]] - first[_HIPS[1]])
-    turned = moved(calm, to_up, torch.zeros(3, dtype=torch.float64), skeleton)
+    turned = moved(motion, to_up, torch.zeros(3, dtype=torch.float64), skeleton)
     pelvis = skeleton.joints(turned)[0, 0]
-    floor = _floor(turned, skeleton, settings.floor_percentile)
-    shift = -torch.stack([pelvis[0], torch.tensor(floor, dtype=torch.float64), pelvis[2]])
+    shift = -torch.stack([pelvis[0], _floor(turned, skeleton), pelvis[2]])
     return WorldMotion(
         motion=replace(turned, transl=(turned.transl.double() + shift).to(motion.transl)),
         camera_rotation=to_up.T,
         camera_transl=-to_up.T @ shift,
-        up=up,
-        up_from=up_from,
-        spread_deg=spread_deg,
     )
 
 
-def up_of_tilt(pitch_deg: float, roll_deg: float = 0.0) -> Tensor:
-    """Return up (3,) in the axes of a camera that looks down by a pitch and is rolled clockwise."""
-    pitch, roll = np.deg2rad(pitch_deg), np.deg2rad(roll_deg)
-    return torch.tensor(
-        [-np.cos(pitch) * np.sin(roll), -np.cos(pitch) * np.cos(roll), -np.sin(pitch)],
-        dtype=torch.float64,
-    )
+def up_of_tilt(pitch_deg: float) -> Tensor:
+    """Return up (3,) in the axes of a camera that looks down by an angle."""
+    pitch = np.deg2rad(pitch_deg)
+    return torch.tensor([0.0, -np.cos(pitch), -np.sin(pitch)], dtype=torch.float64)
 
 
 def up_of_motion(
@@ -209,10 +180,11 @@ def moved(motion: Motion, rotation: Tensor, shift: Tensor, skeleton: Skeleton) -
     return replace(motion, rotmat=rotmat, transl=(pelvis - rest).to(motion.transl))
 
 
-def _floor(motion: Motion, skeleton: Skeleton, percentile: float) -> float:
+def _floor(motion: Motion, skeleton: Skeleton) -> Tensor:
     """Height of the floor under the soles of a motion that is y up."""
     soles = skeleton.feet(motion)[..., 1] - skeleton.rest(motion.betas).above_sole
-    return float(np.percentile(soles.flatten(1).amin(dim=1).numpy(), percentile))
+    lowest = soles.flatten(1).amin(dim=1).numpy()
+    return torch.tensor(np.percentile(lowest, FLOOR_PERCENTILE), dtype=torch.float64)
 
 
 def _axes(up: Tensor, leftward: Tensor) -> Tensor:

@@ -59,20 +59,6 @@ def crop_to_pixels(kp: Tensor, box: Tensor) -> Tensor:
     return kp * side / 2 + center
 
 
-def crop_camera_to_image(cam: Tensor, box: Tensor, width: float, height: float) -> Tensor:
-    """Turn a crop's cam (..., 3) into the whole image's weak-perspective camera (..., 4).
-
-    The result (sx, sy, tx, ty) places a body point at x_image = sx * (x + tx), where the image's
-    width, and likewise its height, runs from -1 to 1.
-    """
-    scale, x, y = cam.unbind(-1)
-    center_x, center_y, side = box.unbind(-1)
-    scale_x, scale_y = scale * side / width, scale * side / height
-    shift_x = (2 * center_x / width - 1) / scale_x
-    shift_y = (2 * center_y / height - 1) / scale_y
-    return torch.stack([scale_x, scale_y, x + shift_x, y + shift_y], dim=-1)
-
-
 def crop_camera_to_translation(cam: Tensor, box: Tensor, focal: float, principal: Tensor) -> Tensor:
     """Turn a crop's cam (..., 3) into a translation (..., 3) before the whole image's camera.
 

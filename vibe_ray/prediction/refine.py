@@ -39,8 +39,6 @@ from vibe_ray.video.frames import VideoFacts
 
 MIN_CUTOFF_HZ, BETA = 1.5, 0.3
 """Of the one-euro filter on rotations: of a joint at rest, and how it rises with speed."""
-AS_IT_IS = WorldSettings(depth_period_s=0, sideways_period_s=0)
-"""Smoothing is `calm`'s alone: the world's motion is the camera's."""
 
 
 class Refiner:
@@ -88,7 +86,7 @@ class Refiner:
             person: Before a camera that stands still.
             up: In the camera's axes (3,).
         """
-        world = to_world(motion_of(person), self._skeleton, up=up, settings=AS_IT_IS)
+        world = to_world(motion_of(person), self._skeleton, up)
         contacts = find_contacts(world.motion, self._skeleton)
         motion, free = world.motion, Grounded(motion=world.motion, contacts=contacts)
         if self._config.feet == "lock":

@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from vibe_ray.geometry.cameras import CROP_SIZE, FOCAL_LENGTH
 from vibe_ray.rendering.rasterizer import NOTHING, rasterize
 
 Array = NDArray[Any]
@@ -61,18 +60,6 @@ class Perspective:
     """Focal length in pixels."""
     center: tuple[float, float]
     """Principal point x, y in pixels."""
-
-    @classmethod
-    def of_crop(cls, box: Sequence[float]) -> "Perspective":
-        """The camera of a person's crop, which draws into the whole frame.
-
-        Bodies stand before it once moved by `geometry.cameras.weak_perspective_translation(cam)`.
-
-        Args:
-            box: Center x, center y and side of the square crop, pixels of the frame.
-        """
-        x, y, side = box
-        return cls(FOCAL_LENGTH * side / CROP_SIZE, (x, y))
 
     def project(self, verts: Array) -> Array:
         """See `Camera.project`; nearness is 1 / depth."""

@@ -67,7 +67,6 @@ class VideoFile:
                 num_frames=stream.frames,
                 duration_s=max(container.duration or 0, 0) / av.time_base,
                 codec=stream.codec_context.name,
-                has_audio=len(container.streams.audio) > 0,
                 focal=choose_focal(wish, metadata, width, height),
             )
 

@@ -58,7 +58,6 @@ class VideoFacts:
     duration_s: float
     """As the header says; 0 if it does not."""
     codec: str
-    has_audio: bool
     focal: Focal
     images: tuple[str, ...] = ()
     """Paths of the frames, where the video is a folder of pictures."""

@@ -51,7 +51,6 @@ class ImageFolder:
             num_frames=len(self._files),
             duration_s=len(self._files) / rate,
             codec="pictures",
-            has_audio=False,
             focal=choose_focal(wish, metadata, width, height),
             images=tuple(storage.join(name, file.name) for file in self._files),
         )

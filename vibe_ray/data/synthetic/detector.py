@@ -132,17 +132,6 @@ class Projected:
     fps: float
 
 
-EXACT = DetectorConfig(
-    noise=(0.0, 0.0),
-    peak_prob=0.0,
-    occlusion_prob=0.0,
-    swap_prob=0.0,
-    swap_prob_behind=0.0,
-    miss_prob=0.0,
-)
-"""Sees every point in the picture where it is: what is then left of an error is the lifting's."""
-
-
 def detect(
     true: Projected, config: DetectorConfig, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
