@@ -10,8 +10,12 @@ from tests.prediction.filmed import walk, write_keypoints
 from tests.test_predict import film
 from vibe_ray import prepare
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
+from vibe_ray.data.recordings import read_each
 from vibe_ray.data.sequences import read_label_sequences, read_pose_sequences
 from vibe_ray.geometry.cameras import pixels_to_crop
+from vibe_ray.video import recordings
+from vibe_ray.video.keypoint_files import Keypoints
+from vibe_ray.video.recordings import VideosRequest
 
 
 @pytest.mark.slow
@@ -19,11 +23,17 @@ def test_videos_become_training_data(tmp_path: Path, capsys: pytest.CaptureFixtu
     raw = tmp_path / "raw"
     raw.mkdir()
     film(raw / "walk.mp4", walk())
-    (raw / "broken.mp4").write_bytes(b"no video")
+    odd = {"broken": b"no video", "empty": b"", "half": b"", "codec": b""}
+    whole = (raw / "walk.mp4").read_bytes()
+    odd["half"], odd["codec"] = whole[: len(whole) // 2], whole.replace(b"avc1", b"zzzz")
+    for name, content in odd.items():
+        (raw / f"{name}.mp4").write_bytes(content)
     labels, out = str(tmp_path / "labels"), str(tmp_path / "pose")
     command = ["videos", "--raw", str(raw), "--out", labels, "--fps", "20"]
     prepare.main(command)
-    assert "left out broken.mp4: " in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert all(f"left out {name}.mp4: " in told for name in odd)
+    assert "coded in a way that FFmpeg does not know" in told
     (one,) = read_label_sequences(labels)
     assert one.fps == 20
     assert one.video == str(raw / "walk.mp4")
@@ -42,6 +52,26 @@ def test_videos_become_training_data(tmp_path: Path, capsys: pytest.CaptureFixtu
     np.testing.assert_allclose(pose.kp_2d[:, rows], crop, atol=1e-5)
     assert not pose.has_smpl.any()
     assert not pose.has_kp_3d.any()
+
+
+def test_a_video_that_is_gone_or_breaks_its_reader_is_left_out_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b", "c"):
+        film(tmp_path / f"{name}.mp4", walk(12))
+        write_keypoints(tmp_path / f"seen/{name}", walk(12))
+    read_keypoints = recordings.read_keypoints
+
+    def breaks_of_b(place: str) -> Keypoints:
+        return [][0] if place.endswith("/b") else read_keypoints(place)
+
+    found = VideosRequest(str(tmp_path), 20.0, str(tmp_path / "seen")).recordings("cpu")
+    monkeypatch.setattr(recordings, "read_keypoints", breaks_of_b)
+    (tmp_path / "a.mp4").unlink()
+    (_, gone), (_, broken), (labels, _) = read_each(found.items)
+    assert gone.startswith("no video at ")
+    assert "in a way that its reader does not know (IndexError" in broken
+    assert len(labels) == 1
 
 
 def test_a_slow_video_is_left_out_with_its_rate(tmp_path: Path) -> None:

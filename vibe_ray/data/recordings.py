@@ -22,6 +22,8 @@ OnSkip = Callable[[str, str], None]
 """Told the path and the reason of each recording that is left out."""
 Watch = Callable[[Sequence[Any]], Iterable[Any]]
 """Goes through recordings one by one, as a progress bar does."""
+_MAX_REASON = 1500
+"""Characters of a reason; skeletons of thousands of joints name all of them."""
 
 
 def log_skip(path: str, reason: str) -> None:
@@ -131,6 +133,43 @@ class Recordings(Generic[S]):
         if len(self) == 1:
             raise ValueError(f"{recording.path}: {reason}")
         self.on_skip(recording.path, reason)
+
+
+def recording_of(name: str, path: str, read: Callable[[], Sequence[S]]) -> Recording[S]:
+    """Return a file's recording, of which nothing but its reason to be left out may come.
+
+    Args:
+        name: As in `Recording`.
+        path: Likewise.
+        read: Likewise, but it may raise whatever an odd file leads to (`FAULTS_OF_A_FILE`).
+    """
+
+    def guarded() -> Sequence[S]:
+        try:
+            return read()
+        except FAULTS_OF_A_FILE as error:
+            raise ValueError(_reason(error)) from error
+
+    return Recording(name, path, guarded)
+
+
+FAULTS_OF_A_FILE = (
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(MemoryError, RecursionError),
+    *(FileNotFoundError, PermissionError, IsADirectoryError),
+)
+"""What reading one odd file may raise. Other errors of the system, such as an object store that
+does not answer, are no file's fault: they end the conversion."""
+
+
+def _reason(error: BaseException) -> str:
+    """Why a file is left out, in words."""
+    if isinstance(error, MemoryError):
+        return "it is larger than this machine's memory takes"
+    if isinstance(error, (ValueError, OSError)):
+        return str(error)[:_MAX_REASON]
+    kind = type(error).__name__
+    return f"it is broken in a way that its reader does not know ({kind}: {error})"[:_MAX_REASON]
 
 
 Found = tuple[Sequence[S], str]

@@ -142,6 +142,12 @@ class VideoFile:
         if not streams:
             others = ", ".join(f"{s.type} ({s.name})" for s in container.streams) or "no stream"
             raise ValueError(f"{self._name} has no video, only {others}")
+        streams = [s for s in streams if s.codec_context is not None]
+        if not streams:
+            raise ValueError(
+                f"the frames of {self._name} are coded in a way that FFmpeg does not know: convert "
+                "it to H.264, or its header is damaged"
+            )
         stream = max(streams, key=lambda s: (s.width or 0) * (s.height or 0))
         if not (stream.width and stream.height):
             raise ValueError(

@@ -18,7 +18,7 @@ from vibe_ray import storage
 from vibe_ray.body.skeletons import COCO_17
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.recordings import Recording, Recordings
+from vibe_ray.data.recordings import Recording, Recordings, recording_of
 from vibe_ray.data.resampling import nearest_frames
 from vibe_ray.data.sources.requests import labels_header
 from vibe_ray.video.detection import Networks, track_people
@@ -70,7 +70,7 @@ class VideosRequest:
             names, find = COCO_17, _detected(Networks.load(device))
 
         def recording(path: str, name: str) -> Recording[LabelledSequence]:
-            return Recording(name, path, lambda: read_video(path, name, self.fps, find))
+            return recording_of(name, path, lambda: read_video(path, name, self.fps, find))
 
         items = [recording(path, name) for path, name in videos]
         known = LabelNames(kp_2d=names, detected=names)

@@ -23,7 +23,7 @@ from scipy.spatial.transform import Rotation
 from vibe_ray import storage
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.skeletons import NUM_BETAS
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, recording_of
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources.ground import Ground
 from vibe_ray.data.sources.hints import checked_fps, matching_pattern
@@ -39,8 +39,6 @@ ReadFile = Callable[[str, str], MotionSequence]
 """Reads the file at a path as the sequence of a name; raises ValueError when it cannot be used."""
 MAX_FILE_BYTES = 2**30
 """Larger files are skipped; an hour of all joints as text is a tenth of it."""
-_MAX_REASON = 1500
-"""Characters of a reason; skeletons of thousands of joints name all of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,16 +121,9 @@ class Conversion:
 
         def recording(path: str, name: str) -> Recording[MotionSequence]:
             known_as = sequence_name(path, root) + PurePosixPath(path).suffix
-            return Recording(known_as, path, lambda: self._convert(read, path, name))
+            return recording_of(known_as, path, lambda: self._finish(read(path, name)))
 
         return Recordings(root, [recording(*item) for item in names.items()], on_skip)
-
-    def _convert(self, read: ReadFile, path: str, name: str) -> list[MotionSequence]:
-        """Read and finish one file, of which nothing but its reason to be left out may come."""
-        try:
-            return self._finish(read(path, name))
-        except FAULTS_OF_A_FILE as error:
-            raise ValueError(reason(error)) from error
 
     def _finish(self, sequence: MotionSequence) -> list[MotionSequence]:
         """Check a motion at its source rate, turn it upright, cut, resample, put on the ground."""
@@ -185,24 +176,6 @@ def _turned(sequence: MotionSequence, posture: Posture) -> MotionSequence:
     pose = sequence.pose.copy()
     pose[:, :3] = (Rotation.from_matrix(axes) * Rotation.from_rotvec(pose[:, :3])).as_rotvec()
     return replace(sequence, pose=pose, trans=(sequence.trans @ axes.T).astype(np.float32))
-
-
-FAULTS_OF_A_FILE = (
-    *(ValueError, TypeError, LookupError, ArithmeticError, MemoryError, RecursionError),
-    *(FileNotFoundError, PermissionError, IsADirectoryError),
-)
-"""What reading one odd file may raise. Other errors of the system, such as an object store that
-does not answer, are no file's fault: they end the conversion."""
-
-
-def reason(error: BaseException) -> str:
-    """Why a file is left out, in words."""
-    if isinstance(error, MemoryError):
-        return "it is larger than this machine's memory takes"
-    if isinstance(error, (ValueError, OSError)):
-        return str(error)[:_MAX_REASON]
-    kind = type(error).__name__
-    return f"it is broken in a way that its reader does not know ({kind}: {error})"[:_MAX_REASON]
 
 
 def read_file(path: str) -> bytes:

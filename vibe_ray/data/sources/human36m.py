@@ -18,11 +18,11 @@ from scipy.spatial.transform import Rotation
 from vibe_ray import storage
 from vibe_ray.body.skeletons import H36M_17, NUM_BETAS, POSE_DIM
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
 from vibe_ray.data.resampling import resample_rotations
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
-from vibe_ray.data.sources.labelling import labelled, recording, seen_span, warn_of
+from vibe_ray.data.sources.labelling import labelled, seen_span, warn_of
 from vibe_ray.storage.pickles import read_pickle
 
 FPS = 25.0
@@ -59,7 +59,7 @@ def read_sequences(
     def one(path: str) -> Recording[LabelledSequence]:
         subject = PurePosixPath(path).parents[2].name
         name = f"{subject}/{PurePosixPath(path).stem}"
-        return recording(name, path, lambda: [_read(root, path, name)])
+        return recording_of(name, path, lambda: [_read(root, path, name)])
 
     paths, absent = [], []
     for subject in SUBJECTS[split]:

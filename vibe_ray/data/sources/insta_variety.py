@@ -17,10 +17,10 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.skeletons import INSTA_25
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files
-from vibe_ray.data.sources.labelling import image_size, labelled, recording
+from vibe_ray.data.sources.labelling import image_size, labelled
 from vibe_ray.data.sources.tfrecords import Record, parse_example, read_records
 
 FPS = 25.0
@@ -45,7 +45,7 @@ def read_sequences(
 
     def one(path: str) -> Recording[LabelledSequence]:
         name = PurePosixPath(path).stem
-        return recording(name, path, lambda: [_track(path, name, r) for r in read_records(path)])
+        return recording_of(name, path, lambda: [_track(path, name, r) for r in read_records(path)])
 
     paths = find_files(root, ".tfrecord", split)
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)

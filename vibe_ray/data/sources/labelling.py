@@ -9,7 +9,7 @@ Shapes: N frames, L key-points.
 import io
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,9 +18,7 @@ import torch
 from vibe_ray import storage
 from vibe_ray.data.boxes import box_from_keypoints, track_boxes
 from vibe_ray.data.labels import LabelledSequence, LabelNames, unknown_labels
-from vibe_ray.data.recordings import Recording
 from vibe_ray.data.schema import Array
-from vibe_ray.data.sources.conversion import FAULTS_OF_A_FILE, reason
 
 logger = logging.getLogger(__name__)
 
@@ -29,20 +27,6 @@ MAX_NAMED = 16
 MIN_FRAMES = 8
 """Shorter pieces of a track that is cut are left out, as VIBE leaves out PoseTrack's."""
 _NUMBERED = re.compile(r"(.*?)(\d+)(\.jpe?g)", re.IGNORECASE)
-
-
-def recording(
-    name: str, path: str, read: Callable[[], list[LabelledSequence]]
-) -> Recording[LabelledSequence]:
-    """Return a recording of which nothing but its reason to be left out may come."""
-
-    def guarded() -> list[LabelledSequence]:
-        try:
-            return read()
-        except FAULTS_OF_A_FILE as error:
-            raise ValueError(reason(error)) from error
-
-    return Recording(name, path, guarded)
 
 
 def warn_of(what: str, absent: Sequence[str]) -> None:

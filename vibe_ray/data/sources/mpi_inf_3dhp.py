@@ -23,14 +23,13 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.skeletons import MPII3D_28, MPII3D_TEST_17
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import read_file, read_text
 from vibe_ray.data.sources.labelling import (
     labelled,
     numbered_images,
     piece_name,
-    recording,
     seen_span,
     unbroken,
     warn_of,
@@ -90,7 +89,7 @@ def _training(root: str) -> list[Recording[LabelledSequence]]:
     def one(name: str, camera: int) -> Recording[LabelledSequence]:
         path = storage.join(root, name, "annot.mat")
         known_as = f"{name}/video_{camera}"
-        return recording(known_as, path, lambda: _camera(root, name, camera, load))
+        return recording_of(known_as, path, lambda: _camera(root, name, camera, load))
 
     return [one(name, k) for name in _there(root, names, "annot.mat") for k in CAMERAS]
 
@@ -201,7 +200,7 @@ def _tests(root: str) -> list[Recording[LabelledSequence]]:
     def one(name: str) -> Recording[LabelledSequence]:
         path = storage.join(root, name, "annot_data.mat")
         known_as = name.rpartition("/")[2]
-        return recording(known_as, path, lambda: _test(path, known_as))
+        return recording_of(known_as, path, lambda: _test(path, known_as))
 
     return [one(name) for name in _there(root, names, "annot_data.mat")]
 

@@ -13,9 +13,9 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.skeletons import PENN_ACTION_13
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
 from vibe_ray.data.sources.conversion import find_files, read_file
-from vibe_ray.data.sources.labelling import find_images, labelled, recording, seen_span
+from vibe_ray.data.sources.labelling import find_images, labelled, seen_span
 from vibe_ray.data.sources.matlab import read_mat
 
 FPS = 25.0
@@ -39,7 +39,7 @@ def read_sequences(
 
     def one(path: str) -> Recording[LabelledSequence]:
         name = PurePosixPath(path).stem
-        return recording(name, path, lambda: _read(root, path, name, split))
+        return recording_of(name, path, lambda: _read(root, path, name, split))
 
     paths = find_files(root, ".mat", "labels")
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)

@@ -19,7 +19,7 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.skeletons import POSETRACK_17, POSETRACK_CATEGORIES, indices
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
 from vibe_ray.data.sources.labelling import (
@@ -27,7 +27,6 @@ from vibe_ray.data.sources.labelling import (
     find_images,
     labelled,
     piece_name,
-    recording,
     seen_span,
 )
 
@@ -70,7 +69,7 @@ def read_sequences(
 
     def one(path: str) -> Recording[LabelledSequence]:
         name = PurePosixPath(path).stem
-        return recording(name, path, lambda: _read(root, path, name))
+        return recording_of(name, path, lambda: _read(root, path, name))
 
     paths = find_files(there[0], ".json")
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)

@@ -24,10 +24,10 @@ from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import H36M_17, NUM_BETAS, OPENPOSE_18, POSE_DIM
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip
+from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
 from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
-from vibe_ray.data.sources.labelling import find_images, labelled, recording, seen_span
+from vibe_ray.data.sources.labelling import find_images, labelled, seen_span
 from vibe_ray.storage.pickles import read_pickle
 
 FPS = 30.0
@@ -68,7 +68,7 @@ def read_sequences(
 
     def one(path: str) -> Recording[LabelledSequence]:
         name = PurePosixPath(path).stem
-        return recording(name, path, lambda: _read(root, path, name, joints))
+        return recording_of(name, path, lambda: _read(root, path, name, joints))
 
     paths = find_files(root, ".pkl", f"sequenceFiles/{FOLDERS[split]}")
     return Recordings(root, [one(path) for path in paths], on_skip, names=NAMES, fps=FPS)
