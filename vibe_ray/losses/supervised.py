@@ -7,6 +7,7 @@ and a weight in `weights.py`.
 Shapes: B windows, T frames, J joints 24, K key-points 49.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.batches import PoseBatch
+from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.losses.masked import Loss, masked_squared_error, num_items, num_known
 
 _COMMON = indices(COMMON_14, KEYPOINTS)
@@ -76,6 +78,21 @@ SUPERVISED = (
     Loss("generator/betas", "betas", betas, lambda batch: num_known(batch.pose.has_smpl)),
 )
 """Sums compare an `Estimate` with a `PoseBatch`; an item is a frame."""
+
+
+def supervised_shares(
+    counts: Mapping[str, Tensor], params: SmplParams, kp_3d: Tensor, known: PoseBatch
+) -> dict[str, Tensor]:
+    """Return this rank's share of every supervised loss, by the loss's name.
+
+    Args:
+        counts: As in `Loss.share`.
+        params: Estimated (B, T).
+        kp_3d: Key-points of those bodies (B, T, K, 3), meters, camera axes.
+        known: What is known of them.
+    """
+    found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
+    return {loss.name: loss.share(counts, found, known) for loss in SUPERVISED}
 
 
 def _centered_common(kp_3d: Tensor) -> Tensor:

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vibe_ray import storage
@@ -33,9 +32,8 @@ from vibe_ray.data.batches import Detections, StepBatch
 from vibe_ray.data.synthetic.frames import FramePool, FrameSource, frame_plan, held_out_frames
 from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of, load_keypoint_encoder
-from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.geometry.rotations import rotmat_to_rot6d
-from vibe_ray.losses.supervised import SUPERVISED, Estimate
+from vibe_ray.losses.supervised import SUPERVISED, supervised_shares
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.smpl_regressor import SmplRegressor
 from vibe_ray.pretrained import packaged
@@ -54,7 +52,7 @@ from vibe_ray.training.learner import Progress, check_settings, check_weights
 from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent, start_average, update_average
 from vibe_ray.training.precision import set_float32_products
-from vibe_ray.training.ranks import counts_over_ranks, descend_sum, own_share
+from vibe_ray.training.ranks import counts_over_ranks, descend_sum, own_share, sum_over_ranks
 
 
 class FrameNetwork(nn.Module):
@@ -131,7 +129,7 @@ class FrameEncoderState(Progress):
             keypoints=BodyJoints.keypoints(body).to(device),
             evaluation=BodyJoints.evaluation(body).to(device),
             descent=Descent(parts, optim.frame_encoder_lr, config),
-            average=start_average(network) if optim.average_decay else None,
+            average=start_average(network, optim.average_decay),
             started_from=started_from,
         )
 
@@ -156,19 +154,15 @@ class FrameEncoderState(Progress):
         with self.products():
             params: SmplParams = self.synced(batch.detections)
         kp_3d = self.keypoints(params.betas, params.rotmat)
-        found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
-        shares = {loss.name: loss.share(counts, found, batch.pose) for loss in SUPERVISED}
-        weights = self.config.losses
-        weighted = [getattr(weights, loss.weight) * shares[loss.name] for loss in SUPERVISED]
-        descend_sum(weighted)
+        shares = supervised_shares(counts, params, kp_3d, batch.pose)
+        weights = vars(self.config.losses)
+        total = descend_sum(weights[loss.weight] * shares[loss.name] for loss in SUPERVISED)
         # The regressor's three factors multiply when its loop is descended folded: without a bound
         # of the gradient, `optim.gradient_clip`, one bad batch sends them off for good.
         self.descent.step(self.network, self.step)
         self.step += 1
-        if self.average is not None:
-            decay = self.config.optim.average_decay
-            update_average(self.average, self.network, decay, self.step)
-        shares["generator/total"] = torch.stack(weighted).sum()
+        update_average(self.average, self.network, self.config.optim.average_decay, self.step)
+        shares["generator/total"] = total
         return {f"train/{name}": share.detach() for name, share in shares.items()}
 
     @torch.no_grad()
@@ -188,9 +182,7 @@ class FrameEncoderState(Progress):
         errors = joint_errors(found, true)  # (2, own frames, 1)
         table = errors.new_zeros(2, *every.has_box.shape)  # every frame in its place, on any rank
         table[:, own_share()] = errors
-        if dist.is_initialized():
-            dist.all_reduce(table)
-        means = table[:, every.has_box.to(self.device)].mean(dim=1).tolist()
+        means = sum_over_ranks(table)[:, every.has_box.to(self.device)].mean(dim=1).tolist()
         return dict(zip(("mpjpe_mm", "pa_mpjpe_mm"), means, strict=True))
 
     def check_finite(self) -> None:

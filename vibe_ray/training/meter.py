@@ -9,7 +9,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from vibe_ray.training.ranks import rank_and_world_size
+from vibe_ray.training.ranks import (
+    largest_over_ranks,
+    least_over_ranks,
+    rank_and_world_size,
+    sum_over_ranks,
+)
 
 NEVER = 2**62
 """First bad step of a term that was always finite."""
@@ -96,10 +101,8 @@ def _reduced(meter: Meter) -> tuple[list[str], Tensor]:
     """Return terms and their table over all ranks; every step counts once."""
     names, table = _table(meter)
     sums, counts, first_bad = (column.clone() for column in table.unbind(dim=1))
-    if dist.is_initialized():
-        dist.all_reduce(sums)
-        dist.all_reduce(first_bad, op=dist.ReduceOp.MIN)
-    return names, torch.stack([sums, counts, first_bad], dim=1)
+    reduced = sum_over_ranks(sums), counts, least_over_ranks(first_bad)
+    return names, torch.stack(reduced, dim=1)
 
 
 def _check(names: list[str], table: Tensor) -> None:
@@ -120,7 +123,4 @@ def peak_memory_mb(device: torch.device) -> float:
     """
     unit = 1 if sys.platform == "darwin" else 1024
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-    peak = torch.tensor(own, device=device)
-    if dist.is_initialized():
-        dist.all_reduce(peak, op=dist.ReduceOp.MAX)
-    return float(peak)
+    return float(largest_over_ranks(torch.tensor(own, device=device)))

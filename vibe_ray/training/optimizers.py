@@ -109,22 +109,26 @@ def cosine_rate(lr: float, step: int, num_steps: int, optim: OptimConfig) -> flo
     )
 
 
-def start_average(network: Network) -> Network:
-    """Return a copy of a network for `update_average` to move."""
+def start_average(network: Network, decay: float) -> Network | None:
+    """Return a copy of a network for `update_average` to move; none where nothing is averaged."""
+    if not decay:
+        return None
     return copy.deepcopy(network).requires_grad_(False)
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+def update_average(average: nn.Module | None, network: nn.Module, decay: float, step: int) -> None:
     """Move an average towards a network's weights.
 
     Args:
-        average: Changed in place.
+        average: Changed in place, where there is one.
         network: After update number `step`.
         decay: Share of itself that the average keeps.
         step: Counted from 1. The share kept is at most `step / (step + 9)`: the first steps, which
             know little yet, are soon forgotten.
     """
+    if average is None:
+        return
     kept = min(decay, step / (step + 9))
     move = get_ema_multi_avg_fn(kept)
     move(list(average.parameters()), list(network.parameters()), step)

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from vibe_ray.body.joints import BodyJoints
@@ -26,6 +25,7 @@ from vibe_ray.body.skeletons import NUM_BETAS
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.sequences import read_motion_sequences
+from vibe_ray.data.synthetic.draws import mixed_seed
 from vibe_ray.losses.prior import PRIOR, Kept, Motion
 from vibe_ray.models.motion_prior import MotionPrior, Reconstruction, frame_wise
 from vibe_ray.runs.log import PRIOR_SCORE
@@ -47,6 +47,7 @@ from vibe_ray.training.ranks import (
     descend_sum,
     own_share,
     rank_and_world_size,
+    sum_over_ranks,
 )
 
 MM_PER_METER = 1000.0
@@ -127,10 +128,8 @@ class PriorState(Progress):
             posterior = found.posterior
             kept = Kept(found.rotmat, self.skeleton(found.rotmat), posterior.mean, posterior.std)
             shares = {loss.name: loss.share(counts, kept, motion) for loss in PRIOR}
-            weighted = [weights[loss.weight] * shares[loss.name] for loss in PRIOR]
-            descend_sum(weighted)
+            shares["total"] = descend_sum(weights[x.weight] * shares[x.name] for x in PRIOR)
             self.descents[name].step(network, self.step)
-            shares["total"] = torch.stack(weighted).sum()
             metrics |= {f"train/{name}/{term}": share.detach() for term, share in shares.items()}
         self.step += 1
         return metrics
@@ -158,9 +157,8 @@ class PriorState(Progress):
                 latent = found.posterior.mean.square().mean(dim=(1, 2))
                 row = torch.stack([distance * MM_PER_METER, latent, torch.ones_like(latent)])
                 sums[name] += row.sum(dim=1).cpu().double()
-        table = torch.stack(list(sums.values())).to(self.device)  # NCCL reduces no other
-        if dist.is_initialized():
-            dist.all_reduce(table)
+        # NCCL reduces no tensor of another device.
+        table = sum_over_ranks(torch.stack(list(sums.values())).to(self.device))
         if not table[0, 2]:
             raise ValueError(
                 f"no sequence of {join(data.root, data.validation)} has {data.window_length} "
@@ -178,7 +176,7 @@ class PriorState(Progress):
 
         Drawn for all windows of the step and dealt as those are: N workers draw what one would.
         """
-        made = torch.Generator().manual_seed((self.config.seed * 1_000_003 + self.step) % 2**63)
+        made = torch.Generator().manual_seed(mixed_seed(self.config.seed, self.step))
         data = self.config.data
         size = data.motion_batch_size, data.window_length, self.config.prior.latent_dim
         rank, world_size = rank_and_world_size()

@@ -21,6 +21,27 @@ def own_share(limit: int = 0) -> slice:
     return slice(rank, limit or None, world_size)
 
 
+def sum_over_ranks(own: Tensor) -> Tensor:
+    """Add up every rank's tensor, in place, and return it."""
+    return _reduced(own, dist.ReduceOp.SUM)
+
+
+def least_over_ranks(own: Tensor) -> Tensor:
+    """Find the least of every rank's tensor, number by number, in place, and return it."""
+    return _reduced(own, dist.ReduceOp.MIN)
+
+
+def largest_over_ranks(own: Tensor) -> Tensor:
+    """Find the largest of every rank's tensor, number by number, in place, and return it."""
+    return _reduced(own, dist.ReduceOp.MAX)
+
+
+def _reduced(own: Tensor, op: dist.ReduceOp.RedOpType) -> Tensor:
+    if dist.is_initialized():
+        dist.all_reduce(own, op=op)
+    return own
+
+
 def counts_over_ranks(losses: Iterable[Loss], batch: StepBatch) -> dict[str, Tensor]:
     """Return by what each loss's sum is divided, by the loss's name.
 
@@ -31,15 +52,15 @@ def counts_over_ranks(losses: Iterable[Loss], batch: StepBatch) -> dict[str, Ten
         batch: This rank's share of a step.
     """
     counts = {loss.name: loss.count(batch) for loss in losses}
-    table = torch.stack(list(counts.values()))
-    if dist.is_initialized():
-        dist.all_reduce(table)
+    table = sum_over_ranks(torch.stack(list(counts.values())))
     return dict(zip(counts, table.clamp(min=1.0).unbind(), strict=True))
 
 
-def descend_sum(weighted: Iterable[Tensor]) -> None:
-    """Run the backward pass of the sum of weighted shares.
+def descend_sum(weighted: Iterable[Tensor]) -> Tensor:
+    """Run the backward pass of the sum of weighted shares, and return that sum, detached.
 
     DDP averages gradients over the ranks; the world size undoes that.
     """
-    (rank_and_world_size()[1] * torch.stack(list(weighted)).sum()).backward()
+    total = torch.stack(list(weighted)).sum()
+    (rank_and_world_size()[1] * total).backward()
+    return total.detach()

@@ -20,6 +20,7 @@ from vibe_ray.body.model import BodyArrays, load_body
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.data.sequences import stored_pose_sequences
+from vibe_ray.data.synthetic.draws import mixed_seed
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.features.keypoint_encoder import (
@@ -115,7 +116,7 @@ class TrainState(Progress):
         keypoints = BodyJoints.keypoints(body).to(device)
         set_float32_products(config.precision)
         optim = config.optim
-        average = start_average(generator) if optim.average_decay else None
+        average = start_average(generator, optim.average_decay)
         if config.compile:
             for network in (generator, discriminator, keypoints):
                 network.compile(dynamic=False)
@@ -162,7 +163,7 @@ class TrainState(Progress):
 
     def dropout_seed(self) -> int:
         """Seed of this rank's random numbers at this step."""
-        return ((self.config.seed * 1_000_003 + self.rank) * 1_000_003 + self.step) % 2**63
+        return mixed_seed(self.config.seed, self.rank, self.step)
 
     def update(self, batch: StepBatch) -> dict[str, Tensor]:
         """Update both networks once and return every loss term; see `adversarial_step`."""
@@ -212,9 +213,7 @@ class TrainState(Progress):
         if self.discriminator_learns:
             self.descents["discriminator"].step(self.discriminator, self.step)
         self.step += 1
-        if self.average is not None:
-            decay = self.config.optim.average_decay
-            update_average(self.average, self.generator, decay, self.step)
+        update_average(self.average, self.generator, self.config.optim.average_decay, self.step)
 
     def check_finite(self) -> None:
         """Make sure that nothing has diverged; waits for the device, so not at every step.

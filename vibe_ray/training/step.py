@@ -15,10 +15,9 @@ import torch
 from torch import Tensor
 
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
-from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.losses.adversarial import ADVERSARIAL, FAKE, REAL, turn_gradient
 from vibe_ray.losses.prior import MOTION_PRIOR
-from vibe_ray.losses.supervised import SUPERVISED, Estimate
+from vibe_ray.losses.supervised import SUPERVISED, supervised_shares
 from vibe_ray.training.ranks import counts_over_ranks, descend_sum
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ def _shares(state: "TrainState", batch: StepBatch, counts: Mapping[str, Tensor])
     with state.products():
         params = state.synced_generator(batch.pose.features)
     kp_3d = state.keypoints(params.betas, params.rotmat)  # (B, T, 49, 3), no mesh is built
-    found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
-    shares = {loss.name: loss.share(counts, found, batch.pose) for loss in SUPERVISED}
+    shares = supervised_shares(counts, params, kp_3d, batch.pose)
     if state.prior is not None:
         latent = state.prior.encode(params.rotmat[..., 1:, :, :])
         shares[MOTION_PRIOR.name] = MOTION_PRIOR.share(counts, latent.mean)

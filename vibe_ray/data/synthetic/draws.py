@@ -13,9 +13,16 @@ import torch
 from torch import Tensor
 
 
+def mixed_seed(seed: int, *position: int) -> int:
+    """Return the seed of a position, such as a step, in a run with a seed of its own."""
+    for number in position:
+        seed = seed * 1_000_003 + number
+    return seed % 2**63
+
+
 def generator_of_step(seed: int, step: int) -> torch.Generator:
     """Return the random numbers of a training step, the same in every process."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step + 1) % 2**63)
+    return torch.Generator().manual_seed(mixed_seed(seed, step + 1))
 
 
 def uniform(shape: tuple[int, ...], low: float, high: float, generator: torch.Generator) -> Tensor:
