@@ -8,9 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data import noise
+from vibe_ray import storage
 from vibe_ray.data import clips
 from vibe_ray.data.clips import DamagedFileError, check_content, read_clip
-from vibe_ray.data.manifest import MANIFEST_FILE, ShardFile
+from vibe_ray.data.manifest import ShardFile
 from vibe_ray.data.mixing import DataConfig, make_plan
 from vibe_ray.data.reading import read_shares
 from vibe_ray.data.sequences import read_pose_sequences
@@ -49,7 +50,7 @@ def as_before_checksums(folder: Path) -> None:
     manifest = read_manifest(str(folder))
     for file in manifest.files:
         file.footer_bytes = file.footer_sha256 = None
-    (folder / MANIFEST_FILE).write_text(manifest.text())
+    (folder / storage.MANIFEST).write_text(manifest.text())
 
 
 @pytest.mark.parametrize("is_old", [False, True])

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from tests.data import noise
+from vibe_ray import storage
 from vibe_ray.data import sequences
-from vibe_ray.data.manifest import MANIFEST_FILE, ShardFile
+from vibe_ray.data.manifest import ShardFile
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, POSE_ARRAYS
 from vibe_ray.data.sequences import (
     NUM_HELD,
@@ -69,7 +70,7 @@ def test_sequences_are_counted_not_clips(folder: str) -> None:
 def test_a_file_with_other_clips_than_its_manifest_says_is_refused(
     folder: str, change: Callable[[list[int]], None], words: str
 ) -> None:
-    path = Path(folder) / MANIFEST_FILE
+    path = Path(folder) / storage.MANIFEST
     manifest = json.loads(path.read_text())
     change(manifest["files"][0]["clip_frames"])
     path.write_text(json.dumps(manifest))

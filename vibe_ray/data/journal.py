@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from vibe_ray import storage
-from vibe_ray.data.manifest import MANIFEST_FILE, FileName, Manifest
+from vibe_ray.data.manifest import FileName, Manifest
 from vibe_ray.data.rows import pack_rows, unpack_rows
 
 PROGRESS_FILE = "progress.json"
@@ -54,7 +54,7 @@ def own_files(out: str, header: Manifest) -> set[str]:
     found = set(storage.visible_files(out))
     named = {name for name in found if PENDING_FILE.fullmatch(name)}
     described = []
-    for name in {MANIFEST_FILE, PROGRESS_FILE} & found:
+    for name in {storage.MANIFEST, PROGRESS_FILE} & found:
         values = _json_object(storage.join(out, name))
         named.update(map(str, values.get("pending", ())))
         if values:  # what is damaged says nothing

@@ -11,7 +11,6 @@ from vibe_ray import storage
 from vibe_ray.data.labels import LabelNames
 from vibe_ray.data.schema import SCHEMA_VERSION, Kind
 
-MANIFEST_FILE = "manifest.json"
 SKIPPED_FILE = "skipped.json"
 """Beside a manifest, where recordings were left out: which, and why."""
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from vibe_ray import storage
 from vibe_ray.data.journal import Journal, own_files
 from vibe_ray.data.labels import AnySequence
-from vibe_ray.data.manifest import MANIFEST_FILE, SKIPPED_FILE, Manifest, ShardFile
+from vibe_ray.data.manifest import SKIPPED_FILE, Manifest, ShardFile
 from vibe_ray.data.rows import encode_clip, footer_of, pack_rows
 from vibe_ray.data.schema import MAX_CLIP_FRAMES, SCHEMA_VERSION, Kind
 
@@ -156,7 +156,7 @@ class ShardWriter:
             self._journal.close()  # the next run tries again what could not be used
             raise ValueError(_nothing_usable(self.out, self.skipped))
         self._write_text(SKIPPED_FILE, json.dumps(self.skipped, indent=1) if self.skipped else "")
-        self._write_text(MANIFEST_FILE, self.manifest.text(indent=1))
+        self._write_text(storage.MANIFEST, self.manifest.text(indent=1))
         for name in self._present - {file.name for file in self.manifest.files}:
             storage.delete_file(storage.join(self.out, name))  # of an earlier data set here
         self._journal.close()
@@ -176,13 +176,13 @@ def find_data_sets(path: str) -> list[str]:
     Raises:
         FileNotFoundError: There is none.
     """
-    files = storage.list_files(path, MANIFEST_FILE)
+    files = storage.list_files(path, storage.MANIFEST)
     if not files:
         raise FileNotFoundError(
-            f"no data set at or below {path}: no {MANIFEST_FILE} found; give a folder that "
+            f"no data set at or below {path}: no {storage.MANIFEST} found; give a folder that "
             "`python -m vibe_ray.prepare` has written to"
         )
-    return [file.removesuffix("/" + MANIFEST_FILE) for file in files]
+    return [file.removesuffix("/" + storage.MANIFEST) for file in files]
 
 
 def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
@@ -192,12 +192,12 @@ def read_manifest(path: str, kind: Kind | None = None) -> Manifest:
         FileNotFoundError: There is none.
         ValueError: Another schema version or kind, or not a manifest at all.
     """
-    file = storage.join(path, MANIFEST_FILE)
+    file = storage.join(path, storage.MANIFEST)
     try:
         content = storage.read_bytes(file)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"no data set at {path} ({MANIFEST_FILE} is missing): make one with "
+            f"no data set at {path} ({storage.MANIFEST} is missing): make one with "
             "`python -m vibe_ray.prepare`, or give another folder"
         ) from None
     _check_version(file, content)

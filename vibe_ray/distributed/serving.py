@@ -20,7 +20,6 @@ from vibe_ray.config import override
 from vibe_ray.distributed.cluster import check_alive, check_room, connect
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
-from vibe_ray.runs.step_folders import MANIFEST_FILE
 from vibe_ray.serving.admission import Limits, token_digest
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
@@ -162,7 +161,7 @@ def make_application(server: Server) -> serve.Application:
 
 def describe(checkpoint: str, predictor: Predictor, limits: Limits) -> ModelInfo:
     """Return what `/v1/model` says of a checkpoint."""
-    manifest = json.loads(storage.read_bytes(storage.join(checkpoint, MANIFEST_FILE)))
+    manifest = json.loads(storage.read_bytes(storage.join(checkpoint, storage.MANIFEST)))
     return ModelInfo(
         checkpoint=checkpoint,
         manifest=manifest,

@@ -24,7 +24,6 @@ from vibe_ray.pretrained import packaged
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-MANIFEST_FILE = "manifest.json"
 FIRST_KIND = "keypoints"
 """What a config is of that names no kind, as those have that were saved when there was one."""
 
@@ -109,7 +108,7 @@ class FrameEncoder(nn.Module, ABC):
         config = {"kind": self.kind, **dataclasses.asdict(self.config)}
         storage.write_json(directory / CONFIG_FILE, config)
         save_file(saved, directory / WEIGHTS_FILE)
-        storage.write_json(directory / MANIFEST_FILE, {"encoder_id": self.id, **manifest})
+        storage.write_json(directory / storage.MANIFEST, {"encoder_id": self.id, **manifest})
 
     def _rounded(self, value: Tensor) -> Tensor:
         precision = self.saved_as if value.is_floating_point() else value.dtype

@@ -27,7 +27,6 @@ from vibe_ray.prediction.overlay import write_overlay
 from vibe_ray.prediction.person import Person, save_people
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.runs.checkpoints import find_checkpoint
-from vibe_ray.runs.step_folders import MANIFEST_FILE
 from vibe_ray.video.frames import Video, VideoFacts
 from vibe_ray.video.reader import open_video, video_writer_class
 
@@ -264,5 +263,5 @@ def _summary(video: Video, made: Prediction, files: Sequence[str], tools: Tools)
 
 def _checkpoint_id(config: PredictConfig) -> str:
     """Tell apart what lay at one path at different times."""
-    manifest = storage.join(find_checkpoint(config.checkpoint), MANIFEST_FILE)
+    manifest = storage.join(find_checkpoint(config.checkpoint), storage.MANIFEST)
     return hashlib.sha256(storage.read_bytes(manifest)).hexdigest()[:12]

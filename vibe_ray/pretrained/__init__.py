@@ -11,7 +11,6 @@ Packaged = Literal[
     "movenet_multipose",
     "movenet_thunder",
 ]
-MANIFEST_FILE = "manifest.json"
 
 
 def packaged(name: Packaged) -> Path:

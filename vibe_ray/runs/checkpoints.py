@@ -16,7 +16,6 @@ from vibe_ray.pretrained import Packaged, packaged
 from vibe_ray.runs.log import read_metrics, score
 from vibe_ray.runs.owners import OWNER_TEMPORARY
 from vibe_ray.runs.step_folders import (
-    MANIFEST_FILE,
     PREFIX,
     checkpoint_name,
     complete_steps,
@@ -44,9 +43,9 @@ def find_checkpoint(
     """
     if path == "open":
         return str(packaged(packaged_name))
-    if storage.exists(storage.join(path, MANIFEST_FILE)):
+    if storage.exists(storage.join(path, storage.MANIFEST)):
         return path
-    if storage.exists(storage.join(path, "best", MANIFEST_FILE)):  # of a search
+    if storage.exists(storage.join(path, "best", storage.MANIFEST)):  # of a search
         return storage.join(path, "best")
     run_dir, _, name = path.rstrip("/").rpartition("/")
     if run_dir and name in ("best", "last") and complete_steps(run_dir):
@@ -75,7 +74,7 @@ def prune(run_dir: str, rows: Sequence[dict[str, float]], kept: int) -> None:
     for step in steps:
         if step not in keep:
             path = storage.join(run_dir, checkpoint_name(step))
-            storage.delete_file(storage.join(path, MANIFEST_FILE))
+            storage.delete_file(storage.join(path, storage.MANIFEST))
             storage.delete_directory(path)
 
 

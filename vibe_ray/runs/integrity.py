@@ -13,7 +13,6 @@ from pathlib import Path
 
 from vibe_ray import storage
 from vibe_ray.runs.step_folders import (
-    MANIFEST_FILE,
     last_checkpoint,
     set_aside,
     unreadable_manifests,
@@ -32,7 +31,7 @@ class DamagedError(ValueError):
 def file_hashes(directory: Path) -> dict[str, str]:
     """Hash all files of a directory but its manifest; memory holds a piece of one."""
     files = sorted(path for path in directory.iterdir() if path.is_file())
-    return {path.name: storage.sha256(str(path)) for path in files if path.name != MANIFEST_FILE}
+    return {path.name: storage.sha256(str(path)) for path in files if path.name != storage.MANIFEST}
 
 
 @contextmanager
@@ -61,7 +60,7 @@ def check_whole(directory: Path, path: str) -> None:
     Raises:
         DamagedError: A file is damaged or missing; names it.
     """
-    manifest = directory / MANIFEST_FILE
+    manifest = directory / storage.MANIFEST
     if not manifest.is_file():
         return  # who reads on tells what is missing
     for name, expected in _written(manifest, path).items():
@@ -83,7 +82,7 @@ def _written(manifest: Path, path: str) -> dict[str, str]:
     except (ValueError, AttributeError, TypeError):
         is_sane = False
     if not is_sane:
-        raise _damaged(path, MANIFEST_FILE, "is damaged")
+        raise _damaged(path, storage.MANIFEST, "is damaged")
     return hashes
 
 
@@ -106,7 +105,7 @@ def fall_back(run_dir: str) -> None:
     damaged = []
     for manifest in unreadable_manifests(run_dir):
         logger.warning("%s is empty or cut off: the checkpoint counts as none", manifest)
-        damaged.append(manifest.removesuffix(f"/{MANIFEST_FILE}"))
+        damaged.append(manifest.removesuffix(f"/{storage.MANIFEST}"))
     while last := last_checkpoint(run_dir, without=damaged):
         try:
             with opened(last):

@@ -17,7 +17,6 @@ from vibe_ray.runs.snapshots import (
     PRIOR_FILE,
     TRAINER_FILE,
 )
-from vibe_ray.runs.step_folders import MANIFEST_FILE
 
 BEFORE_HASHES = (
     *(CONFIG_FILE, GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE),
@@ -54,14 +53,14 @@ def replaceable(out: str, overwrite: bool) -> set[str]:
         raise FileExistsError(
             f"a checkpoint stands in {out} already: --overwrite replaces it, or {elsewhere}"
         )
-    return found & {MANIFEST_FILE, *manifest.get(FILES, BEFORE_HASHES)}
+    return found & {storage.MANIFEST, *manifest.get(FILES, BEFORE_HASHES)}
 
 
 def _package(out: str, found: set[str]) -> dict[str, Any] | None:
     """Return the manifest of networks to use; a checkpoint of a run holds where it goes on, too."""
-    if MANIFEST_FILE not in found or TRAINER_FILE in found:
+    if storage.MANIFEST not in found or TRAINER_FILE in found:
         return None
-    path = storage.join(out, MANIFEST_FILE)
+    path = storage.join(out, storage.MANIFEST)
     try:
         manifest: dict[str, Any] = json_object(storage.read_bytes(path), path)
     except ValueError:

@@ -34,7 +34,6 @@ from vibe_ray.config import TrainConfig, from_json, json_object, to_dict
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
 from vibe_ray.runs.integrity import FILES, file_hashes, opened
-from vibe_ray.runs.step_folders import MANIFEST_FILE
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"
@@ -97,7 +96,7 @@ def save_networks(
         **manifest,
         FILES: file_hashes(directory),
     }
-    storage.write_json(directory / MANIFEST_FILE, about)
+    storage.write_json(directory / storage.MANIFEST, about)
 
 
 def load_config(directory: Path) -> TrainConfig:
@@ -118,7 +117,7 @@ def load_config(directory: Path) -> TrainConfig:
 
 def load_manifest(directory: Path) -> dict[str, Any]:
     """Read what a checkpoint says of itself: versions, data, frame encoder, step and metrics."""
-    path = directory / MANIFEST_FILE
+    path = directory / storage.MANIFEST
     return json_object(path.read_bytes(), str(path))
 
 

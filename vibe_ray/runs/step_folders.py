@@ -10,7 +10,6 @@ from collections.abc import Collection
 
 from vibe_ray import storage
 
-MANIFEST_FILE = "manifest.json"
 """Uploaded last and deleted first: a checkpoint with a manifest is complete."""
 DAMAGED_FILE = "manifest.damaged.json"
 """In its place where a file turned out to be damaged: such a checkpoint counts as none."""
@@ -40,8 +39,8 @@ def _manifests(run_dir: str) -> dict[int, str]:
     """Paths of the manifests in a run's step folders, by step."""
     root = storage.absolute(run_dir).rstrip("/") + "/"
     found = {}
-    for path in storage.list_files(run_dir, f"/{MANIFEST_FILE}"):
-        folder = STEP_FOLDER.fullmatch(path.removeprefix(root).removesuffix(f"/{MANIFEST_FILE}"))
+    for path in storage.list_files(run_dir, f"/{storage.MANIFEST}"):
+        folder = STEP_FOLDER.fullmatch(path.removeprefix(root).removesuffix(f"/{storage.MANIFEST}"))
         if folder:
             found[int(folder[1])] = path
     return found
@@ -72,7 +71,7 @@ def last_checkpoint(run_dir: str, without: Collection[str] = ()) -> str | None:
 
 def set_aside(path: str) -> None:
     """Let a checkpoint count as none, and keep its files."""
-    manifest = storage.join(path, MANIFEST_FILE)
+    manifest = storage.join(path, storage.MANIFEST)
     storage.write_bytes_atomic(storage.join(path, DAMAGED_FILE), storage.read_bytes(manifest))
     storage.delete_file(manifest)
 

@@ -25,7 +25,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from vibe_ray import storage
-from vibe_ray.pretrained import MANIFEST_FILE, Packaged
+from vibe_ray.pretrained import Packaged
 from vibe_ray.video.movenet.network import BLOCKS, WEIGHTS_FILE, MoveNet, MultiPose, SinglePose
 
 Array = npt.NDArray[Any]
@@ -201,7 +201,7 @@ def convert(models: Path, name: Packaged, out: Path) -> None:
         "changes": "weights renamed and laid out for PyTorch; their half-precision values are the "
         "graph's",
     }
-    storage.write_json(out / name / MANIFEST_FILE, manifest)
+    storage.write_json(out / name / storage.MANIFEST, manifest)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
