@@ -9,7 +9,7 @@ from vibe_ray import cli, storage
 from vibe_ray.export import EXPORTS
 
 if TYPE_CHECKING:
-    from vibe_ray.prediction.many import Outcome
+    from vibe_ray.prediction.many import VideoOutcome
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -92,7 +92,7 @@ def _predict(args: argparse.Namespace) -> None:
         raise ValueError(f"nothing was predicted: {outcomes[0].reason}")
 
 
-def _shown(outcomes: "Iterable[Outcome]", show: Callable[[str], None]) -> "list[Outcome]":
+def _shown(outcomes: "Iterable[VideoOutcome]", show: Callable[[str], None]) -> "list[VideoOutcome]":
     """Say what came of each video as soon as it is known."""
     from vibe_ray.prediction.console import told
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.processes import Process, descendants
 from vibe_ray.distributed import watch as watch_module
-from vibe_ray.distributed.watch import Watch
+from vibe_ray.distributed.watch import ClusterWatch
 
 PARENT = "import subprocess, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
 
@@ -48,7 +48,7 @@ def wait_for_end(processes: dict[int, Process]) -> None:
 
 @pytest.mark.timeout(60)
 def test_nothing_is_left_when_the_gcs_has_died(children: dict[str, object]) -> None:
-    watch = Watch(children["before"])
+    watch = ClusterWatch(children["before"])
     watch.start()
     time.sleep(0.3)
     assert not watch.has_lost.is_set()
@@ -60,7 +60,7 @@ def test_nothing_is_left_when_the_gcs_has_died(children: dict[str, object]) -> N
 
 @pytest.mark.timeout(60)
 def test_a_process_whose_parent_has_died_is_known(children: dict[str, object]) -> None:
-    watch = Watch(children["before"])
+    watch = ClusterWatch(children["before"])
     watch.start()
     while len(watch._known) < 3:
         time.sleep(0.05)
@@ -72,7 +72,7 @@ def test_a_process_whose_parent_has_died_is_known(children: dict[str, object]) -
 
 @pytest.mark.timeout(60)
 def test_a_watch_that_is_told_to_end_ends_nothing(children: dict[str, object]) -> None:
-    watch = Watch(children["before"])
+    watch = ClusterWatch(children["before"])
     watch.start()
     watch.stop()
     assert not watch.is_alive()

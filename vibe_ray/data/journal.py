@@ -25,7 +25,7 @@ SAVE_S = 30.0
 """Seconds of finished recordings that a killed run may lose."""
 
 
-class Progress(BaseModel):
+class DoneSoFar(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     manifest: Manifest
@@ -125,10 +125,10 @@ class Journal:
     def begin(self) -> None:
         """Say whose the folder is, before the first file is in it."""
         if not self._is_begun:
-            nothing = Progress(manifest=self.progress.manifest.model_copy(update={"files": []}))
+            nothing = DoneSoFar(manifest=self.progress.manifest.model_copy(update={"files": []}))
             self._write(nothing)
 
-    def _write(self, progress: Progress) -> None:
+    def _write(self, progress: DoneSoFar) -> None:
         text = progress.model_dump_json(exclude_none=True)
         storage.write_bytes_atomic(storage.join(self._out, PROGRESS_FILE), text.encode())
         self._is_begun = True
@@ -171,11 +171,11 @@ class Journal:
             storage.delete_file(storage.join(self._out, name))
         self._stale.clear()
 
-    def _left(self, header: Manifest, present: set[str]) -> Progress:
+    def _left(self, header: Manifest, present: set[str]) -> DoneSoFar:
         path = storage.join(self._out, PROGRESS_FILE)
         with suppress(FileNotFoundError, ValidationError):  # none, or another version's
-            progress = Progress.model_validate_json(storage.read_bytes(path))
+            progress = DoneSoFar.model_validate_json(storage.read_bytes(path))
             names = {*progress.pending, *(file.name for file in progress.manifest.files)}
             if progress.manifest.has_header_of(header) and names <= present:
                 return progress
-        return Progress(manifest=header.model_copy(update={"files": []}))
+        return DoneSoFar(manifest=header.model_copy(update={"files": []}))

@@ -73,7 +73,7 @@ class DataConfig:
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class ShardSource:
     """One stream, its data sets' folders and manifests, and how much of it a step takes."""
 
     paths: tuple[str, ...]
@@ -104,9 +104,9 @@ class Share:
 class StepPlan:
     """All steps of a run; small, and the same in every process."""
 
-    pose_2d: Source
-    pose_3d: Source
-    motion: Source
+    pose_2d: ShardSource
+    pose_3d: ShardSource
+    motion: ShardSource
     window_length: int
     readers: int
     captured: "FrameSource | WindowSource | None" = None
@@ -199,7 +199,7 @@ def make_plan(config: DataConfig, seed: int) -> StepPlan:
 
 def make_source(
     config: DataConfig, names: Sequence[str], kind: Kind, stream_id: int, per_step: int, seed: int
-) -> Source:
+) -> ShardSource:
     """Index the clips of one stream's data sets.
 
     Args:
@@ -230,4 +230,4 @@ def make_source(
             f"{config.window_length} frames, the longest clip {longest}; set "
             "data.window_length lower"
         )
-    return Source(paths, manifests, stream, per_step)
+    return ShardSource(paths, manifests, stream, per_step)

@@ -16,7 +16,7 @@ from vibe_ray import storage
 from vibe_ray.body.skeletons import WHOLEBODY_23
 from vibe_ray.data.clips import DamagedFileError, read_clip
 from vibe_ray.data.manifest import ShardFile
-from vibe_ray.data.mixing import Share, Source, StepPlan
+from vibe_ray.data.mixing import ShardSource, Share, StepPlan
 from vibe_ray.data.rows import decode_clip, value
 from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
 from vibe_ray.data.windows import Window
@@ -187,7 +187,7 @@ def _motion_windows(plan: StepPlan, shares: Sequence[Share]) -> Iterator[tuple[C
             yield source_clip(plan.motion, window), window.start
 
 
-def source_clip(source: Source, window: Window) -> Clip:
+def source_clip(source: ShardSource, window: Window) -> Clip:
     """Return the arrays of the whole clip that a window is of, from memory if read lately.
 
     Raises:

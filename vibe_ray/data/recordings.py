@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 S = TypeVar("S", bound=AnySequence)
 OnSkip = Callable[[str, str], None]
 """Told the path and the reason of each recording that is left out."""
-Watch = Callable[[Sequence[Any]], Iterable[Any]]
+Walk = Callable[[Sequence[Any]], Iterable[Any]]
 """Goes through recordings one by one, as a progress bar does."""
 _MAX_REASON = 1500
 """Characters of a reason; skeletons of thousands of joints name all of them."""
@@ -103,7 +103,7 @@ class Recordings(Generic[S]):
         self,
         out: str,
         header: Manifest,
-        watch: Watch = iter,
+        watch: Walk = iter,
         read: "ReadEach[S] | None" = None,
     ) -> "Written":
         """Read and write what an interrupted run has not finished; nothing else is read.

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from vibe_ray.data.clips import read_clip, read_columns
-from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.labels import AnySequence, LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest, ShardFile
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.rows import binary, decode_clip, full_path, value
@@ -131,6 +131,25 @@ def read_label_sequences(
     manifest = read_manifest(path, "labels")
     for run in _runs(path, manifest, which):
         yield _labels(run, manifest, raw)
+
+
+def read_sequences(
+    path: str, manifest: Manifest, which: Which = ALL, raw: str | None = None
+) -> Iterator[AnySequence]:
+    """Yield the sequences of a data set of any kind, one at a time.
+
+    Args:
+        path: Folder of the data set.
+        manifest: Its own.
+        which: Of its sequences.
+        raw: Of labels, as in `read_label_sequences`.
+    """
+    if manifest.kind == "labels":
+        yield from read_label_sequences(path, which, raw)
+    elif manifest.kind == "pose":
+        yield from read_pose_sequences(path, which)
+    else:
+        yield from read_motion_sequences(path, which)
 
 
 def stored_labels(path: str, raw: str | None = None) -> Recordings[LabelledSequence]:

@@ -8,15 +8,10 @@ from vibe_ray import storage
 from vibe_ray.data.agreement import row_problems
 from vibe_ray.data.checks import Finding, check_sequence
 from vibe_ray.data.feature_statistics import FeatureSearch
-from vibe_ray.data.labels import AnySequence
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.mixing import DataConfig, Source, StepPlan
+from vibe_ray.data.mixing import DataConfig, ShardSource, StepPlan
 from vibe_ray.data.schema import PoseSequence
-from vibe_ray.data.sequences import (
-    read_label_sequences,
-    read_motion_sequences,
-    read_pose_sequences,
-)
+from vibe_ray.data.sequences import read_sequences
 from vibe_ray.data.shards import find_data_sets, read_manifest
 from vibe_ray.data.twins import TwinSearch
 
@@ -71,7 +66,7 @@ def pose_sets(config: DataConfig, plan: StepPlan) -> list[tuple[str, Manifest]]:
     return [*_sets(plan.pose_2d), *_sets(plan.pose_3d), of_validation]
 
 
-def _sets(source: Source) -> list[tuple[str, Manifest]]:
+def _sets(source: ShardSource) -> list[tuple[str, Manifest]]:
     return list(zip(source.paths, source.manifests, strict=True))
 
 
@@ -161,7 +156,7 @@ def _check_sequences(
 ) -> Iterator[Finding]:
     """Check a data set's sequences; `splits` remembers in which split each was met first."""
     seen: set[tuple[str, str]] = set()
-    for sequence in _read_sequences(folder, manifest):
+    for sequence in read_sequences(folder, manifest):
         name = sequence.key[0]
         where = f"{folder}: {name}"
         if sequence.key in seen:
@@ -185,12 +180,3 @@ def _check_sequences(
         twins.meet(folder, manifest.split, manifest.kind, sequence)
         if isinstance(sequence, PoseSequence):
             features.meet(folder, sequence)
-
-
-def _read_sequences(folder: str, manifest: Manifest) -> Iterator[AnySequence]:
-    if manifest.kind == "pose":
-        yield from read_pose_sequences(folder)
-    elif manifest.kind == "labels":
-        yield from read_label_sequences(folder)
-    else:
-        yield from read_motion_sequences(folder)

@@ -17,7 +17,7 @@ import psutil
 import ray
 
 from vibe_ray import storage
-from vibe_ray.distributed.watch import Watch
+from vibe_ray.distributed.watch import ClusterWatch
 
 WORKER_CPUS = 0.75
 """What a worker takes of its CPU; the rest holds a reader (`distributed/streams.py`)."""
@@ -40,7 +40,7 @@ NUM_PAST_TASKS = 2_000
 3.5 kB, and a training makes 300 in a minute: Ray's own bound, 100,000, would be 350 MB."""
 
 
-_watches: list[Watch] = []
+_watches: list[ClusterWatch] = []
 """Of the cluster of our own, if there is one."""
 
 
@@ -120,7 +120,7 @@ def check_alive() -> None:
 def _start_watched() -> None:
     before = psutil.Process().children()
     _start()
-    watch = Watch(before)
+    watch = ClusterWatch(before)
     _watches.append(watch)
     watch.start()
 

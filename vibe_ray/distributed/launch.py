@@ -232,9 +232,14 @@ def _good(launch: Launch) -> str:
 
 
 def _line(error: Exception) -> str:
-    """Return the innermost line of an error that came through several processes."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    starved = next((line for line in lines if NO_MEMORY in line), "")
+    """Say in a line what Ray tells of an error in pages."""
+    starved = next((line for line in str(error).splitlines() if NO_MEMORY in line), "")
     if starved:
-        return f"{starved} Take fewer workers, a lower data.batch_size or optim.accumulate"
-    return lines[-1] if lines else repr(error)
+        return f"{starved.strip()} Take fewer workers, a lower data.batch_size or optim.accumulate"
+    return innermost_line(str(error)) or repr(error)
+
+
+def innermost_line(text: str) -> str:
+    """Return the last line of an error that came through several processes, if it has any."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

@@ -13,6 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 from rich.live import Live
 
+from vibe_ray.distributed.launch import innermost_line
 from vibe_ray.runs.log import score, summary
 from vibe_ray.tuning.board import Board
 from vibe_ray.tuning.ranking import Outcome
@@ -20,7 +21,7 @@ from vibe_ray.tuning.ranking import Outcome
 logger = logging.getLogger(__name__)
 
 
-class Progress(TrialProgressCallback):
+class SearchProgress(TrialProgressCallback):
     """Hears of trials in the driver, in the place of what Tune would print."""
 
     def __init__(
@@ -80,10 +81,9 @@ def shown(board: Board, console: Console) -> Iterator[bool]:
 
 
 def _reason(path: str | None) -> str:
-    """Return the innermost line of an error that came through several processes.
+    """Return the innermost line of a trial's error.
 
     Tune's own way to ask for it reads the storage, where it is not yet.
     """
     text = Path(path).read_text(encoding="utf-8") if path and Path(path).is_file() else ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "its process was lost"
+    return innermost_line(text) or "its process was lost"

@@ -24,7 +24,7 @@ from rich.console import Console
 from vibe_ray import storage
 from vibe_ray.config import TrainConfig, override, to_dict
 from vibe_ray.distributed.cluster import check_room, connect
-from vibe_ray.distributed.progress import Progress, shown
+from vibe_ray.distributed.progress import SearchProgress, shown
 from vibe_ray.distributed.proposals import Proposals
 from vibe_ray.distributed.schedule import Asha
 from vibe_ray.distributed.trial import num_concurrent, run_trial, trial_resources
@@ -231,7 +231,7 @@ class Runner:
                 storage_path=path,
                 storage_filesystem=filesystem,
                 verbose=0,
-                callbacks=[Progress(self.board, self._settle, self._is_live)],
+                callbacks=[SearchProgress(self.board, self._settle, self._is_live)],
             ),
         ).fit()
         storage.delete_directory(storage.join(search.directory, TUNE_FOLDER))

@@ -9,7 +9,7 @@ from typing import Any
 
 from vibe_ray.distributed.jobs import LOST, attempt, run_job
 from vibe_ray.prediction.job import Tools
-from vibe_ray.prediction.many import Job, Outcome, predict_one, read_finished
+from vibe_ray.prediction.many import Job, VideoOutcome, predict_one, read_finished
 from vibe_ray.prediction.settings import PredictConfig
 
 
@@ -37,7 +37,7 @@ def predict_videos(
     device: str = "",
     *,
     overwrite: bool = False,
-) -> Iterator[Outcome]:
+) -> Iterator[VideoOutcome]:
     """Predict videos on the cluster and yield what came of each, finished ones first.
 
     Args:
@@ -63,4 +63,4 @@ def predict_videos(
     for row in run_job(VideoWorker, (config, overwrite), tasks, num_workers, device):
         job = Job(row["path"], row["folder"])
         made = None if row["reason"] else read_finished(job, config)
-        yield made or Outcome(job=job, reason=row["reason"])
+        yield made or VideoOutcome(job=job, reason=row["reason"])

@@ -13,7 +13,7 @@ SECONDS = 2.0
 """Between two looks at the processes."""
 
 
-class Watch(threading.Thread):
+class ClusterWatch(threading.Thread):
     """Looks after the processes that Ray started below this one."""
 
     def __init__(self, before: Iterable[psutil.Process]) -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.recordings import ReadEach, Recording, Recordings, Watch, Written
+from vibe_ray.data.recordings import ReadEach, Recording, Recordings, Walk, Written
 from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import stored_labels
 from vibe_ray.data.shards import read_finished, read_manifest
@@ -82,7 +82,7 @@ def encode_labels(
     encoder: FrameEncoder,
     *,
     raw: str | None = None,
-    watch: Watch = iter,
+    watch: Walk = iter,
     read: ReadEach[PoseSequence] | None = None,
 ) -> Written:
     """Encode a label data set as a pose data set.

@@ -6,7 +6,7 @@ from typing import Any
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from vibe_ray.prediction.job import Watch
-from vibe_ray.prediction.many import Job, Outcome
+from vibe_ray.prediction.many import Job, VideoOutcome
 
 
 def progress() -> Progress:
@@ -33,7 +33,7 @@ def watch_of(job: Job, bars: Progress) -> Watch:
     return watch
 
 
-def told(outcome: Outcome) -> str:
+def told(outcome: VideoOutcome) -> str:
     """Say what came of a video, or why nothing did: a line for it, and one for each person."""
     name = PurePosixPath(outcome.job.path).name
     if (summary := outcome.summary) is None:

@@ -25,7 +25,7 @@ class Job:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
+class VideoOutcome:
     """What came of a video: a summary, or the reason why there is none."""
 
     job: Job
@@ -71,7 +71,7 @@ def predict_here(
     watches: Iterable[Watch | None] | None = None,
     *,
     overwrite: bool = False,
-) -> Iterator[Outcome]:
+) -> Iterator[VideoOutcome]:
     """Predict videos one after the other, in this process; a bad one does not end the others."""
     for job, watch in zip(jobs, watches or repeat(None), strict=False):
         yield predict_one(job, tools, watch, overwrite=overwrite)
@@ -79,25 +79,25 @@ def predict_here(
 
 def predict_one(
     job: Job, tools: Tools, watch: Watch | None = None, *, overwrite: bool = False
-) -> Outcome:
+) -> VideoOutcome:
     """Predict one of many videos; what is wrong with it becomes its reason."""
     try:
         summary = predict_video(job.path, job.folder, tools, watch, overwrite=overwrite)
     except (ValueError, OSError) as error:
-        return Outcome(job=job, reason=str(error))
+        return VideoOutcome(job=job, reason=str(error))
     except Exception as error:  # memory, a codec: the others are to be predicted all the same
         logger.exception("%s", job.path)
-        return Outcome(job=job, reason=f"{type(error).__name__}: {error}")
-    return Outcome(job=job, summary=summary)
+        return VideoOutcome(job=job, reason=f"{type(error).__name__}: {error}")
+    return VideoOutcome(job=job, summary=summary)
 
 
-def read_finished(job: Job, config: PredictConfig) -> Outcome | None:
+def read_finished(job: Job, config: PredictConfig) -> VideoOutcome | None:
     """Return what came of a video before, or why its folder cannot be written to."""
     try:
         summary = finished(job.folder, job.path, config)
     except FileExistsError as error:
-        return Outcome(job=job, reason=str(error))
-    return None if summary is None else Outcome(job=job, summary=summary)
+        return VideoOutcome(job=job, reason=str(error))
+    return None if summary is None else VideoOutcome(job=job, summary=summary)
 
 
 def _is_overlay(path: str) -> bool:

@@ -29,13 +29,10 @@ from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, COMMON_14, KEYPOINTS, OPENPOSE_25
 from vibe_ray.data.labels import AnySequence, LabelledSequence
-from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.sequences import (
     count_sequences,
-    read_label_sequences,
-    read_motion_sequences,
-    read_pose_sequences,
+    read_sequences,
 )
 from vibe_ray.data.shards import find_data_sets, read_manifest
 from vibe_ray.rendering.scene import Mesh, Orthographic, render
@@ -103,7 +100,10 @@ def write_sheets(path: str, out: str, raw: str | None = None) -> Iterator[str]:
     body = BodyModel(arrays)
     for folder, target in zip(folders, targets, strict=True):
         manifest = read_manifest(folder)
-        rows = [_row(sequence, body) for sequence in _chosen(folder, manifest, raw)]
+        # Evenly from the first to the last; of the others the names are read.
+        which = spread_frames(count_sequences(folder), MAX_WINDOWS)
+        chosen = read_sequences(folder, manifest, which, raw)
+        rows = [_row(sequence, body) for sequence in chosen]
         title = f"{manifest.dataset}, {manifest.split}: {manifest.num_clips} clips, "
         title += f"{manifest.num_frames} frames at {manifest.fps:g} a second"
         title += " (left limbs blue, right ones orange)" * (manifest.kind != "motion")
@@ -122,17 +122,6 @@ def _target(name: str, out: str) -> str:
 
 def _is_there(target: str) -> FileExistsError:
     return FileExistsError(f"{target} is there already: give another --out, or remove it")
-
-
-def _chosen(folder: str, manifest: Manifest, raw: str | None) -> Iterator[AnySequence]:
-    """Some sequences, evenly from the first to the last; of the others the names are read."""
-    which = spread_frames(count_sequences(folder), MAX_WINDOWS)
-    if manifest.kind == "labels":
-        yield from read_label_sequences(folder, which, raw)
-    elif manifest.kind == "pose":
-        yield from read_pose_sequences(folder, which)
-    else:
-        yield from read_motion_sequences(folder, which)
 
 
 def _row(sequence: AnySequence, body: BodyModel) -> Row:

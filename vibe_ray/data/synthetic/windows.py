@@ -19,7 +19,7 @@ from vibe_ray.body.model import BodyConfig
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import NUM_BETAS
 from vibe_ray.data.manifest import Manifest
-from vibe_ray.data.mixing import DataConfig, Source, StepPlan, make_plan, make_source
+from vibe_ray.data.mixing import DataConfig, ShardSource, StepPlan, make_plan, make_source
 from vibe_ray.data.motion_augment import MotionAugmentConfig
 from vibe_ray.data.reading import source_clip
 from vibe_ray.data.schema import Array, MotionSequence
@@ -57,7 +57,7 @@ class WindowSource:
 
     stream: ClassVar[str] = "windows.motion"
     size_name: ClassVar[str] = "data.batch_size"
-    source: Source
+    source: ShardSource
     config: WindowsConfig
     body: BodyConfig
     """Whose key-points are seen."""
