@@ -11,7 +11,7 @@ from tests.benchmarks.round_trip import CLIPS, UP, Clip, compare, noisy
 from tests.fitting.motions import skeleton
 from tests.prediction.filmed import HEIGHT, WIDTH, body
 from tests.prediction.test_person import true_person
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.person import Person, WorldMotion
 from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig

@@ -13,8 +13,8 @@ from vibe_ray.body.model import BodyArrays, BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
 from vibe_ray.data.boxes import track_boxes
-from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.open_motion import load_open_motion
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.rendering.scene import Mesh, Perspective, paint_over, render
 from vibe_ray.video.frames import Focal, VideoFacts
 from vibe_ray.video.people import Track

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 
 from tests.prediction.filmed import walk
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.camera import CameraWatch
 from vibe_ray.video.frames import Frame
 from vibe_ray.video.people import Track

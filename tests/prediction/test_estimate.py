@@ -11,12 +11,12 @@ from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
 from vibe_ray.config import override
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.data.schema import Array
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.encoding import encode
 from vibe_ray.features.frame_encoder import FrameEncoder
 from vibe_ray.features.keypoint_encoder import labels_inputs, mirrored_labels
 from vibe_ray.features.with_keypoints import MARK
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.models.generator import Generator
 from vibe_ray.prediction.estimate import (
     Estimator,

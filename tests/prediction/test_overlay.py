@@ -8,7 +8,7 @@ import pytest
 
 from tests.prediction.filmed import HEIGHT, WIDTH, pixels, walk
 from tests.prediction.test_person import true_person
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.overlay import BACKGROUND, OverlayConfig, Painter, painted, write_overlay
 from vibe_ray.prediction.person import Person

@@ -6,8 +6,8 @@ import torch
 
 from tests.prediction.filmed import body, walk
 from tests.prediction.test_person import true_person
-from vibe_ray.data.schema import Array
 from vibe_ray.fitting.motion import Motion, Skeleton
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vibe_ray.video.people import Array, FramePeople, boxes_of_keypoints
+from vibe_ray.geometry.arrays import Array
+from vibe_ray.video.people import FramePeople, boxes_of_keypoints
 
 FIGURE = np.random.default_rng(7).uniform(-0.5, 0.5, (17, 2)) * [0.4, 1.0]
 

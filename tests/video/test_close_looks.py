@@ -5,8 +5,9 @@ import pytest
 
 from tests.video.made_up_people import figure, seen
 from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.close_looks import MAX_STEP, CloseLooks, Rest
-from vibe_ray.video.people import Array, Track
+from vibe_ray.video.people import Track
 from vibe_ray.video.tracking import fill, link
 
 FPS = 30

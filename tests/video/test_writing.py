@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vibe_ray import storage
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.reader import open_video
 
 av = pytest.importorskip("av")

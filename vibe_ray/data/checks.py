@@ -15,9 +15,10 @@ from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import split_pose
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.labels import AnySequence, LabelledSequence
-from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
+from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.targets import pose_targets
 from vibe_ray.data.upright import find_posture
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 MAX_ANGLE = 2 * np.pi

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vibe_ray.data.checks import Finding
-from vibe_ray.data.schema import MAX_CLIP_FRAMES, Array, PoseSequence
+from vibe_ray.data.schema import MAX_CLIP_FRAMES, PoseSequence
+from vibe_ray.geometry.arrays import Array
 
 MIN_SEQUENCES = 20
 """Of a data set that is compared, and of the others together: fewer are too few people."""

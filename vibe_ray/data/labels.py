@@ -11,13 +11,13 @@ import numpy as np
 from vibe_ray.data.schema import (
     LABEL_ARRAYS,
     MASK,
-    Array,
     Kind,
     MotionSequence,
     PoseSequence,
     check_shape,
     known_shapes,
 )
+from vibe_ray.geometry.arrays import Array
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,8 +18,9 @@ from vibe_ray.data.clips import DamagedFileError, read_clip
 from vibe_ray.data.manifest import ShardFile
 from vibe_ray.data.mixing import ShardSource, Share, StepPlan
 from vibe_ray.data.rows import decode_clip, value
-from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS, Array
+from vibe_ray.data.schema import MOTION_ARRAYS, POSE_ARRAYS
 from vibe_ray.data.windows import Window
+from vibe_ray.geometry.arrays import Array
 
 CACHE_BYTES = 256 * 2**20
 """Clips that a process keeps: the groups (`windows.py`) that all streams of a plan are in."""

@@ -17,11 +17,11 @@ from vibe_ray.data.schema import (
     ARRAYS,
     SCHEMA_VERSION,
     SCHEMAS,
-    Array,
     Kind,
     MotionSequence,
     PoseSequence,
 )
+from vibe_ray.geometry.arrays import Array
 
 
 def encode_clip(manifest: Manifest, sequence: AnySequence, frames: slice) -> dict[str, Any]:

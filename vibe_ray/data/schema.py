@@ -19,19 +19,18 @@ M in 3D, as many as the manifest has names.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
-import numpy.typing as npt
 import pyarrow as pa
 
 from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, POSE_DIM
+from vibe_ray.geometry.arrays import Array
 
 SCHEMA_VERSION = 1
 FEATURE_DIM = 2048
 MAX_CLIP_FRAMES = 512
 
 Kind = Literal["pose", "motion", "labels"]
-Array = npt.NDArray[Any]
 ArraySpecs = dict[str, tuple[str, tuple[int, ...]]]
 
 MASK = "|u1"

@@ -18,8 +18,9 @@ from vibe_ray.data.labels import AnySequence, LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest, ShardFile
 from vibe_ray.data.recordings import Recording, Recordings
 from vibe_ray.data.rows import binary, decode_clip, full_path, value
-from vibe_ray.data.schema import Array, MotionSequence, PoseSequence
+from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.shards import read_manifest
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.storage import join
 
 Which = slice | Collection[int]

@@ -12,7 +12,7 @@ import torch
 
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, conversion
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.geometry.cameras import pixels_to_crop
 
 

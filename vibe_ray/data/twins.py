@@ -31,7 +31,8 @@ from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, NUM_BETAS, indices
 from vibe_ray.data.checks import Finding
 from vibe_ray.data.labels import AnySequence, LabelledSequence
-from vibe_ray.data.schema import Array, Kind, MotionSequence
+from vibe_ray.data.schema import Kind, MotionSequence
+from vibe_ray.geometry.arrays import Array
 
 Family = Literal["pose", "kp_3d"]
 """What windows are made of: rotations posed on one body, or joints as they were measured."""

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-Array = NDArray[np.float64]
+from vibe_ray.export.animation import Array
 
 GIMBAL = 1e-6
 """Cosine of the middle angle below which the outer two turn about one axis, as far as float64 can

@@ -9,16 +9,13 @@ Shapes: V vertices, J = 24 joints.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import EXTRA_JOINTS, SMPL_PARENTS, VERTEX_JOINTS
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.rendering.scene import area_normals
-
-Array = NDArray[Any]
 
 TIPS = {
     "head": "Top of Head (LSP)",

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.data.schema import Array
 from vibe_ray.features.frame_encoder import FrameEncoder
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.crops import crop_box
 
 CROP_SIZE = 224

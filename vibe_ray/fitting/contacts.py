@@ -8,7 +8,6 @@ Shapes: N frames, F = 2 feet, 4 = `CONTACTS`.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,9 +16,8 @@ from scipy.ndimage import label, percentile_filter
 from torch import Tensor
 
 from vibe_ray.fitting.motion import Motion, Skeleton
-from vibe_ray.fitting.smoothing import smooth_track
+from vibe_ray.fitting.smoothing import Array, smooth_track
 
-Array = NDArray[np.floating[Any]]
 Mask = NDArray[np.bool_]
 
 FLOOR_PERCENTILE = 10

@@ -9,12 +9,10 @@ Shapes: N frames, F = 2 feet, C channels.
 """
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import roma
 import torch
-from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from torch import Tensor
 
@@ -22,7 +20,7 @@ from vibe_ray.body.skeletons import SMPL_JOINTS, indices
 from vibe_ray.fitting.contacts import Mask
 from vibe_ray.fitting.leg_ik import Legs, reach
 from vibe_ray.fitting.motion import FRAMES_AT_A_TIME, Motion, Skeleton
-from vibe_ray.fitting.smoothing import smooth_track
+from vibe_ray.fitting.smoothing import Array, smooth_track
 from vibe_ray.fitting.stances import (
     ANKLE,
     BALL,
@@ -34,8 +32,6 @@ from vibe_ray.fitting.stances import (
     heading_of,
     turned,
 )
-
-Array = NDArray[np.floating[Any]]
 
 HIP, KNEE = (indices((f"left_{joint}", f"right_{joint}"), SMPL_JOINTS) for joint in ("hip", "knee"))
 PELVIS = SMPL_JOINTS.index("pelvis")

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import roma
 import torch
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 from torch import Tensor
@@ -22,9 +21,7 @@ from torch import Tensor
 from vibe_ray.body.skeletons import KEYPOINTS, SMPL_JOINTS, indices
 from vibe_ray.fitting.contacts import Mask, number_spans
 from vibe_ray.fitting.motion import RestPose
-from vibe_ray.fitting.smoothing import smooth_track, stiffness_bands
-
-Array = NDArray[np.floating[Any]]
+from vibe_ray.fitting.smoothing import Array, smooth_track, stiffness_bands
 
 ANKLE, BALL = (
     indices((f"left_{joint}", f"right_{joint}"), SMPL_JOINTS) for joint in ("ankle", "foot")

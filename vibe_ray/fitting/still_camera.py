@@ -9,12 +9,10 @@ Shapes: N frames, H rows and W columns of pixels, P people, M tiles, S pixels a 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from vibe_ray.geometry.arrays import Array
 
 TILE = 32
 """Pixels of a tile's side; shifts up to half of it are found."""

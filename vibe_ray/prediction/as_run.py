@@ -21,13 +21,14 @@ from torch import Tensor
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.data.schema import Array, PoseSequence
+from vibe_ray.data.schema import PoseSequence
 from vibe_ray.data.sequences import read_label_sequences
 from vibe_ray.data.targets import pose_targets
 from vibe_ray.evaluation.comparison import Comparison, Method
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.evaluation.scores import EvaluationResult
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.job import Prediction, Tools, predict_people
 from vibe_ray.prediction.person import Person
 from vibe_ray.video.reader import open_video

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from vibe_ray.data.schema import Array
 from vibe_ray.fitting.still_camera import TILE, CameraVerdict, is_camera_still
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.crops import shrink
 from vibe_ray.video.frames import Frame
 from vibe_ray.video.people import Track

@@ -19,9 +19,9 @@ import numpy as np
 from vibe_ray import storage
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.config import to_dict
-from vibe_ray.data.schema import Array
 from vibe_ray.export import EXPORTS, Export
 from vibe_ray.export.animation import Animation, ViewCamera
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.job import Prediction, Tools, Watch, Watched, predict_people
 from vibe_ray.prediction.overlay import write_overlay
 from vibe_ray.prediction.person import Person, save_people

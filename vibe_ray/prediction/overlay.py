@@ -17,7 +17,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from vibe_ray.body.params import SmplParams
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.person import Person
 from vibe_ray.rendering.scene import (

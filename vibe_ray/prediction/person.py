@@ -13,8 +13,8 @@ import torch
 
 from vibe_ray import storage
 from vibe_ray.body.skeletons import SMPL_JOINTS
-from vibe_ray.data.schema import Array
 from vibe_ray.fitting.contacts import CONTACTS
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.geometry.rotations import rotmat_to_axis_angle
 from vibe_ray.video.people import Track
 

@@ -12,12 +12,11 @@ Shapes: V vertices, M triangles, R spans, P fragments, H rows and W columns of p
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from vibe_ray.geometry.arrays import Array
 
 NOTHING = -1
 """In `Raster.face`, where a pixel shows no triangle."""

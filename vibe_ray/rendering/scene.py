@@ -14,9 +14,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.rendering.rasterizer import NOTHING, rasterize
 
-Array = NDArray[Any]
 Image = NDArray[np.uint8]
 
 LIGHT = np.array([-0.5, -0.6, -0.62])

@@ -12,7 +12,6 @@ Shapes: S frames of a window, V vertices, M triangles, L key-points.
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from numpy.typing import NDArray
 
 from vibe_ray import storage
 from vibe_ray.body.mesh import BodyModel
@@ -35,11 +33,10 @@ from vibe_ray.data.sequences import (
     read_sequences,
 )
 from vibe_ray.data.shards import find_data_sets, read_manifest
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.rendering.scene import Mesh, Orthographic, render
 from vibe_ray.reports.figures import BASELINE_COLOR, FAINT, INK, VIBE_COLOR
 from vibe_ray.reports.pictures import spread_frames
-
-Array = NDArray[Any]
 
 MAX_WINDOWS = 6
 WINDOW_FRAMES = 16

@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.params import SmplParams
 from vibe_ray.body.skeletons import KEYPOINTS, SMPL_PARENTS, indices
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.rendering.scene import Mesh, Orthographic, render
 from vibe_ray.reports.figures import FAINT, GRID, INK
 
 View = Literal["front", "side"]
-Array = NDArray[Any]
 
 DPI = 160
 PIXELS_PER_METER = 168

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vibe_ray.video.people import Array, Track
+from vibe_ray.geometry.arrays import Array
+from vibe_ray.video.people import Track
 from vibe_ray.video.tracking import between
 
 MAX_STEP = 8

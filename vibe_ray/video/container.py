@@ -18,9 +18,9 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.frames import (
     MAX_PIXELS,
-    Array,
     FocalWish,
     Frame,
     Reading,

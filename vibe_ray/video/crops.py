@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from vibe_ray.video.people import Array
+from vibe_ray.geometry.arrays import Array
 
 
 @dataclass(frozen=True)

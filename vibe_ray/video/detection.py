@@ -16,12 +16,13 @@ import numpy as np
 import torch
 
 from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.close_looks import CloseLooks, Rest
 from vibe_ray.video.crops import Square, cut, from_square, shrink, square_around
 from vibe_ray.video.frames import Frame, Video
 from vibe_ray.video.movenet import MultiPose, SinglePose, load_multipose, load_singlepose
 from vibe_ray.video.movenet.network import SINGLEPOSE_SIZE, SIZE_MULTIPLE
-from vibe_ray.video.people import Array, FramePeople, Track
+from vibe_ray.video.people import FramePeople, Track
 from vibe_ray.video.similarity import TOLERANCE, without_duplicates
 from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, fill, joined, link
 

@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from vibe_ray.geometry.arrays import Array
 
 MAX_PIXELS = 2**26
 """Of a frame: twice 8K. A file's header may claim any size, and each claim is memory."""

@@ -10,9 +10,9 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from vibe_ray import storage
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.frames import (
     FOCAL_KEYS,
-    Array,
     FocalWish,
     Frame,
     Reading,

@@ -17,8 +17,9 @@ import numpy as np
 
 from vibe_ray import storage
 from vibe_ray.body.skeletons import COCO_17, HALPE_26, OPENPOSE_18, OPENPOSE_25, WHOLEBODY_23
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.keypoint_formats import ListedPerson, Listing, read_file, read_folder
-from vibe_ray.video.people import Array, FramePeople, Track, boxes_of_keypoints
+from vibe_ray.video.people import FramePeople, Track, boxes_of_keypoints
 from vibe_ray.video.tracking import People, TrackingConfig, choose, fill, link
 
 ORDERS = {

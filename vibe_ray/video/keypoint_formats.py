@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from vibe_ray.video.people import Array
+from vibe_ray.geometry.arrays import Array
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 
 from vibe_ray.data.labels import LabelledSequence, LabelNames, unknown_labels
-from vibe_ray.data.schema import LABEL_ARRAYS, Array
+from vibe_ray.data.schema import LABEL_ARRAYS
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.frames import VideoFacts
 from vibe_ray.video.people import Track
 

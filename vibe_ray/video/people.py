@@ -5,12 +5,10 @@ Shapes: P people in a frame, N consecutive frames of a track, D key-points by na
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
+from vibe_ray.geometry.arrays import Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -10,7 +10,7 @@ import numpy as np
 
 from vibe_ray import storage
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.image_folder import read_picture
 from vibe_ray.video.reader import open_video
 

@@ -5,7 +5,8 @@ Shapes: A and B people, D key-points.
 
 import numpy as np
 
-from vibe_ray.video.people import Array, FramePeople
+from vibe_ray.geometry.arrays import Array
+from vibe_ray.video.people import FramePeople
 
 TOLERANCE = 0.15
 """How far key-points of one person may lie apart, over the longer side of the box."""

@@ -17,7 +17,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 from vibe_ray.data.boxes import track_boxes
-from vibe_ray.video.people import Array, FramePeople, Track
+from vibe_ray.geometry.arrays import Array
+from vibe_ray.video.people import FramePeople, Track
 from vibe_ray.video.similarity import TOLERANCE, long_side, person_similarity
 
 People = Literal["all", "largest"] | int

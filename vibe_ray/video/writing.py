@@ -18,7 +18,8 @@ from av.packet import Packet
 from av.video.stream import VideoStream
 
 from vibe_ray import storage
-from vibe_ray.video.frames import Array, Video
+from vibe_ray.geometry.arrays import Array
+from vibe_ray.video.frames import Video
 
 TICKS_PER_S = 90_000
 """Of the timestamps: what MPEG counts by, a multiple of all usual frame rates."""

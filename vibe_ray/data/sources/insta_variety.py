@@ -18,10 +18,10 @@ from vibe_ray import storage
 from vibe_ray.body.skeletons import INSTA_25
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
-from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files
 from vibe_ray.data.sources.labelling import image_size, labelled
 from vibe_ray.data.sources.tfrecords import Record, parse_example, read_records
+from vibe_ray.geometry.arrays import Array
 
 FPS = 25.0
 NAMES = LabelNames(kp_2d=INSTA_25)

@@ -18,7 +18,7 @@ import torch
 from vibe_ray import storage
 from vibe_ray.data.boxes import box_from_keypoints, track_boxes
 from vibe_ray.data.labels import LabelledSequence, LabelNames, unknown_labels
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 
 logger = logging.getLogger(__name__)
 

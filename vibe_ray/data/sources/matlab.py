@@ -7,7 +7,7 @@ from typing import Any
 
 import scipy.io
 
-from vibe_ray.data.schema import Array
+from vibe_ray.geometry.arrays import Array
 
 _BROKEN = (
     *(ValueError, TypeError, OSError, LookupError, zlib.error, NotImplementedError),

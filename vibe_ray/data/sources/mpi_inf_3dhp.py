@@ -24,7 +24,6 @@ from vibe_ray import storage
 from vibe_ray.body.skeletons import MPII3D_28, MPII3D_TEST_17
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
-from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import read_file, read_text
 from vibe_ray.data.sources.labelling import (
     labelled,
@@ -35,6 +34,7 @@ from vibe_ray.data.sources.labelling import (
     warn_of,
 )
 from vibe_ray.data.sources.matlab import read_mat, read_mat_73
+from vibe_ray.geometry.arrays import Array
 
 DATASET = "mpi_inf_3dhp"
 FPS = 25.0

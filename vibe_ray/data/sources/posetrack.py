@@ -20,7 +20,6 @@ from vibe_ray import storage
 from vibe_ray.body.skeletons import POSETRACK_17, POSETRACK_CATEGORIES, indices
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
-from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
 from vibe_ray.data.sources.labelling import (
     MIN_FRAMES,
@@ -29,6 +28,7 @@ from vibe_ray.data.sources.labelling import (
     piece_name,
     seen_span,
 )
+from vibe_ray.geometry.arrays import Array
 
 FPS = 25.0
 NAMES = LabelNames(kp_2d=POSETRACK_17)

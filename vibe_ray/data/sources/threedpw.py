@@ -25,9 +25,9 @@ from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import H36M_17, NUM_BETAS, OPENPOSE_18, POSE_DIM
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.recordings import OnSkip, Recording, Recordings, log_skip, recording_of
-from vibe_ray.data.schema import Array
 from vibe_ray.data.sources.conversion import find_files, read_file
 from vibe_ray.data.sources.labelling import find_images, labelled, seen_span
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.storage.pickles import read_pickle
 
 FPS = 30.0

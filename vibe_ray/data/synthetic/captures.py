@@ -14,10 +14,10 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, indices
 from vibe_ray.data.boxes import track_boxes
-from vibe_ray.data.schema import Array
 from vibe_ray.data.synthetic.detector import DETECTED_AMONG_49, DetectorConfig, Projected, detect
 from vibe_ray.data.synthetic.draws import normal
 from vibe_ray.data.synthetic.virtual_cameras import CameraConfig, Cameras, draw_cameras
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.geometry.cameras import pixels_to_crop, project_perspective
 from vibe_ray.geometry.rotations import rotmat_to_axis_angle
 

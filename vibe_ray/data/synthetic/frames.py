@@ -25,7 +25,7 @@ from vibe_ray.body.params import mirror_pose
 from vibe_ray.body.skeletons import SMPL_JOINTS, indices
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig, StepPlan, make_plan
-from vibe_ray.data.schema import Array, MotionSequence
+from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.synthetic.captures import (
@@ -36,6 +36,7 @@ from vibe_ray.data.synthetic.captures import (
 )
 from vibe_ray.data.synthetic.draws import generator_of_step, normal
 from vibe_ray.data.synthetic.novelty import novelty_weights
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.geometry.rotations import axis_angle_to_rotmat
 
 ARMS = indices(

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vibe_ray.body.skeletons import KEYPOINTS
 from vibe_ray.data.labels import LabelledSequence, LabelNames
-from vibe_ray.data.schema import Array
 from vibe_ray.data.synthetic.captures import CapturedClips
 from vibe_ray.data.synthetic.detector import DETECTED
+from vibe_ray.geometry.arrays import Array
 
 Truth = Literal["2d", "3d"]
 NAMES: dict[Truth, LabelNames] = {

@@ -22,12 +22,13 @@ from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig, ShardSource, StepPlan, make_plan, make_source
 from vibe_ray.data.motion_augment import MotionAugmentConfig
 from vibe_ray.data.reading import source_clip
-from vibe_ray.data.schema import Array, MotionSequence
+from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.captures import CaptureConfig, capture, captured_arrays
 from vibe_ray.data.synthetic.dataset import varied
 from vibe_ray.data.synthetic.draws import generator_of_step
 from vibe_ray.data.synthetic.frames import keypoints_of
 from vibe_ray.data.windows import Window
+from vibe_ray.geometry.arrays import Array
 
 STREAM_ID = 3
 """Behind those of `mixing.make_plan`."""

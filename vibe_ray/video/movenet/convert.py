@@ -19,16 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from safetensors.torch import save
 from torch import Tensor
 
 from vibe_ray import storage
+from vibe_ray.geometry.arrays import Array
 from vibe_ray.pretrained import Packaged
 from vibe_ray.video.movenet.network import BLOCKS, WEIGHTS_FILE, MoveNet, MultiPose, SinglePose
-
-Array = npt.NDArray[Any]
 
 ROOT = "StatefulPartitionedCall/"
 EXTRACTOR = ROOT + "center_net_mobile_net_v2fpn_feature_extractor/model_1/"
