@@ -17,7 +17,6 @@ from vibe_ray.body.skeletons import (
     SMPL_JOINTS,
     SMPL_MIRROR,
     SMPL_PARENTS,
-    STAF_21,
     VERTEX_JOINTS,
     conversion,
     indices,
@@ -119,7 +118,6 @@ def test_conversion_pairs_equal_names(name: str) -> None:
 def test_data_sets_reach_the_key_points() -> None:
     for order in (COCO_17, COMMON_14, H36M_17, OPENPOSE_25, POSETRACK_17):
         assert len(conversion(order, KEYPOINTS)[0]) == len(order)
-    assert len(conversion(STAF_21, KEYPOINTS)[0]) == 19  # its LSP joints have names of their own
     assert set(COMMON_14) <= set(MPII3D_28)
     assert len(POSETRACK_CATEGORIES) == len(POSETRACK_17)
 

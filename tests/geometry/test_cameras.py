@@ -1,9 +1,9 @@
 import numpy as np
 import torch
 
+from tests.geometry.crops import crop_to_pixels
 from vibe_ray.geometry.cameras import (
     crop_camera_to_translation,
-    crop_to_pixels,
     locate,
     pixels_to_crop,
     project_perspective,

@@ -73,10 +73,6 @@ KEYPOINTS = (
 )
 """The 49 key-points of `kp_2d` and `kp_3d`, in SPIN's and VIBE's order."""
 
-AICH_14 = (
-    *("rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist", "rhip", "rknee"),
-    *("rankle", "lhip", "lknee", "lankle", "headtop", "neck"),
-)
 COCO_17 = (
     *("nose", "leye", "reye", "lear", "rear", "lshoulder", "rshoulder", "lelbow", "relbow"),
     *("lwrist", "rwrist", "lhip", "rhip", "lknee", "rknee", "lankle", "rankle"),
@@ -110,10 +106,6 @@ INSTA_25 = (
     *("headtop", "OP Nose", "OP LEye", "OP REye", "OP LEar", "OP REar", "OP LBigToe"),
     *("OP RBigToe", "OP LSmallToe", "OP RSmallToe", "OP LAnkle", "OP RAnkle"),
 )
-MPII_16 = (
-    *("rankle", "rknee", "rhip", "lhip", "lknee", "lankle", "hip", "thorax", "neck", "headtop"),
-    *("rwrist", "relbow", "rshoulder", "lshoulder", "lelbow", "lwrist"),
-)
 MPII3D_28 = (
     *("spine3", "spine4", "spine2", "Spine (H36M)", "hip", "neck", "Head (H36M)", "headtop"),
     *("left_clavicle", "lshoulder", "lelbow", "lwrist", "left_hand", "right_clavicle"),
@@ -138,13 +130,6 @@ POSETRACK_CATEGORIES = (
     *("right_hip", "left_knee", "right_knee", "left_ankle", "right_ankle"),
 )
 """The names that PoseTrack's own annotation files use for the joints of `POSETRACK_17`."""
-SMPLCOCO_19 = (*COMMON_14, "nose", "leye", "reye", "lear", "rear")
-STAF_21 = (*OPENPOSE_25[:19], "Neck (LSP)", "Top of Head (LSP)")
-THREEDPW_14 = (
-    *("nose", "thorax", "rshoulder", "relbow", "rwrist", "lshoulder", "lelbow", "lwrist"),
-    *("rhip", "rknee", "rankle", "lhip", "lknee", "lankle"),
-)
-
 
 # Joints whose side is a single letter before the name, as in "rhip" and "LHeel".
 _PAIRED = frozenset(

@@ -53,12 +53,6 @@ def pixels_to_crop(kp: Tensor, box: Tensor) -> Tensor:
     return 2 * (kp - center) / side
 
 
-def crop_to_pixels(kp: Tensor, box: Tensor) -> Tensor:
-    """Turn crop coordinates (..., K, 2) in [-1, 1] back into pixels of the image."""
-    center, side = box[..., None, :2], box[..., None, 2:]
-    return kp * side / 2 + center
-
-
 def crop_camera_to_translation(cam: Tensor, box: Tensor, focal: float, principal: Tensor) -> Tensor:
     """Turn a crop's cam (..., 3) into a translation (..., 3) before the whole image's camera.
 

@@ -8,6 +8,7 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from tests.data.perfect import PERFECT
+from tests.geometry.crops import crop_to_pixels
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyConfig, load_body
@@ -23,7 +24,7 @@ from vibe_ray.data.synthetic.captures import (
 )
 from vibe_ray.data.synthetic.detector import DETECTED, DETECTED_AMONG_49, DetectorConfig
 from vibe_ray.data.synthetic.virtual_cameras import draw_cameras
-from vibe_ray.geometry.cameras import crop_to_pixels, project_weak_perspective
+from vibe_ray.geometry.cameras import project_weak_perspective
 
 C, N = 6, 40
 
