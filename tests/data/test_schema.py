@@ -6,12 +6,6 @@ import numpy as np
 import pytest
 
 from tests.data import noise
-from vibe_ray.body import params
-from vibe_ray.data import schema
-
-
-def test_the_numbers_of_the_format_are_those_of_the_body() -> None:
-    assert (schema.POSE_DIM, schema.NUM_BETAS) == (params.POSE_DIM, params.NUM_BETAS)
 
 
 def test_readers_load_no_torch_and_reading_needs_no_ray() -> None:
