@@ -67,8 +67,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """Say at once what failed: a run that is ended before its end shows no summary."""
     if report.failed and "PYTEST_XDIST_WORKER" not in os.environ:
-        lines = str(report.longrepr).splitlines()
-        reason = next((line for line in lines if line.startswith("E  ")), lines[-1])
+        told = str(report.longrepr)
+        reason = next((line for line in told.splitlines() if line.startswith("E  ")), told)
         where = f"{report.nodeid} ({report.when}, {report.duration:.0f} s)"
         sys.stderr.write(f"\nFAILED {where}: {reason[:300]}\n")
 

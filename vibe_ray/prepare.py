@@ -249,7 +249,7 @@ def _features(args: argparse.Namespace) -> None:
 
         what = args.labels, args.raw, args.encoder, args.weights, args.keypoints
         read = _reader(args.workers, EncodingRequest(*what))
-    known: dict[str, Any] = {"raw": args.raw, "watch": _watched, "read": read}
+    known: dict[str, Any] = {"raw": args.raw, "walk": _watched, "read": read}
     print(encode_labels(args.labels, args.out, encoder, **known).told(args.out))
 
 

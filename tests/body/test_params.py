@@ -22,6 +22,10 @@ def test_pose_to_rotmat_agrees_with_scipy() -> None:
     )
 
 
+def test_the_pose_of_rotations_is_what_they_were_made_of() -> None:
+    torch.testing.assert_close(SmplParams(pose_to_rotmat(POSE), BETAS, CAM).pose, POSE)
+
+
 def test_split_pose_parts_the_root_from_the_body() -> None:
     root_orient, body_pose = split_pose(POSE)
     assert (root_orient.shape, body_pose.shape) == ((2, 5, 3), (2, 5, 69))

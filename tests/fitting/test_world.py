@@ -197,6 +197,8 @@ def test_moving_a_motion_moves_every_point() -> None:
 def test_a_person_behind_the_camera_is_an_error() -> None:
     with pytest.raises(ValueError, match="behind the camera"):
         calm_depth(jumps(), skeleton(), WorldSettings())
+    with pytest.raises(ValueError, match="behind the camera"):
+        to_world(jumps(), skeleton(), UP)
 
 
 def test_a_motion_with_holes_is_refused() -> None:

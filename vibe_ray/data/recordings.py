@@ -103,7 +103,7 @@ class Recordings(Generic[S]):
         self,
         out: str,
         header: Manifest,
-        watch: Walk = iter,
+        walk: Walk = iter,
         read: "ReadEach[S] | None" = None,
     ) -> "Written":
         """Read and write what an interrupted run has not finished; nothing else is read.
@@ -111,7 +111,7 @@ class Recordings(Generic[S]):
         Args:
             out: Folder of the data set, local or remote.
             header: Its manifest without files.
-            watch: Goes through the recordings one by one, and may show how far it is.
+            walk: Goes through the recordings one by one, and may show how far it is.
             read: Reads several in their order, as `read_each` does, which does it here.
 
         Raises:
@@ -121,7 +121,7 @@ class Recordings(Generic[S]):
         with ShardWriter(out, header) as writer:
             left = [item for item in self.items if not writer.is_finished(item.name)]
             with closing((read or read_each)(left)) as found:
-                for recording, (sequences, reason) in zip(watch(left), found, strict=True):
+                for recording, (sequences, reason) in zip(walk(left), found, strict=True):
                     if reason:
                         self._leave_out(recording, reason)
                         writer.skip(recording.name, reason)
@@ -154,7 +154,7 @@ def recording_of(name: str, path: str, read: Callable[[], Sequence[S]]) -> Recor
 
 
 FAULTS_OF_A_FILE = (
-    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError),
+    *(ValueError, TypeError, LookupError, ArithmeticError),
     *(MemoryError, RecursionError),
     *(FileNotFoundError, PermissionError, IsADirectoryError),
 )

@@ -36,7 +36,7 @@ from vibe_ray.distributed.cluster import (
 )
 from vibe_ray.distributed.feed import STREAM, StepData
 from vibe_ray.distributed.worker import WorkerJob, train_worker
-from vibe_ray.runs.log import read_failure
+from vibe_ray.runs.log import innermost_line, read_failure
 from vibe_ray.runs.step_folders import last_step
 from vibe_ray.training.launch import (
     Launch,
@@ -237,9 +237,3 @@ def _line(error: Exception) -> str:
     if starved:
         return f"{starved.strip()} Take fewer workers, a lower data.batch_size or optim.accumulate"
     return innermost_line(str(error)) or repr(error)
-
-
-def innermost_line(text: str) -> str:
-    """Return the last line of an error that came through several processes, if it has any."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else ""

@@ -13,8 +13,7 @@ from ray.tune.progress_reporter import TrialProgressCallback
 from rich.console import Console
 from rich.live import Live
 
-from vibe_ray.distributed.launch import innermost_line
-from vibe_ray.runs.log import score, summary
+from vibe_ray.runs.log import innermost_line, score, summary
 from vibe_ray.tuning.board import Board
 from vibe_ray.tuning.ranking import Outcome
 

@@ -82,7 +82,7 @@ def encode_labels(
     encoder: FrameEncoder,
     *,
     raw: str | None = None,
-    watch: Walk = iter,
+    walk: Walk = iter,
     read: ReadEach[PoseSequence] | None = None,
 ) -> Written:
     """Encode a label data set as a pose data set.
@@ -95,7 +95,7 @@ def encode_labels(
         out: Folder of the pose data set.
         encoder: Frozen.
         raw: Where videos and images are, if not where they were when the labels were made.
-        watch: As of `Recordings.write_to`.
+        walk: As of `Recordings.write_to`.
         read: As of `Recordings.write_to`; of `encoded_labels`.
 
     Raises:
@@ -108,7 +108,7 @@ def encode_labels(
     recordings, header = encoded_labels(labels, encoder, raw), pose_header(labels, encoder)
     if found := read_finished(out, header):
         return Written(found, {}, len(recordings))
-    return recordings.write_to(out, header, watch, read)
+    return recordings.write_to(out, header, walk, read)
 
 
 def pose_header(labels: str, encoder: FrameEncoder) -> Manifest:

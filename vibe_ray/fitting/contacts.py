@@ -16,7 +16,8 @@ from scipy.ndimage import label, percentile_filter
 from torch import Tensor
 
 from vibe_ray.fitting.motion import Motion, Skeleton
-from vibe_ray.fitting.smoothing import Array, smooth_track
+from vibe_ray.fitting.smoothing import smooth_track
+from vibe_ray.geometry.arrays import Array
 
 Mask = NDArray[np.bool_]
 

@@ -20,7 +20,7 @@ from vibe_ray.body.skeletons import SMPL_JOINTS, indices
 from vibe_ray.fitting.contacts import Mask
 from vibe_ray.fitting.leg_ik import Legs, reach
 from vibe_ray.fitting.motion import FRAMES_AT_A_TIME, Motion, Skeleton
-from vibe_ray.fitting.smoothing import Array, smooth_track
+from vibe_ray.fitting.smoothing import smooth_track
 from vibe_ray.fitting.stances import (
     ANKLE,
     BALL,
@@ -32,6 +32,7 @@ from vibe_ray.fitting.stances import (
     heading_of,
     turned,
 )
+from vibe_ray.geometry.arrays import Array
 
 HIP, KNEE = (indices((f"left_{joint}", f"right_{joint}"), SMPL_JOINTS) for joint in ("hip", "knee"))
 PELVIS = SMPL_JOINTS.index("pelvis")

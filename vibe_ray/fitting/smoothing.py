@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import roma
 import torch
-from numpy.typing import NDArray
 from scipy.linalg import solve_banded, solveh_banded
 from torch import Tensor
 
-Array = NDArray[np.floating[Any]]
+from vibe_ray.geometry.arrays import Array
 
 SPEED_CUTOFF_HZ = 1.0
 """Of the low-pass on the velocity from which a cut-off is made, as the filter's authors advise."""

@@ -21,7 +21,8 @@ from torch import Tensor
 from vibe_ray.body.skeletons import KEYPOINTS, SMPL_JOINTS, indices
 from vibe_ray.fitting.contacts import Mask, number_spans
 from vibe_ray.fitting.motion import RestPose
-from vibe_ray.fitting.smoothing import Array, smooth_track, stiffness_bands
+from vibe_ray.fitting.smoothing import smooth_track, stiffness_bands
+from vibe_ray.geometry.arrays import Array
 
 ANKLE, BALL = (
     indices((f"left_{joint}", f"right_{joint}"), SMPL_JOINTS) for joint in ("ankle", "foot")

@@ -17,6 +17,7 @@ from torch import Tensor
 from vibe_ray.body.skeletons import SMPL_JOINTS, indices
 from vibe_ray.fitting.motion import Motion, Skeleton
 from vibe_ray.fitting.smoothing import smooth_track
+from vibe_ray.geometry.arrays import Array
 
 LEVEL = (0.0, -1.0, 0.0)
 """Up, in the axes of a camera that is held level."""
@@ -65,7 +66,11 @@ def to_world(motion: Motion, skeleton: Skeleton, up: Tensor) -> WorldMotion:
         motion: In camera axes.
         skeleton: Of the body.
         up: Vector (3,) in camera axes, of any length.
+
+    Raises:
+        ValueError: The person is behind the camera.
     """
+    _pelvis_before_camera(motion, skeleton)
     up = up.double() / up.double().norm()
     first = skeleton.joints(motion)[0]
     to_up = _axes(up, first[_HIPS[0]] - first[_HIPS[1]])
@@ -158,9 +163,7 @@ def calm_depth(motion: Motion, skeleton: Skeleton, settings: WorldSettings) -> M
         ValueError: The person is behind the camera.
     """
     rest = skeleton.rest(motion.betas).joints[0]
-    pelvis = (motion.transl.double() + rest).numpy()
-    if (pelvis[:, 2] <= 0).any():
-        raise ValueError("the person is behind the camera in some frame: depth must be positive")
+    pelvis = _pelvis_before_camera(motion, skeleton)
     times = motion.times_s.numpy()
     ray, depth = pelvis[:, :2] / pelvis[:, 2:], np.log(pelvis[:, 2:])
     if settings.depth_period_s > 0:
@@ -169,6 +172,14 @@ def calm_depth(motion: Motion, skeleton: Skeleton, settings: WorldSettings) -> M
         ray = smooth_track(ray, times, settings.sideways_period_s, robust=True)
     calm = np.exp(depth) * np.concatenate([ray, np.ones_like(depth)], axis=1)
     return replace(motion, transl=(torch.from_numpy(calm) - rest).to(motion.transl))
+
+
+def _pelvis_before_camera(motion: Motion, skeleton: Skeleton) -> Array:
+    """Return where the pelvis is (N, 3), which must be before the camera in every frame."""
+    pelvis = (motion.transl.double() + skeleton.rest(motion.betas).joints[0]).numpy()
+    if (pelvis[:, 2] <= 0).any():
+        raise ValueError("the person is behind the camera in some frame: depth must be positive")
+    return pelvis
 
 
 def moved(motion: Motion, rotation: Tensor, shift: Tensor, skeleton: Skeleton) -> Motion:

@@ -1,1 +1,1 @@
-"""Rotations, cameras and alignment. Knows tensors only; imports nothing of vibe_ray."""
+"""Rotations, cameras and alignment. Knows tensors and arrays only; imports nothing of vibe_ray."""

@@ -150,3 +150,9 @@ def score_name(config: TrainConfig) -> str:
 def score(metrics: Mapping[str, float]) -> float:
     """Return that metric of an epoch, whatever was trained; lower is better."""
     return metrics[SCORE if SCORE in metrics else PRIOR_SCORE]
+
+
+def innermost_line(text: str) -> str:
+    """Return the last line of an error that came through several processes, if it has any."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

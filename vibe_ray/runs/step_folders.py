@@ -10,9 +10,9 @@ from collections.abc import Collection
 
 from vibe_ray import storage
 
-"""Uploaded last and deleted first: a checkpoint with a manifest is complete."""
 DAMAGED_FILE = "manifest.damaged.json"
-"""In its place where a file turned out to be damaged: such a checkpoint counts as none."""
+"""In the place of the manifest, which is uploaded last and deleted first, where a file turned out
+to be damaged: such a checkpoint counts as none."""
 PREFIX = "step_"
 STEP_FOLDER = re.compile(rf"{PREFIX}(\d+)")
 
