@@ -22,9 +22,9 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.config import TrainConfig, override
-from vibe_ray.data.mixing import StepPlan
+from vibe_ray.config import override
 from vibe_ray.data.reading import source_clip
+from vibe_ray.data.synthetic.frames import ARMS, LEGS
 from vibe_ray.data.synthetic.windows import WindowSource, window_plan
 from vibe_ray.evaluation.metrics import accel_error_mm_per_frame2, pa_mpjpe_mm
 from vibe_ray.features.keypoint_encoder import KeypointEncoder, encoder_inputs
@@ -38,7 +38,7 @@ from vibe_ray.training.state import windows_encoder
 Row = dict[str, Any]
 
 DISCRIMINATORS: dict[str, dict[str, Any]] = {
-    "as released": {},
+    "the recipe's (axis-angle)": {},
     "6D, root motion": {"discriminator.pose": "rot6d", "discriminator.root_motion": True},
     "6D, root motion, spectral norm": {
         "discriminator.pose": "rot6d",
@@ -46,12 +46,18 @@ DISCRIMINATORS: dict[str, dict[str, Any]] = {
         "discriminator.spectral_norm": True,
     },
 }
+MIDDLE = 8
+"""Frame of a window of 16."""
+HELD_OUT_STEPS = 6
+"""Of 64 windows each, on which a discriminator is examined."""
 STEPS_RAD = (0.02, 0.05)
 """Root mean square of the turn of a joint by which a window is moved along a gradient."""
 AS_RECORDED = {
     "windows.mix_arms": 0.0,
     "windows.mix_legs": 0.0,
     "windows.augment.joint_offset_rad": 0.0,
+    "windows.augment.speed": (1.0, 1.0),
+    "windows.augment.mirror": 0.0,
 }
 
 
@@ -72,15 +78,14 @@ class World:
         names = {"data.root": data, "data.motion": (split,), "windows.motion": (split,)}
         self.config = override(open_world_hours(), {**names, **changes})
         self._encoder = windows_encoder(self.config)
-        self._predictor = Predictor.from_checkpoint(checkpoint)
-        self._plan = self._planned(self.config)
-
-    def _planned(self, config: TrainConfig) -> StepPlan:
-        data, windows, body = config.data, config.windows, config.body
-        return window_plan(data, windows, body, self._encoder.id, config.seed)
+        self.predictor = Predictor.from_checkpoint(checkpoint)
+        config = self.config
+        self._plan = window_plan(
+            config.data, config.windows, config.body, self._encoder.id, config.seed
+        )
 
     def captured(self, step: int) -> Tensor:
-        """Return a step's captured motion (B, T, J, 3, 3), as the discriminator is shown it."""
+        """Return a step's captured motion (B, T, J, 3, 3)."""
         source, length = self._plan.motion, self._plan.window_length
         clips = [
             source_clip(source, window)["pose"][window.start : window.start + length]
@@ -96,7 +101,7 @@ class World:
         columns = {k: torch.from_numpy(v) for k, v in self._plan.captured.arrays(step).items()}
         seen = (columns[name] for name in ("detected", "detected_conf", "box", "image_size"))
         features = self._encoder(encoder_inputs(WHOLEBODY_23, *seen))
-        found = self._predictor.generator(features)
+        found = self.predictor.generator(features)
         return Answers(found, pose_to_rotmat(columns["pose"]), columns["betas"])
 
 
@@ -120,7 +125,7 @@ def trained(world: World, changes: Row, steps: int) -> MotionDiscriminator:
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "as it is": lambda rotmat: rotmat,
     "its frames in another order": lambda rotmat: rotmat[:, torch.randperm(rotmat.shape[1])],
-    "its middle frame held still": lambda rotmat: rotmat[:, 8:9].expand_as(rotmat),
+    "its middle frame held still": lambda rotmat: rotmat[:, MIDDLE : MIDDLE + 1].expand_as(rotmat),
     "jitter of 0.03 rad": lambda rotmat: (
         rotmat @ axis_angle_to_rotmat(0.03 * torch.randn(*rotmat.shape[:-2], 3))
     ),
@@ -131,16 +136,15 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
 
 def _with_limbs_of_others(rotmat: Tensor) -> Tensor:
     mixed = rotmat.clone()
-    limbs = [1, 4, 7, 10, 2, 5, 8, 11]  # legs; arms come from yet another window
-    mixed[:, :, limbs] = rotmat.roll(1, dims=0)[:, :, limbs]
-    mixed[:, :, 16:24] = rotmat.roll(2, dims=0)[:, :, 16:24]
+    for shift, limbs in enumerate((LEGS, ARMS), start=1):
+        mixed[:, :, limbs] = rotmat.roll(shift, dims=0)[:, :, limbs]
     return mixed
 
 
-def examined(network: MotionDiscriminator, world: World, num_steps: int) -> Row:
+def examined(network: MotionDiscriminator, world: World) -> Row:
     """Say what a discriminator makes of windows that it has not learned from."""
-    real = torch.cat([world.captured(step) for step in range(num_steps)])
-    answers = [world.generated(step) for step in range(num_steps)]
+    real = torch.cat([world.captured(step) for step in range(HELD_OUT_STEPS)])
+    answers = [world.generated(step) for step in range(HELD_OUT_STEPS)]
     fake, true = (
         torch.cat(x) for x in zip(*((a.found.rotmat, a.true) for a in answers), strict=True)
     )
@@ -155,7 +159,7 @@ def examined(network: MotionDiscriminator, world: World, num_steps: int) -> Row:
         "generated": score_fake.mean().item(),
         "captured": {name: values.mean().item() for name, values in score.items()},
         "cosine_to_truth": _cosine(towards, wanted),
-        **moved(answers, towards, wanted),
+        **moved(answers, towards, wanted, BodyJoints.evaluation(world.predictor.body)),
     }
 
 
@@ -167,9 +171,8 @@ def gradient(network: MotionDiscriminator, fake: Tensor) -> Tensor:
     return found
 
 
-def moved(answers: Sequence[Answers], towards: Tensor, wanted: Tensor) -> Row:
+def moved(answers: Sequence[Answers], towards: Tensor, wanted: Tensor, body: BodyJoints) -> Row:
     """Measure answers moved as the gradient asks, at random, and towards the truth."""
-    body = BodyJoints.evaluation(Predictor.from_checkpoint("open").body)
     fake, true, own, betas = (
         torch.cat(parts)
         for parts in zip(
@@ -209,15 +212,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", required=True, help="of `prepare open --captures 0`")
     parser.add_argument("--checkpoint", default="open", help="whose generator answers")
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--rate", type=float, default=1e-4, help="of Adam")
+    parser.add_argument("--rate", type=float, help="of Adam (the recipe's)")
     parser.add_argument("--json", type=Path, default=Path("runs/bench/discriminator.json"))
     args = parser.parse_args(argv)
     train = World(args.data, "motion/train", args.checkpoint, {})
     held_out = World(args.data, "motion/val", args.checkpoint, AS_RECORDED)
+    rate = {} if args.rate is None else {"optim.discriminator_lr": args.rate}
     rows: dict[str, Row] = {}
     for name, changes in DISCRIMINATORS.items():
-        network = trained(train, {**changes, "optim.discriminator_lr": args.rate}, args.steps)
-        rows[name] = examined(network, held_out, 6)
+        network = trained(train, {**changes, **rate}, args.steps)
+        rows[name] = examined(network, held_out)
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(rows, indent=1))
         Console().print(name, rows[name])
