@@ -50,7 +50,7 @@ class Kill:
     role: str
     moment: float
     """From the moment at which the victim may be killed to its end, as a share of the time that
-    the kill has: of an equal part of training, or, if it is early, of a whole run."""
+    the kill has: of an equal part of training, or, if it is early, of the time until then."""
     early: bool
     """Whether it may be killed before the run has made a new checkpoint."""
 
@@ -68,7 +68,8 @@ class Trial:
     seed: int = 0
     log: Path = Path(os.devnull)
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of a run that was left alone: the "whole", and the "training" after its first checkpoint."""
+    """Of a run that was left alone: to its first checkpoint, the "start", and from there to its last,
+    the "training"; how long it takes to go away gives no kill time."""
     killed: list[tuple[str, float, int]] = field(default_factory=list)
     """Role, seconds after it could be killed, and the last checkpoint's step at that moment."""
 
@@ -85,15 +86,15 @@ class Trial:
 
     def run_alone(self, name: str) -> None:
         """Train undisturbed, and note how long that takes here."""
-        begun = first = time.monotonic()
+        begun = time.monotonic()
+        made: dict[int, float] = {}
         with self._started(name, resume=False) as driver:
             while driver.poll() is None:
-                if not last_step(str(self.storage / name)):
-                    first = time.monotonic()
+                made.setdefault(last_step(str(self.storage / name)), time.monotonic())
                 time.sleep(POLL_SECONDS)
-        ended = time.monotonic()
         self._check(driver.returncode)
-        self.seconds = {"whole": ended - begun, "training": ended - first}
+        moments = [moment for step, moment in made.items() if step] or [time.monotonic()]
+        self.seconds = {"start": moments[0] - begun, "training": moments[-1] - moments[0]}
 
     def run_killed(self, name: str, kills: Sequence[Kill]) -> None:
         """Train to the end, killing one victim after the other.
@@ -132,7 +133,7 @@ class Trial:
     def _pause(self, kill: Kill, num_kills: int) -> float:
         """Return a kill's moment in seconds; a run has time for all even if all come late."""
         if kill.early:
-            return kill.moment * self.seconds["whole"]
+            return kill.moment * self.seconds["start"]
         return kill.moment * self.seconds["training"] / num_kills
 
     @contextmanager
