@@ -68,8 +68,8 @@ class Trial:
     seed: int = 0
     log: Path = Path(os.devnull)
     seconds: dict[str, float] = field(default_factory=dict)
-    """Of a run that was left alone: to its first checkpoint, the "start", and from there to its last,
-    the "training"; how long it takes to go away gives no kill time."""
+    """Of a run that was left alone: to its first checkpoint, the "start", and from there to its
+    last, the "training"; how long it takes to go away gives no kill time."""
     killed: list[tuple[str, float, int]] = field(default_factory=list)
     """Role, seconds after it could be killed, and the last checkpoint's step at that moment."""
 
