@@ -122,6 +122,13 @@ def trained(world: World, changes: Row, steps: int) -> MotionDiscriminator:
     return network.eval()
 
 
+def _with_limbs_of_others(rotmat: Tensor) -> Tensor:
+    mixed = rotmat.clone()
+    for shift, limbs in enumerate((LEGS, ARMS), start=1):
+        mixed[:, :, limbs] = rotmat.roll(shift, dims=0)[:, :, limbs]
+    return mixed
+
+
 CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "as it is": lambda rotmat: rotmat,
     "its frames in another order": lambda rotmat: rotmat[:, torch.randperm(rotmat.shape[1])],
@@ -129,16 +136,9 @@ CHANGES: dict[str, Callable[[Tensor], Tensor]] = {
     "jitter of 0.03 rad": lambda rotmat: (
         rotmat @ axis_angle_to_rotmat(0.03 * torch.randn(*rotmat.shape[:-2], 3))
     ),
-    "other poses' arms and legs": lambda rotmat: _with_limbs_of_others(rotmat),
+    "other poses' arms and legs": _with_limbs_of_others,
 }
 """Of captured motion, to see what its score hangs on."""
-
-
-def _with_limbs_of_others(rotmat: Tensor) -> Tensor:
-    mixed = rotmat.clone()
-    for shift, limbs in enumerate((LEGS, ARMS), start=1):
-        mixed[:, :, limbs] = rotmat.roll(shift, dims=0)[:, :, limbs]
-    return mixed
 
 
 def examined(network: MotionDiscriminator, world: World) -> Row:

@@ -93,7 +93,7 @@ class Trial:
                 made.setdefault(last_step(str(self.storage / name)), time.monotonic())
                 time.sleep(POLL_SECONDS)
         self._check(driver.returncode)
-        moments = [moment for step, moment in made.items() if step] or [time.monotonic()]
+        moments = [moment for step, moment in made.items() if step]
         self.seconds = {"start": moments[0] - begun, "training": moments[-1] - moments[0]}
 
     def run_killed(self, name: str, kills: Sequence[Kill]) -> None:
