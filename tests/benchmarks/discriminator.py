@@ -16,7 +16,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
@@ -207,7 +206,7 @@ def _cosine(one: Tensor, other: Tensor) -> float:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Train discriminators, examine them, print and write what was found."""
+    """Train discriminators, examine each, print and write what was found."""
     parser = argparse.ArgumentParser(prog="tests.benchmarks.discriminator", description=__doc__)
     parser.add_argument("--data", required=True, help="of `prepare open --captures 0`")
     parser.add_argument("--checkpoint", default="open", help="whose generator answers")
@@ -225,13 +224,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(rows, indent=1))
         Console().print(name, rows[name])
-    table = Table(
-        "discriminator", "wins, %", "cosine to truth", *next(iter(rows.values()))["captured"]
-    )
-    for name, row in rows.items():
-        scores = [f"{score:.2f}" for score in row["captured"].values()]
-        table.add_row(name, f"{row['wins_percent']:.0f}", f"{row['cosine_to_truth']:.3f}", *scores)
-    Console().print(table)
 
 
 if __name__ == "__main__":
