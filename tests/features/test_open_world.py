@@ -19,7 +19,7 @@ from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences, read_pose_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.sources.open_motion import load_open_motion
-from vibe_ray.data.synthetic.captures import CaptureConfig
+from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedBody
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, captures, split_motion
 from vibe_ray.data.synthetic.detector import DETECTED
 from vibe_ray.data.synthetic.labels import label_capture
@@ -111,7 +111,7 @@ def test_perfect_detections_are_the_true_keypoints(
     body: BodyArrays, encoder: KeypointEncoder, motion: list[MotionSequence]
 ) -> None:
     config = dataclasses.replace(CONFIG, capture=CaptureConfig(detector=PERFECT))
-    clip = next(captures(motion[:1], "open_3d/test", config, BodyJoints.keypoints(body))).capture()
+    clip = next(captures(motion[:1], "open_3d/test", config, CapturedBody.of(body))).capture()
     known: dict[str, Any] = {"dataset": "x", "sequence": "x", "fps": 25.0}
     true, detected = (
         encode(label_capture(clip, **known, truth=truth), encoder) for truth in ("3d", "2d")
@@ -145,7 +145,7 @@ def test_labels_kept_on_disk_encode_to_the_same_shards(
 ) -> None:
     dataset, split = stream.split("/")
     clips = split_motion(motion, CONFIG)[split]  # type: ignore[index]
-    found = open_recordings(clips, stream, CONFIG, BodyJoints.keypoints(body))
+    found = open_recordings(clips, stream, CONFIG, CapturedBody.of(body))
     header = noise.header("labels/x", dataset=dataset, split=split, names=found.names, raw=None)
     found.write_to(str(tmp_path / "labels"), header)
     assert not [f for f in validate(str(tmp_path / "labels")) if f.level == "error"]

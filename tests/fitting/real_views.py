@@ -43,7 +43,7 @@ def views(checkpoint: str = "open") -> Iterator[tuple[Motion, Observation, Tenso
     if (file := views_file()) is None:
         pytest.skip("VIBE_RAY_TEST_DATA does not name a folder with real_views/views.npz")
     predictor, encoder = Predictor.from_checkpoint(checkpoint), load_encoder("open")
-    body = BodyJoints.keypoints(predictor.body)
+    body = BodyJoints.keypoints(predictor.body, as_detected=True)
     with np.load(file) as data:
         size, points = data["image_size"], torch.from_numpy(data["points_3d_m"]).float()
         times = torch.arange(len(points), dtype=torch.float64) / float(data["fps"])

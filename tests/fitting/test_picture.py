@@ -126,7 +126,7 @@ def test_a_verdict_on_part_of_the_track_is_about_that_of_all() -> None:
 def test_held_out_fits_that_are_made_together_are_those_made_one_by_one() -> None:
     true, seen = observed(jump())
     settings = FitSettings(num_steps=8, held_out_frames=40, chunk=50)
-    body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows)
+    body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
     problem = _Problem(mistaken(true), noisy(seen, 0.01), body, settings)
     part = problem.sampled(settings.held_out_frames)
     errors = torch.full(part.weight.shape, torch.nan)

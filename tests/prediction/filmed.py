@@ -32,7 +32,7 @@ class Filmed:
     transl: Array
     """(N, 3): the posed mesh moved by it stands before the camera."""
     kp_2d: Array
-    """COCO's 17 (N, 17, 2), pixels, exact."""
+    """COCO's 17 (N, 17, 2), pixels, where a detector that is never wrong sees them."""
     kp_3d: Array
     """The same before the camera (N, 17, 3), meters."""
     fps: float = FPS
@@ -84,7 +84,8 @@ def walk(num_frames: int = 24, start: int = 0) -> Filmed:
 def film(rotmat: Array, betas: Array, transl: Array, fps: float = FPS) -> Filmed:
     """Put a body that moves in camera axes before the camera; arrays as of `Filmed`."""
     known = torch.from_numpy(betas).expand(len(rotmat), -1), torch.from_numpy(rotmat)
-    points = BodyJoints.keypoints(body())(*known).numpy()[:, indices(COCO_17, KEYPOINTS)]
+    rows = indices(COCO_17, KEYPOINTS)
+    points = BodyJoints.keypoints(body(), which=rows, as_detected=True)(*known).numpy()
     kp_3d = points + transl[:, None]
     kp_2d = kp_3d[..., :2] / kp_3d[..., 2:] * FOCAL + [WIDTH / 2, HEIGHT / 2]
     return Filmed(rotmat, betas, transl, kp_2d, kp_3d, fps)

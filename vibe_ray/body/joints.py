@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vibe_ray.body.detected import offset_of
 from vibe_ray.body.kinematics import KinematicChain
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import (
     COMMON_14,
     H36M_17,
+    KEYPOINTS,
     KEYPOINTS_FROM_54,
     NUM_BETAS,
     SMPL_JOINTS,
@@ -33,7 +35,10 @@ PIECE_FRAMES = 1024
 
 
 class BodyJoints(nn.Module):
-    """Exact joints of posed bodies. Make one with `keypoints`, `evaluation`, `h36m`, `skeleton`."""
+    """Exact joints of posed bodies.
+
+    Make one with `keypoints`, `evaluation`, `h36m` or `skeleton`.
+    """
 
     bones: Tensor
     rest: Tensor
@@ -42,6 +47,8 @@ class BodyJoints(nn.Module):
     share: Tensor
     picks: Tensor
     identity: Tensor
+    carriers: Tensor
+    offsets: Tensor
 
     def __init__(
         self,
@@ -49,6 +56,7 @@ class BodyJoints(nn.Module):
         regressor: np.ndarray,
         picks: list[int],
         dtype: torch.dtype = torch.float32,
+        offsets: Sequence[tuple[int, np.ndarray]] = (),
     ) -> None:
         """Fold the body into constants, in float64.
 
@@ -57,6 +65,8 @@ class BodyJoints(nn.Module):
             regressor: Joints as weighted sums of vertices (rows, V).
             picks: The joints to return, numbered through SMPL's 24 and then the regressor's rows.
             dtype: Of the buffers and so of the results.
+            offsets: For each of `picks` a bone's number and an offset (3,) that turns with it,
+                meters; none without them.
         """
         super().__init__()
         self.chain = KinematicChain(*arrays.rest_joints(), dtype)
@@ -67,6 +77,12 @@ class BodyJoints(nn.Module):
         self.register_buffer("picks", torch.tensor(picks), persistent=False)
         self.register_buffer("identity", torch.eye(3, dtype=dtype), persistent=False)
         self.has_pose_dirs = arrays.posedirs is not None
+        self.has_offsets = bool(offsets)
+        if offsets:
+            carriers, shifts = zip(*offsets, strict=True)
+            self.register_buffer("carriers", torch.tensor(carriers), persistent=False)
+            column = torch.tensor(np.stack(shifts)[..., None], dtype=dtype)
+            self.register_buffer("offsets", column, persistent=False)  # (R, 3, 1)
 
     @classmethod
     def skeleton(cls, arrays: BodyArrays, dtype: torch.dtype = torch.float32) -> "BodyJoints":
@@ -79,8 +95,17 @@ class BodyJoints(nn.Module):
         arrays: BodyArrays,
         dtype: torch.dtype = torch.float32,
         which: Sequence[int] = range(len(KEYPOINTS_FROM_54)),
+        *,
+        as_detected: bool = False,
     ) -> "BodyJoints":
-        """The 49 key-points, in the order of `KEYPOINTS`, or some of them by their numbers."""
+        """The 49 key-points, in the order of `KEYPOINTS`, or some of them by their numbers.
+
+        Args:
+            arrays: The body.
+            dtype: Of the results.
+            which: Numbers in `KEYPOINTS`.
+            as_detected: Where a detector sees them (`body.detected`), not where the body has them.
+        """
         vertex_rows = np.zeros((len(arrays.vertex_joints), arrays.num_verts))
         vertex_rows[np.arange(len(vertex_rows)), arrays.vertex_joints] = 1
         rows = np.concatenate([vertex_rows, arrays.J_regressor_extra])
@@ -90,7 +115,8 @@ class BodyJoints(nn.Module):
             pick if pick < NUM_JOINTS else NUM_JOINTS + used.index(pick - NUM_JOINTS)
             for pick in chosen
         ]
-        return cls(arrays, rows[used], picks, dtype)
+        offsets = [offset_of(KEYPOINTS[keypoint]) for keypoint in which] if as_detected else []
+        return cls(arrays, rows[used], picks, dtype, offsets)
 
     @classmethod
     def h36m(cls, arrays: BodyArrays, dtype: torch.dtype = torch.float32) -> "BodyJoints":
@@ -124,7 +150,11 @@ class BodyJoints(nn.Module):
         rotations, joints = self.chain(betas, rotmat)
         if len(self.bones):
             joints = torch.cat([joints, self._regressed(betas, rotmat, rotations, joints)], dim=1)
-        return joints.index_select(1, self.picks).view(*leading, len(self.picks), 3)
+        joints = joints.index_select(1, self.picks)
+        if self.has_offsets:
+            turned = rotations.index_select(1, self.carriers) @ self.offsets
+            joints = joints + turned.squeeze(-1)
+        return joints.view(*leading, len(self.picks), 3)
 
     @torch.no_grad()
     def of_sequence(self, betas: Tensor, rotmat: Tensor) -> Tensor:

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings, refuse_skip
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.shards import ShardWriter, read_finished
+from vibe_ray.data.synthetic.captures import CapturedBody
 from vibe_ray.data.synthetic.dataset import (
     NamedClip,
     OpenCapturesConfig,
@@ -42,7 +42,7 @@ MOTION_SPLITS: tuple[Split, ...] = ("train", "val", "test", "unseen")
 
 
 def open_recordings(
-    motion: Sequence[MotionSequence], stream: str, config: OpenCapturesConfig, body: BodyJoints
+    motion: Sequence[MotionSequence], stream: str, config: OpenCapturesConfig, body: CapturedBody
 ) -> Recordings[LabelledSequence]:
     """Return one stream's captures, which are made when they are read.
 
@@ -51,7 +51,7 @@ def open_recordings(
         stream: Data set and split, such as `open_3d/train`. `open_3d` has the truth, `open_2d` no
             more than what the detector found.
         config: What is captured.
-        body: The 49 key-points' joints.
+        body: What is known and seen of it.
     """
     dataset = stream.split("/")[0]
     truth: Truth = "3d" if dataset == "open_3d" else "2d"
@@ -98,7 +98,7 @@ def write_open_world(
         with ShardWriter(join(out, f"motion/{split}"), header) as writer:
             for clip in splits[split]:
                 writer.write(clip)
-    keypoints = BodyJoints.keypoints(body)
+    captured = CapturedBody.of(body)
     for dataset, split in STREAMS:
         stream = f"{dataset}/{split}"
         if not splits[split] or not config.captures_of(stream):
@@ -112,7 +112,7 @@ def write_open_world(
         )
         manifest = read_finished(join(out, stream), header)
         if manifest is None:
-            found = open_recordings(splits[split], stream, config, keypoints)
+            found = open_recordings(splits[split], stream, config, captured)
             manifest = encoded(found, encoder).write_to(join(out, stream), header).manifest
         logger.info("%s: %d frames", stream, manifest.num_frames)
 

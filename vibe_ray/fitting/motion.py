@@ -56,7 +56,7 @@ class Skeleton:
 
     def __init__(self, arrays: BodyArrays) -> None:
         self.joints_24 = BodyJoints.skeleton(arrays, torch.float64)
-        self.keypoints_49 = BodyJoints.keypoints(arrays, torch.float64)
+        self.keypoints_49 = BodyJoints.keypoints(arrays, torch.float64, as_detected=True)
         self.arrays = arrays
 
     def joints(self, motion: Motion) -> Tensor:
@@ -64,7 +64,10 @@ class Skeleton:
         return torch.cat(list(self._placed(self.joints_24, motion)))
 
     def keypoints(self, motion: Motion) -> Tensor:
-        """Where the 49 key-points are (N, 49, 3), float64 meters."""
+        """Where a detector sees the 49 key-points (N, 49, 3), float64 meters.
+
+        Heels and toes are where the body has them.
+        """
         return torch.cat(list(self.keypoints_in_pieces(motion)))
 
     def keypoints_in_pieces(self, motion: Motion) -> Iterator[Tensor]:

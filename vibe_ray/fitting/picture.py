@@ -100,7 +100,7 @@ def fit_to_picture(
     settings = settings or FitSettings()
     if len(seen.conf) != motion.num_frames:
         raise ValueError(f"key-points of {len(seen.conf)} frames, motion of {motion.num_frames}")
-    body_points = BodyJoints.keypoints(body, which=seen.body_rows)
+    body_points = BodyJoints.keypoints(body, which=seen.body_rows, as_detected=True)
     problem = _Problem(motion, seen, body_points, settings)
     held_before, held_after = _held_out(problem)
     before = _mean(problem.errors(problem.start()), settings)

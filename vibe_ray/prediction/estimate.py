@@ -113,8 +113,8 @@ class Estimator:
 
     @cached_property
     def keypoints(self) -> BodyJoints:
-        """The 49 key-points, on the CPU."""
-        return BodyJoints.keypoints(self.predictor.body)
+        """The 49 key-points where a detector sees them, on the CPU."""
+        return BodyJoints.keypoints(self.predictor.body, as_detected=True)
 
     @cached_property
     def skeleton(self) -> BodyJoints:

@@ -3,14 +3,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.synthetic.captures import CapturedBody
 
 
 @pytest.fixture(scope="session")
-def keypoints() -> BodyJoints:
-    return BodyJoints.keypoints(load_body(BodyConfig()))
+def captured_body() -> CapturedBody:
+    return CapturedBody.of(load_body(BodyConfig()))
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vibe_ray.body.joints import BodyJoints
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sources import gather_motion
+from vibe_ray.data.synthetic.captures import CapturedBody
 from vibe_ray.data.synthetic.dataset import OpenCapturesConfig, Split, captures, split_motion
 
 CONFIG = OpenCapturesConfig(
@@ -101,10 +101,10 @@ def test_equal_names_are_an_error(motion: list[MotionSequence], made_up_motion: 
     ("stream", "count"), [("open_2d/train", 1), ("open_3d/train", 2), ("open_3d/test", 3)]
 )
 def test_every_piece_is_captured_so_many_times(
-    motion: list[MotionSequence], keypoints: BodyJoints, stream: str, count: int
+    motion: list[MotionSequence], captured_body: CapturedBody, stream: str, count: int
 ) -> None:
     clips = split_motion(motion, CONFIG)["test"]
-    found = list(captures(clips, stream, CONFIG, keypoints))
+    found = list(captures(clips, stream, CONFIG, captured_body))
     assert len(found) == 2 * count  # 70 frames are cut in two
     assert len({clip.name for clip in found}) == len(found)
     if stream == "open_3d/test":
@@ -112,12 +112,12 @@ def test_every_piece_is_captured_so_many_times(
 
 
 def test_training_captures_vary_the_motion_and_others_do_not(
-    motion: list[MotionSequence], keypoints: BodyJoints
+    motion: list[MotionSequence], captured_body: CapturedBody
 ) -> None:
     clips = motion[:1]
-    train = [c.capture() for c in captures(clips, "open_3d/train", CONFIG, keypoints)]
+    train = [c.capture() for c in captures(clips, "open_3d/train", CONFIG, captured_body)]
     assert len({c.box.shape[1] for c in train}) > 1  # of different speed
-    held_out = next(captures(clips, "open_3d/val", CONFIG, keypoints)).capture()
+    held_out = next(captures(clips, "open_3d/val", CONFIG, captured_body)).capture()
     body_pose = held_out.pose[0, :, 3:].numpy()
     np.testing.assert_allclose(body_pose, clips[0].pose[:35, 3:], atol=1e-5)
 
@@ -131,12 +131,12 @@ def test_training_captures_vary_the_motion_and_others_do_not(
 )
 def test_captures_without_mixed_limbs_do_not_depend_on_the_other_clips(
     motion: list[MotionSequence],
-    keypoints: BodyJoints,
+    captured_body: CapturedBody,
     stream: str,
     config: OpenCapturesConfig,
 ) -> None:
-    alone = list(captures(motion[1:2], stream, config, keypoints))
-    among = list(captures(motion, stream, config, keypoints))
+    alone = list(captures(motion[1:2], stream, config, captured_body))
+    among = list(captures(motion, stream, config, captured_body))
     same = [clip for clip in among if clip.name.startswith("b@")]
     for one, other in zip(alone, same, strict=True):
         assert one.name == other.name
@@ -146,12 +146,12 @@ def test_captures_without_mixed_limbs_do_not_depend_on_the_other_clips(
 
 
 def test_captures_change_with_the_seed_and_the_stream(
-    motion: list[MotionSequence], keypoints: BodyJoints
+    motion: list[MotionSequence], captured_body: CapturedBody
 ) -> None:
     clips = motion[:1]
     seeded = dataclasses.replace(CONFIG, seed=1)
     runs = [
-        next(captures(clips, stream, config, keypoints)).capture().betas
+        next(captures(clips, stream, config, captured_body)).capture().betas
         for stream, config in (
             ("open_3d/train", CONFIG),
             ("open_3d/train", seeded),

@@ -2,12 +2,16 @@ import numpy as np
 import pytest
 import torch
 
-from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.body.skeletons import KEYPOINTS
 from vibe_ray.data.boxes import track_boxes
 from vibe_ray.data.labels import LabelledSequence
-from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
+from vibe_ray.data.synthetic.captures import (
+    CaptureConfig,
+    CapturedBody,
+    CapturedClips,
+    capture,
+)
 from vibe_ray.data.synthetic.detector import DETECTED
 from vibe_ray.data.synthetic.labels import Truth, label_capture
 
@@ -15,12 +19,12 @@ N = 30
 
 
 @pytest.fixture(scope="module")
-def clip(keypoints: BodyJoints) -> CapturedClips:
+def clip(captured_body: CapturedBody) -> CapturedClips:
     generator = torch.Generator().manual_seed(1)
     phase = torch.linspace(0, 4, N)[:, None]
     rotmat = pose_to_rotmat(0.4 * torch.randn(1, 1, 72, generator=generator) * torch.sin(phase))
     trans = torch.cat([phase, torch.ones(N, 1), phase / 3], dim=1)[None]
-    return capture(rotmat, trans, 25.0, keypoints, CaptureConfig(), generator)
+    return capture(rotmat, trans, 25.0, captured_body, CaptureConfig(), generator)
 
 
 def labelled(clip: CapturedClips, truth: Truth) -> LabelledSequence:

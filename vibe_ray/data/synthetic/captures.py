@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.skeletons import KEYPOINTS, NUM_BETAS, indices
 from vibe_ray.data.boxes import track_boxes
 from vibe_ray.data.synthetic.detector import DETECTED_AMONG_49, DetectorConfig, Projected, detect
@@ -32,6 +33,23 @@ class CaptureConfig:
 
     camera: CameraConfig = field(default_factory=CameraConfig)
     detector: DetectorConfig = field(default_factory=DetectorConfig)
+
+
+@dataclass(frozen=True)
+class CapturedBody:
+    """A body whose joints are known, and are looked at."""
+
+    keypoints: BodyJoints
+    """The 49 key-points."""
+    detected: BodyJoints
+    """Those of them that a detector reports, in the order `detector.DETECTED`, where it sees them.
+    """
+
+    @classmethod
+    def of(cls, arrays: BodyArrays) -> "CapturedBody":
+        """Fold a body into its joints."""
+        seen = BodyJoints.keypoints(arrays, which=DETECTED_AMONG_49, as_detected=True)
+        return cls(BodyJoints.keypoints(arrays), seen)
 
 
 @dataclass(frozen=True)
@@ -103,7 +121,7 @@ def capture(
     rotmat: Tensor,
     trans: Tensor,
     fps: float,
-    body: BodyJoints,
+    body: CapturedBody,
     config: CaptureConfig,
     generator: torch.Generator,
 ) -> CapturedClips:
@@ -113,7 +131,7 @@ def capture(
         rotmat: World pose (C, N, J, 3, 3), y up.
         trans: Root translation (C, N, 3), meters.
         fps: Frames per second.
-        body: The 49 key-points' joints (`BodyJoints.keypoints`).
+        body: Whose key-points are true, and where a detector sees them.
         config: Cameras and detector.
         generator: Source of all randomness.
     """
@@ -122,10 +140,15 @@ def capture(
     cameras = draw_cameras(trans, fps, config.camera, generator)
     rotmat = rotmat.clone()
     rotmat[:, :, 0] = cameras.rotation @ rotmat[:, :, 0]
-    kp_3d = body(betas[:, None].expand(C, N, -1), rotmat)
-    points = kp_3d - _pelvis(kp_3d) + cameras.root[:, :, None]
-    kp_px = project_perspective(points, cameras.focal, cameras.principal)
-    detected, conf = detect(_projected(kp_px, points, cameras, fps), config.detector, generator)
+    shape = betas[:, None].expand(C, N, -1)
+    kp_3d = body.keypoints(shape, rotmat)
+    place = cameras.root[:, :, None] - _pelvis(kp_3d)
+    kp_px = project_perspective(kp_3d + place, cameras.focal, cameras.principal)
+    if config.detector.own_joints:
+        seen = body.detected(shape, rotmat) + place
+    else:
+        seen = kp_3d[..., DETECTED_AMONG_49, :] + place
+    detected, conf = detect(_projected(seen, cameras, fps), config.detector, generator)
     box = track_boxes(detected, conf)
     return CapturedClips(
         detected=detected,
@@ -162,10 +185,10 @@ def captured_arrays(clips: CapturedClips) -> dict[str, Array]:
     return {name: values.numpy() for name, values in known.items()}
 
 
-def _projected(kp_px: Tensor, points: Tensor, cameras: Cameras, fps: float) -> Projected:
+def _projected(seen: Tensor, cameras: Cameras, fps: float) -> Projected:
     return Projected(
-        kp=kp_px[..., DETECTED_AMONG_49, :],
-        depth=points[..., DETECTED_AMONG_49, 2],
+        kp=project_perspective(seen, cameras.focal, cameras.principal),
+        depth=seen[..., 2],
         height_px=cameras.height_px,
         image_size=cameras.image_size,
         fps=fps,

@@ -19,11 +19,15 @@ from typing import Literal
 import numpy as np
 import torch
 
-from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import pose_to_rotmat
 from vibe_ray.data.motion_augment import MotionAugmentConfig, augmented, with_limbs_of
 from vibe_ray.data.schema import MotionSequence
-from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedClips, capture
+from vibe_ray.data.synthetic.captures import (
+    CaptureConfig,
+    CapturedBody,
+    CapturedClips,
+    capture,
+)
 from vibe_ray.data.synthetic.frames import ARMS, LEGS
 
 Split = Literal["train", "val", "test", "unseen"]
@@ -169,7 +173,7 @@ def captures(
     motion: Sequence[MotionSequence],
     stream: str,
     config: OpenCapturesConfig,
-    body: BodyJoints,
+    body: CapturedBody,
 ) -> Iterator[NamedClip]:
     """Yield the captures of one split's clips, none of which is made yet.
 
@@ -178,7 +182,7 @@ def captures(
         stream: `open_2d/train`, `open_3d/train`, `open_3d/val`, `open_3d/test` or
             `open_3d/unseen`.
         config: How many and of what kind.
-        body: The 49 key-points' joints.
+        body: What is known and seen of it.
     """
     others = motion if stream.endswith("/train") else None
     for clip in motion:
@@ -209,7 +213,7 @@ def _capture(
     clip: MotionSequence,
     others: Sequence[MotionSequence] | None,
     config: OpenCapturesConfig,
-    body: BodyJoints,
+    body: CapturedBody,
     seed: int,
 ) -> CapturedClips:
     """Capture a clip, varied first where there are others whose limbs it may borrow."""

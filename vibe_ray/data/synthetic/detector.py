@@ -77,6 +77,9 @@ class SpreadConfig:
 class DetectorConfig:
     """Strength of each kind of mistake; probabilities are shares of frames."""
 
+    own_joints: bool = True
+    """Joints are seen where a detector has learned to mark them (`body.detected`); else they are
+    where the body has them."""
     spread: SpreadConfig = field(default_factory=SpreadConfig)
     noise: tuple[float, float] = (0.6, 1.7)
     """Range of what multiplies a clip's spread, drawn evenly in its logarithm: people, pictures

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from vibe_ray import storage
-from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import mirror_pose
 from vibe_ray.body.skeletons import SMPL_JOINTS, indices
@@ -30,6 +29,7 @@ from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.data.synthetic.captures import (
     CaptureConfig,
+    CapturedBody,
     CapturedClips,
     capture,
     captured_arrays,
@@ -183,8 +183,8 @@ class FrameSource:
         config, generator = self.config, generator_of_step(self.seed, step)
         rotmat = self.pool().draw(config.batch_size, config.augment, generator)[:, None]
         trans = torch.zeros(config.batch_size, 1, 3)
-        keypoints = keypoints_of(self.body)
-        return capture(rotmat, trans, config.fps, keypoints, config.capture, generator)
+        body = captured_body(self.body)
+        return capture(rotmat, trans, config.fps, body, config.capture, generator)
 
     def arrays(self, step: int) -> dict[str, Array]:
         """Return a step's frames (N, 1, ...) by the columns of `reading.SHARE_SCHEMA`."""
@@ -241,6 +241,6 @@ def _finite(paths: Sequence[str]) -> Iterator[MotionSequence]:
 
 
 @lru_cache(maxsize=2)
-def keypoints_of(body: BodyConfig) -> BodyJoints:
-    """Return what gives a body's 49 key-points; made once in a process."""
-    return BodyJoints.keypoints(load_body(body))
+def captured_body(body: BodyConfig) -> CapturedBody:
+    """Return what is known and seen of a body; made once in a process."""
+    return CapturedBody.of(load_body(body))

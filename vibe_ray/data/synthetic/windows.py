@@ -26,7 +26,7 @@ from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.synthetic.captures import CaptureConfig, capture, captured_arrays
 from vibe_ray.data.synthetic.dataset import varied
 from vibe_ray.data.synthetic.draws import generator_of_step
-from vibe_ray.data.synthetic.frames import keypoints_of
+from vibe_ray.data.synthetic.frames import captured_body
 from vibe_ray.data.windows import Window
 from vibe_ray.geometry.arrays import Array
 
@@ -99,7 +99,7 @@ class WindowSource:
             pose_to_rotmat(pose),
             trans,
             clips[0].fps,
-            keypoints_of(self.body),
+            captured_body(self.body),
             self.config.capture,
             generator_of_step(self.seed, step),
         )
