@@ -13,8 +13,9 @@ from tests.prediction.test_person import true_person
 from vibe_ray.evaluation import passes
 from vibe_ray.export import EXPORTS, Export
 from vibe_ray.features import blocks
-from vibe_ray.fitting import foot_lock, motion, picture, smoothing
-from vibe_ray.fitting.picture import FitSettings, fit_to_picture
+from vibe_ray.fitting import foot_lock, motion, smoothing
+from vibe_ray.fitting.fit_settings import FitSettings
+from vibe_ray.fitting.picture import fit_to_picture
 from vibe_ray.prediction import estimate
 from vibe_ray.prediction.estimate import Estimator, observed
 from vibe_ray.prediction.outputs import animation
@@ -71,15 +72,11 @@ def test_an_estimate_holds_a_gru_s_states_and_what_it_returns(estimator: Estimat
     assert bytes_per_frame(estimating) < states + ROTATIONS
 
 
-def test_a_fit_holds_corrections_and_the_optimizers_moments(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(picture, "MIN_GAIN", -1e9)  # it is kept, and so all frames are fitted
-
+def test_a_fit_holds_corrections_and_the_optimizers_moments() -> None:
     def fitting(num_frames: int) -> Callable[[], object]:
         filmed = long_walk(num_frames)
         motion, seen = motion_of(true_person(filmed)), observed(filmed.track, filmed.facts)
-        settings = FitSettings(num_steps=2, held_out_frames=40, chunk=32)
+        settings = FitSettings(num_steps=2, held_out_frames=48, chunk=48, max_loss=1e9)
         return lambda: fit_to_picture(motion, seen, body(), settings=settings)
 
     assert bytes_per_frame(fitting) < 6 * ROTATIONS

@@ -3,8 +3,8 @@
 Rotations, one shape and the place in every frame are moved until the projected key-points lie on
 the detected ones (SMPLify, Bogo et al. 2016; over a whole track as in VIBE's demo). Key-points
 alone make poses worse: so what is moved is a *correction* of the network's answer, small and calm.
-And it has to earn its place: fitted to some key-points it must bring the body closer to the others,
-which it was not shown. A fit that does not is thrown away.
+And key-points must agree: fitted to some of them, the body must not leave the others, which it was
+not shown. A fit that does is thrown away.
 
 Shapes: N frames, J = 24 joints, K key-points, F fits of the same motion, made together.
 """
@@ -18,41 +18,16 @@ from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyArrays
+from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
+from vibe_ray.losses.prior import unlikeliness
+from vibe_ray.models.motion_prior import MotionPrior
 
-MIN_GAIN = 0.03
-"""By so much of themselves held-out errors must fall: place, size and shape always find some noise
-to follow."""
-PIECE = 40
+WINDOW = 16
+"""Frames that a motion prior looks at together, as it has learned to."""
+PIECE = 3 * WINDOW
 """Frames in a row of those that decide whether a fit is kept."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitSettings:
-    """What a fit minimizes, and for how long.
-
-    Weights are beside the key-points' term, a sum over a frame's key-points of at most one each.
-    """
-
-    num_steps: int = 60
-    learning_rate: float = 0.02
-    robust_scale: float = 0.1
-    """Sides of the box: a key-point farther off than this counts less and less (Geman-McClure)."""
-    pull: float = 5.0
-    """Of squared radians by which joints are corrected."""
-    calm: float = 0.2
-    """Of squared radians per second by which corrections change."""
-    shape: float = 0.05
-    """Of squared betas."""
-    place_calm: float = 1.0
-    """Of squared changes per second of place, in units of the depth."""
-    num_folds: int = 4
-    """Parts into which key-points are dealt, each held out once."""
-    held_out_frames: int = 240
-    """So many frames, in pieces all over the track, decide whether the fit is kept."""
-    chunk: int = 512
-    """Frames posed at a time; bounds the memory and changes no result."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +60,7 @@ def fit_to_picture(
     seen: Observation,
     body: BodyArrays,
     settings: FitSettings | None = None,
+    prior: MotionPrior | None = None,
 ) -> Fitted:
     """Fit a motion to the key-points of its picture, and keep the fit if it earns it.
 
@@ -93,18 +69,22 @@ def fit_to_picture(
         seen: Key-points and camera.
         body: Whose key-points they are.
         settings: How.
+        prior: Says how likely a motion is, where `settings.prior` is above 0.
 
     Raises:
-        ValueError: Motion and key-points have different numbers of frames.
+        ValueError: Motion and key-points have different numbers of frames, or a prior is to be
+            asked and there is none.
     """
     settings = settings or FitSettings()
+    if settings.prior and prior is None:
+        raise ValueError(f"the fit's prior weighs {settings.prior}, but no motion prior is given")
     if len(seen.conf) != motion.num_frames:
         raise ValueError(f"key-points of {len(seen.conf)} frames, motion of {motion.num_frames}")
     body_points = BodyJoints.keypoints(body, which=seen.body_rows, as_detected=True)
-    problem = _Problem(motion, seen, body_points, settings)
+    problem = _Problem(motion, seen, body_points, settings, prior)
     held_before, held_after = _held_out(problem)
     before = _mean(problem.errors(problem.start()), settings)
-    if not held_after < (1 - MIN_GAIN) * held_before:  # also where nothing was seen
+    if not held_after <= (1 + settings.max_loss) * held_before:  # also where nothing was seen
         words = (
             f"no fit: of key-points it was not shown the error would go from "
             f"{100 * held_before:.2f} to {100 * held_after:.2f} % of the box"
@@ -147,9 +127,10 @@ class _Problem:
         seen: Observation,
         body: BodyJoints,
         settings: FitSettings,
+        prior: MotionPrior | None = None,
     ) -> None:
         self.motion, self.seen, self.settings = motion, seen, settings
-        self._body = body
+        self._body, self._prior = body, prior
         self.rotmat, self.betas = motion.rotmat.float(), motion.betas.float()
         self.transl = motion.transl.float()
         self.weight = seen.weight.float()
@@ -176,7 +157,7 @@ class _Problem:
             conf=self.seen.conf[frames],
             box_size=self.seen.box_size[frames],
         )
-        return _Problem(motion, seen, self._body, self.settings)
+        return _Problem(motion, seen, self._body, self.settings, self._prior)
 
     def start(self, num_fits: int = 1) -> _Correction:
         """Return the corrections that change nothing."""
@@ -202,6 +183,8 @@ class _Problem:
             self._closeness(correction).backward()
             for piece in self._pieces(len(weight)):
                 self._distance(correction, weight, piece).backward()
+            for windows in self._windows(len(weight)):
+                self._unlikeliness(correction, windows).backward()
             optimizer.step()
             schedule.step()
         return _Correction(*(part.detach() for part in parts))
@@ -247,6 +230,28 @@ class _Problem:
         squared = self._offsets(correction, piece).square().sum(dim=-1)
         squared = squared / self.settings.robust_scale**2
         return (weight[:, piece] * squared / (1 + squared)).sum()
+
+    def _windows(self, num_fits: int) -> Iterator[Tensor]:
+        """Yield the frames (windows, T) that the prior looks at together, some windows at a time.
+
+        The last one ends with the track, and may share frames with the one before.
+        """
+        if not self.settings.prior:
+            return
+        N = len(self.rotmat)
+        length = min(WINDOW, N)
+        starts = torch.arange(0, N - length + 1, length)
+        if N % length:
+            starts = torch.cat([starts, torch.tensor([N - length])])
+        windows = starts[:, None] + torch.arange(length)
+        yield from windows.split(max(self.settings.chunk // (num_fits * length), 1))
+
+    def _unlikeliness(self, correction: _Correction, windows: Tensor) -> Tensor:
+        assert self._prior is not None
+        turn = roma.rotvec_to_rotmat(correction.turn[:, windows][..., 1:, :])
+        body = self.rotmat[windows][..., 1:, :, :] @ turn  # (F, windows, T, 23, 3, 3)
+        latent = self._prior.encode(body.flatten(0, 1)).mean
+        return self.settings.prior * windows.shape[1] * unlikeliness(latent)
 
     def _closeness(self, correction: _Correction) -> Tensor:
         settings = self.settings

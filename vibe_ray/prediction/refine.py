@@ -35,6 +35,7 @@ from vibe_ray.fitting.world import (
 from vibe_ray.prediction.estimate import observed
 from vibe_ray.prediction.person import Person, WorldMotion
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.training.prior import find_prior
 from vibe_ray.video.frames import VideoFacts
 
 MIN_CUTOFF_HZ, BETA = 1.5, 0.3
@@ -45,12 +46,20 @@ class Refiner:
     """Refines the people of videos; all have one body model."""
 
     def __init__(self, body: BodyArrays, config: PredictConfig) -> None:
+        """Take a body and settings.
+
+        Raises:
+            FileNotFoundError: The fit is to ask a motion prior that is not there.
+        """
         self._body, self._skeleton, self._config = body, Skeleton(body), config
         self._settings = WorldSettings()
+        wanted = config.fit and config.fitting.prior > 0
+        self._prior = find_prior(config.motion_prior) if wanted else None
 
     def fitted(self, person: Person, facts: VideoFacts) -> Person:
-        """Lay the body closer on the key-points, where those that are held out say it helps."""
-        fit = fit_to_picture(motion_of(person), observed(person.track, facts), self._body)
+        """Lay the body closer on the key-points, where those held out do not contradict it."""
+        motion, seen = motion_of(person), observed(person.track, facts)
+        fit = fit_to_picture(motion, seen, self._body, self._config.fitting, self._prior)
         person = replace(person, notes=(*person.notes, fit.verdict.words))
         return self._with(person, fit.motion) if fit.verdict.is_kept else person
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 from vibe_ray import storage
 from vibe_ray.export import EXPORTS
+from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.prediction.overlay import OverlayConfig
 from vibe_ray.video.detection import DetectionConfig
 from vibe_ray.video.frames import FocalWish
@@ -35,7 +36,7 @@ class PredictConfig:
     smooth: bool = True
     """Smooth rotations and places in time."""
     fit: bool = True
-    """Fit bodies to the key-points, where held-out key-points say that it helps."""
+    """Fit bodies to the key-points, where those that are held out do not contradict it."""
     feet: Literal["lock", "free"] = "lock"
     """Whether feet on the floor stay where they are, where the camera stands still."""
     tilt_deg: float | None = None
@@ -44,6 +45,10 @@ class PredictConfig:
     files: tuple[str, ...] = ("npz", "glb", "bvh", "overlay")
     detection: DetectionConfig = field(default_factory=DetectionConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    fitting: FitSettings = field(default_factory=FitSettings)
+    """How bodies are fitted."""
+    motion_prior: str = "open"
+    """A trained motion prior, of which the fit asks where `fitting.prior` is above 0."""
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
 
     def __post_init__(self) -> None:
@@ -64,5 +69,6 @@ class PredictConfig:
             self,
             checkpoint=absolute(self.checkpoint),
             encoder=absolute(self.encoder),
+            motion_prior=absolute(self.motion_prior),
             keypoints=absolute(self.keypoints),
         )

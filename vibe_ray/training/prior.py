@@ -28,6 +28,8 @@ from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.synthetic.draws import mixed_seed
 from vibe_ray.losses.prior import PRIOR, Kept, Motion
 from vibe_ray.models.motion_prior import MotionPrior, Reconstruction, frame_wise
+from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.log import PRIOR_SCORE
 from vibe_ray.runs.snapshots import (
     PRIOR_FILE,
@@ -243,6 +245,24 @@ def load_prior(directory: Path) -> MotionPrior:
     prior = MotionPrior(load_config(directory).prior)
     prior.load_state_dict(load_weights(directory, PRIOR_FILE))
     return prior.eval()
+
+
+def find_prior(source: str) -> MotionPrior:
+    """Load a trained motion prior.
+
+    Args:
+        source: A run's folder, a checkpoint, or `open`, the packaged one.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    try:
+        with opened(find_checkpoint(source, packaged_name="motion_prior")) as directory:
+            return load_prior(directory)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"motion_prior is {source!r}, which is no trained motion prior: {error}"
+        ) from None
 
 
 def _file(name: str) -> str:

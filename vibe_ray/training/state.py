@@ -32,8 +32,6 @@ from vibe_ray.features.with_keypoints import WithKeypoints, given_keypoints
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
-from vibe_ray.runs.checkpoints import find_checkpoint
-from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -48,7 +46,7 @@ from vibe_ray.training.learner import Progress, check_weights
 from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent, start_average, update_average
 from vibe_ray.training.precision import set_float32_products
-from vibe_ray.training.prior import load_prior
+from vibe_ray.training.prior import find_prior
 from vibe_ray.training.ranks import own_share
 from vibe_ray.training.step import adversarial_step
 
@@ -307,11 +305,4 @@ def _trained_prior(config: TrainConfig) -> MotionPrior | None:
             "motion_prior=open for the packaged one, or train one with `python -m vibe_ray.train "
             "--recipe motion_prior` and set motion_prior=runs/motion_prior"
         )
-    try:
-        path = find_checkpoint(config.motion_prior, packaged_name="motion_prior")
-        with opened(path) as directory:
-            return load_prior(directory)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"motion_prior is {config.motion_prior!r}, which is no trained motion prior: {error}"
-        ) from None
+    return find_prior(config.motion_prior)
