@@ -1,0 +1,187 @@
+"""`python -m tests.benchmarks.fits`: does a fit to key-points bring poses nearer to the truth?
+
+Held-out motion is captured anew, as `prepare open` captures it, by cameras that do not zoom (a fit
+knows one focal length), and estimated over the whole track by the frame baseline and by VIBE, as a
+prediction does; then it is fitted as a prediction is. Whether a fit is kept was chosen on `val`.
+
+Shapes: N frames of a clip.
+"""
+
+import argparse
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tests.benchmarks.people import print_rows, smoothed
+from tests.data.perfect import PERFECT
+from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.model import BodyConfig, load_body
+from vibe_ray.body.params import pose_to_rotmat
+from vibe_ray.config import override
+from vibe_ray.data.schema import MotionSequence
+from vibe_ray.data.sequences import read_motion_sequences
+from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedBody, CapturedClips, capture
+from vibe_ray.data.synthetic.detector import DETECTED, DetectorConfig
+from vibe_ray.data.synthetic.virtual_cameras import CameraConfig
+from vibe_ray.evaluation.metrics import accel_error_mm_per_frame2, pa_mpjpe_mm
+from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import encoder_inputs
+from vibe_ray.fitting.fit_settings import FitSettings
+from vibe_ray.fitting.motion import Motion
+from vibe_ray.fitting.observation import Observation
+from vibe_ray.fitting.picture import fit_to_picture
+from vibe_ray.geometry.cameras import locate
+from vibe_ray.inference import Predictor
+from vibe_ray.pretrained import packaged
+from vibe_ray.training.prior import find_prior
+
+Row = dict[str, Any]
+
+FPS, MIN_FRAMES, MAX_FRAMES = 25.0, 48, 100
+EXACT = dataclasses.replace(PERFECT, own_joints=True, feet_prob=0.0)
+DETECTORS = {"measured": DetectorConfig(), "exact": EXACT}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What was made of a clip, and what is true."""
+
+    motion: Motion
+    seen: Observation
+    true: Tensor
+    """Joints of evaluation (N, 14, 3), meters."""
+
+
+class Clips:
+    """Captured clips of some motion, and what networks make of them."""
+
+    def __init__(self, motion: str, num: int, detector: DetectorConfig, encoder: str) -> None:
+        self._body = load_body(BodyConfig())
+        self._joints = BodyJoints.evaluation(self._body)
+        self._seen_at = BodyJoints.keypoints(self._body, as_detected=True)
+        self._encoder = load_encoder(encoder)
+        config = CaptureConfig(camera=CameraConfig(zoom=0.0), detector=detector)
+        body = CapturedBody.of(self._body)
+        self._clips = [
+            clip
+            for number, sequence in enumerate(_some(motion, num))
+            if (clip := _captured(sequence, number, body, config)).has_box.all()
+        ]
+
+    def estimates(self, checkpoint: str) -> Iterator[Estimate]:
+        """Yield what a checkpoint says of each clip whose person can be placed in all frames."""
+        predictor = Predictor.from_checkpoint(checkpoint)
+        for clip in self._clips:
+            kp, conf, box = clip.detected[0], clip.detected_conf[0], clip.box[0]
+            size = clip.image_size[0]
+            features = self._encoder.forward(encoder_inputs(DETECTED, kp, conf, box, size))
+            params = predictor.predict(features.detach(), "sequence")
+            betas = params.betas.median(dim=0).values
+            width, height = size.tolist()
+            seen = Observation(
+                kp_2d=kp,
+                conf=conf,
+                names=DETECTED,
+                box_size=box[:, 2],
+                focal=float(clip.camera[0, 0, 0]),
+                center=(width / 2, height / 2),
+            )
+            points = self._seen_at(betas.expand(len(kp), -1), params.rotmat)[:, seen.body_rows]
+            center = torch.tensor(seen.center, dtype=torch.float64)
+            transl = locate(points, seen.target, seen.weight, seen.focal, center)
+            if transl.isfinite().all():
+                times_s = torch.arange(len(kp), dtype=torch.float64) / FPS
+                motion = Motion(rotmat=params.rotmat, transl=transl, betas=betas, times_s=times_s)
+                true = self._joints(clip.betas.expand(len(kp), -1), clip.rotmat[0])
+                yield Estimate(motion, seen, true)
+
+    def errors(self, motion: Motion, true: Tensor) -> tuple[float, float]:
+        """Return a clip's PA-MPJPE and acceleration error."""
+        found = self._joints(motion.betas.expand(len(true), -1), motion.rotmat)
+        accel = accel_error_mm_per_frame2(found, true)
+        return float(pa_mpjpe_mm(found, true).mean()), float(accel.mean())
+
+
+def _some(path: str, num: int) -> list[MotionSequence]:
+    """So many clips of a motion data set, from all over it, in an order of their own."""
+    clips = [clip.resampled(FPS) for clip in read_motion_sequences(path)]
+    clips = [clip for clip in clips if clip.num_frames >= MIN_FRAMES]
+    chosen = np.random.default_rng(0).permutation(len(clips))[:num]
+    return [clips[i] for i in chosen]
+
+
+def _captured(
+    clip: MotionSequence, number: int, body: CapturedBody, config: CaptureConfig
+) -> CapturedClips:
+    length = min(MAX_FRAMES, clip.num_frames)
+    start = int(np.random.default_rng(number).integers(0, clip.num_frames - length + 1))
+    rows = slice(start, start + length)
+    rotmat = pose_to_rotmat(torch.tensor(clip.pose[rows], dtype=torch.float32))[None]
+    trans = torch.tensor(clip.trans[rows], dtype=torch.float32)[None]
+    return capture(rotmat, trans, FPS, body, config, torch.Generator().manual_seed(number))
+
+
+def measured(clips: Clips, checkpoints: Mapping[str, str], settings: FitSettings) -> Iterator[Row]:
+    """Yield a row for each checkpoint, as it is and fitted."""
+    body, prior = load_body(BodyConfig()), find_prior("open") if settings.prior else None
+    for name, checkpoint in checkpoints.items():
+        rows, kept = [], []
+        for one in clips.estimates(checkpoint):
+            fit = fit_to_picture(one.motion, one.seen, body, settings, prior)
+            kept.append(fit.verdict.is_kept)
+            ways = one.motion, fit.motion, smoothed(fit.motion)
+            rows.append([clips.errors(motion, one.true) for motion in ways])
+        table = np.array(rows)  # (clips, ways, 2)
+        for way, column in zip(("", " + fit", " + fit + smoothing"), range(3), strict=True):
+            pa, accel = table[:, column].mean(axis=0)
+            row: Row = {"method": name + way, "clips": len(rows), "pa_mpjpe_mm": float(pa)}
+            row["accel_error_mm"] = float(accel)
+            if column:
+                change = table[:, column, 0] - table[:, 0, 0]
+                row |= {
+                    "kept_percent": 100 * float(np.mean(kept)),
+                    "better_percent": 100 * float((change < 0).mean()),
+                    "worst_change_mm": float(change.max()),
+                }
+            yield row
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, and print a table."""
+    parser = argparse.ArgumentParser(prog="tests.benchmarks.fits", description=__doc__)
+    parser.add_argument("--data", required=True, help="folder of `prepare open`, with its motion")
+    parser.add_argument("--splits", nargs="+", default=["val", "test", "unseen"])
+    parser.add_argument("--detectors", nargs="+", choices=DETECTORS, default=list(DETECTORS))
+    parser.add_argument("--num", type=int, default=40, help="clips of a split")
+    parser.add_argument("--vibe", default="open")
+    parser.add_argument("--baseline", default=str(packaged("frame_baseline")))
+    parser.add_argument("--encoder", default="open")
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="of the fit")
+    parser.add_argument("--json", type=Path, default=Path("runs/bench/fits.json"))
+    args = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    changes = {name: json.loads(value) for name, value in (item.split("=") for item in args.set)}
+    settings = override(FitSettings(), changes)
+    checkpoints = {"frame baseline": args.baseline, "VIBE": args.vibe}
+    rows: list[Row] = []
+    for split in args.splits:
+        for detector in args.detectors:
+            motion = str(Path(args.data) / "motion" / split)
+            clips = Clips(motion, args.num, DETECTORS[detector], args.encoder)
+            for row in measured(clips, checkpoints, settings):
+                rows.append({"split": split, "detector": detector, **row})
+                print(rows[-1], flush=True)
+    print_rows("fits", rows)
+    args.json.parent.mkdir(parents=True, exist_ok=True)
+    args.json.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
