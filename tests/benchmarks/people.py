@@ -103,7 +103,7 @@ def real_views() -> Iterator[Row]:
 
 
 def fitted(motion: Motion, seen: Observation) -> Motion:
-    """Lay it on the picture, where held-out key-points say that it helps."""
+    """Lay it on the picture, where held-out key-points do not contradict it."""
     return fit_to_picture(motion, seen, skeleton().arrays).motion
 
 

@@ -20,7 +20,7 @@ def test_key_points_are_found_by_name_in_any_order(names: tuple[str, ...]) -> No
     assert reprojection(motion, skeleton(), seen).max() < 1e-6
     known = [seen.names[row] for row in seen.known_rows]
     assert [KEYPOINTS[row] for row in seen.body_rows] == known
-    assert len(known) == len(names)
+    assert set(known) == set(names) - {"OP Neck", "OP MidHip"}  # of others, by every detector
 
 
 def test_a_distance_is_in_boxes_and_what_was_not_seen_is_nan() -> None:

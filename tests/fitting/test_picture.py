@@ -11,7 +11,7 @@ from tests.fitting.real_views import pa_mm as limbs_pa_mm
 from tests.fitting.real_views import views
 from tests.fitting.seen import observed
 from vibe_ray.body.joints import BodyJoints
-from vibe_ray.body.skeletons import SMPL_JOINTS
+from vibe_ray.body.skeletons import SMPL_JOINTS, mirror_table
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion
@@ -77,7 +77,9 @@ def test_a_fit_brings_the_body_onto_the_picture_and_the_pose_nearer_to_the_truth
 
 def test_what_is_right_already_stays() -> None:
     true, seen = observed(jump())
-    assert pa_mm(fitted(true, seen).motion, true) < 0.5
+    found = fitted(true, seen)
+    assert found.verdict.is_kept
+    assert pa_mm(found.motion, true) < 3.0  # Adam's first steps are large whatever the gradient
 
 
 @pytest.mark.parametrize("noise", [0.005, 0.02])
@@ -86,27 +88,41 @@ def test_of_noise_a_fit_follows_a_part(noise: float) -> None:
     true, seen = observed(jump())
     scattered = noisy(seen, noise)
     off = (scattered.kp_2d - seen.kp_2d).norm(dim=-1).mean()
-    off_mm = 1000 * float(off / seen.focal * depth(true))
-    assert pa_mm(fitted(true, scattered).motion, true) < 0.5 * off_mm
+    off_mm = 1000 * float(off / seen.focal * skeleton().keypoints(true)[..., 2].mean())
+    found = fitted(true, scattered)
+    assert found.verdict.is_kept
+    assert pa_mm(found.motion, true) < 0.5 * off_mm
 
 
-def depth(motion: Motion) -> Tensor:
-    """Mean distance of the body's key-points from the camera, meters."""
-    return skeleton().keypoints(motion)[..., 2].mean()
-
-
-def test_key_points_that_contradict_each_other_move_nothing() -> None:
+@pytest.mark.parametrize("share", [0.03, 0.05])
+def test_key_points_that_contradict_each_other_move_nothing(share: float) -> None:
     """Each is off for good in a way of its own: fitted to some, the body leaves the others."""
     true, seen = observed(jump())
-    off = torch.randn(1, *seen.kp_2d.shape[1:], generator=torch.Generator().manual_seed(3))
-    apart = replace(seen, kp_2d=seen.kp_2d + 0.03 * off * seen.box_size[:, None, None])
-    found = fitted(true, apart, max_loss=0.1)
-    assert found.verdict.held_out_after > 1.1 * found.verdict.held_out_before
-    assert fitted(true, apart, max_loss=1.0).verdict.is_kept
+    off = torch.randn(1, *seen.kp_2d.shape[1:], generator=torch.Generator().manual_seed(0))
+    apart = replace(seen, kp_2d=seen.kp_2d + share * off * seen.box_size[:, None, None])
+    found = fitted(true, apart)
     assert not found.verdict.is_kept
     assert found.motion is true
-    assert found.verdict.words.startswith("no fit: ")
+    assert found.verdict.words.startswith("no fit: of key-points it was not shown")
     assert found.verdict.after == found.verdict.before
+
+
+@pytest.mark.parametrize("mistake", ["swapped", "shuffled", "scattered"])
+def test_key_points_of_another_pose_move_nothing(mistake: str) -> None:
+    true, seen = observed(jump())
+    generator = torch.Generator().manual_seed(4)
+    order = {
+        "swapped": mirror_table(seen.names),
+        "shuffled": torch.randperm(len(seen.names), generator=generator).tolist(),
+        "scattered": list(range(len(seen.names))),
+    }[mistake]
+    kp = seen.kp_2d[:, order]
+    if mistake == "scattered":
+        kp = noisy(seen, 0.08).kp_2d
+    found = fitted(true, replace(seen, kp_2d=kp))
+    assert not found.verdict.is_kept
+    assert found.motion is true
+    assert found.verdict.words.startswith("no fit: key-points are ")
 
 
 def test_nothing_seen_is_no_fit() -> None:
@@ -156,7 +172,7 @@ def test_held_out_fits_that_are_made_together_are_those_made_one_by_one() -> Non
         errors[:, is_held_out] = part.errors(alone)[0, :, is_held_out]
     _, after = _held_out(problem)
     assert errors.isfinite().all()
-    assert after == pytest.approx(_mean(errors, settings), rel=1e-4)
+    assert after == pytest.approx(_mean(errors), rel=1e-4)
 
 
 def prior() -> MotionPrior:
@@ -169,7 +185,7 @@ def test_a_prior_looks_at_windows_of_the_whole_track(num: int) -> None:
     """Against a loop over windows; the last one ends with the track."""
     true, seen = observed(captured("01/01_01", 0, num))
     settings = FitSettings(prior=0.7, chunk=50)
-    body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows)
+    body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
     problem = _Problem(true, seen, body, settings, prior())
     fits = problem.start(2)
     fits.turn[1] = 0.2 * torch.randn(fits.turn[1].shape, generator=torch.Generator().manual_seed(2))
@@ -192,7 +208,9 @@ def test_a_prior_makes_a_fit_likelier() -> None:
     def length(weight: float) -> float:
         settings = FitSettings(prior=weight, num_steps=20)
         found = fit_to_picture(mistaken(true), seen, skeleton().arrays, settings, prior())
-        return float(prior().encode(found.motion.rotmat[None, :48, 1:]).mean.square().mean())
+        with torch.no_grad():
+            latent = prior().encode(found.motion.rotmat[None, :48, 1:]).mean
+        return float(latent.square().mean())
 
     assert length(3.0) < 0.98 * length(0.0)
 
@@ -201,6 +219,23 @@ def test_a_fit_that_is_to_ask_a_prior_needs_one() -> None:
     true, seen = observed(jump())
     with pytest.raises(ValueError, match="but no motion prior is given"):
         fitted(true, seen, prior=0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("num_folds", 1), ("pull", -1.0), ("max_rise", float("nan")), ("robust_scale", 0.0)],
+)
+def test_settings_that_mean_nothing_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=rf"fitting\.{name} is "):
+        FitSettings(**{name: value})
+
+
+def test_a_short_track_decides_as_a_whole() -> None:
+    true, seen = observed(captured("01/01_01", 0, 30))
+    few, all_frames = (
+        fitted(mistaken(true), seen, held_out_frames=n, num_steps=5).verdict for n in (20, 500)
+    )
+    assert few == all_frames
 
 
 def test_the_harder_the_pull_the_smaller_the_correction() -> None:

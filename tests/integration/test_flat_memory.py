@@ -76,7 +76,7 @@ def test_a_fit_holds_corrections_and_the_optimizers_moments() -> None:
     def fitting(num_frames: int) -> Callable[[], object]:
         filmed = long_walk(num_frames)
         motion, seen = motion_of(true_person(filmed)), observed(filmed.track, filmed.facts)
-        settings = FitSettings(num_steps=2, held_out_frames=48, chunk=48, max_loss=1e9)
+        settings = FitSettings(num_steps=2, held_out_frames=48, chunk=48, max_rise=1e9, max_off=1e9)
         return lambda: fit_to_picture(motion, seen, body(), settings=settings)
 
     assert bytes_per_frame(fitting) < 6 * ROTATIONS

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from tests.models import naive_vibe
+from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams
@@ -78,6 +79,10 @@ def naive_errors(body: BodyArrays, params: SmplParams, seen: Tensor) -> Tensor:
     """Errors (N, 2 D) of estimates (N, ...), key-point by key-point, off the mesh."""
     model = BodyModel(body, torch.float64)
     points = model.keypoints(model(params.betas, params.rotmat))
+    own, detected = (
+        BodyJoints.keypoints(body, torch.float64, as_detected=x) for x in (False, True)
+    )
+    points += detected(params.betas, params.rotmat) - own(params.betas, params.rotmat)
     rows = []
     for n in range(len(seen)):
         row: list[float] = []

@@ -34,7 +34,7 @@ class Filmed:
     kp_2d: Array
     """COCO's 17 (N, 17, 2), pixels, where a detector that is never wrong sees them."""
     kp_3d: Array
-    """The same before the camera (N, 17, 3), meters."""
+    """Where it sees them before the camera (N, 17, 3), meters."""
     fps: float = FPS
 
     @property

@@ -6,6 +6,7 @@ import torch
 
 from tests.prediction.filmed import body, walk
 from tests.prediction.test_person import true_person
+from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion, Skeleton
 from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.person import Person
@@ -95,4 +96,27 @@ def test_a_fit_says_what_it_was_worth(refiner: Refiner) -> None:
     person = refiner.fitted(true_person(filmed), filmed.facts)
     assert "fitted: the error of key-points went from 0.00 to 0.00 %" in person.notes[-1]
     np.testing.assert_allclose(person.rotmat, filmed.rotmat, atol=2e-3)  # exact already
-    np.testing.assert_array_equal(person.rotmat, filmed.rotmat)
+
+
+def test_a_fit_takes_its_settings_and_its_prior() -> None:
+    filmed = walk()
+    person = noisy(true_person(filmed))
+    given: tuple[dict[str, float], ...] = ({"num_steps": 1}, {"num_steps": 9}, {"prior": 50.0})
+    made = [
+        Refiner(
+            body(),
+            PredictConfig(fitting=FitSettings(**{"num_steps": 9, "max_rise": 1e9, **changes})),
+        )  # type: ignore[arg-type]
+        .fitted(person, filmed.facts)
+        .rotmat
+        for changes in given
+    ]
+    assert not np.allclose(made[0], made[1], atol=1e-3)
+    assert not np.allclose(made[1], made[2], atol=1e-3)
+
+
+def test_a_prior_that_is_not_there_is_an_error() -> None:
+    config = PredictConfig(fitting=FitSettings(prior=1.0), motion_prior="nowhere")
+    with pytest.raises(FileNotFoundError, match="motion_prior is 'nowhere'"):
+        Refiner(body(), config)
+    Refiner(body(), PredictConfig(motion_prior="nowhere"))  # nobody is asked

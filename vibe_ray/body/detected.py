@@ -1,10 +1,11 @@
 """Where does a detector see the joints of a body? Not quite where the body has them.
 
 People who marked pictures for a detector put a shoulder on the seam of a sleeve and an ankle above
-the foot; a body model's joints are where its bones turn. The offsets here lead from the ones to the
-others. They were measured with `tests/benchmarks/detected_joints.py`: the open body is rendered in
-random poses, shapes and views, MoveNet looks at the pictures, and the offsets are what brings the
-body's key-points onto what it says. Other detectors learned from the same pictures (COCO).
+the foot; a body model's joints are where its bones turn. The offsets here lead from the body's
+joints to where they are marked. They were measured with `tests/benchmarks/detected_joints.py`: the
+open body is rendered in random poses, shapes and views, MoveNet looks at the pictures, and the
+offsets are what brings the body's key-points onto what it says. Other detectors learned from the
+same pictures (COCO).
 """
 
 from dataclasses import dataclass
@@ -37,7 +38,8 @@ OFFSETS = {
     "lankle": Offset("left_knee", (4.6, 19.9, -0.4)),
 }
 """Of key-points of the left side; those of the right are their mirror images. Toes and heels, which
-MoveNet does not report, have none, and neither have neck and mid-hip, which detectors compute."""
+MoveNet does not report, have none; neither have neck and mid-hip, which detectors compute of the
+shoulders and hips they see."""
 
 
 def offset_of(keypoint: str) -> tuple[int, np.ndarray]:

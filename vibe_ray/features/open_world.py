@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vibe_ray.body.detected import OFFSETS
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.data.manifest import Manifest
@@ -51,7 +52,7 @@ def open_recordings(
         stream: Data set and split, such as `open_3d/train`. `open_3d` has the truth, `open_2d` no
             more than what the detector found.
         config: What is captured.
-        body: What is known and seen of it.
+        body: Where its key-points are, and where the detector aims.
     """
     dataset = stream.split("/")[0]
     truth: Truth = "3d" if dataset == "open_3d" else "2d"
@@ -125,6 +126,7 @@ def _source(motion: Sequence[MotionSequence], config: OpenCapturesConfig, body: 
         for array in (clip.pose, clip.trans):
             digest.update(np.ascontiguousarray(array, "<f4").tobytes())
     digest.update(np.ascontiguousarray(body.v_template, "<f4").tobytes())
+    digest.update(repr(OFFSETS).encode())
     datasets = ", ".join(sorted({clip.dataset for clip in motion}))
     return f"{len(motion)} motion clips of {datasets}; digest {digest.hexdigest()[:12]}"
 

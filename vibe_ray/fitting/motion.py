@@ -56,7 +56,8 @@ class Skeleton:
 
     def __init__(self, arrays: BodyArrays) -> None:
         self.joints_24 = BodyJoints.skeleton(arrays, torch.float64)
-        self.keypoints_49 = BodyJoints.keypoints(arrays, torch.float64, as_detected=True)
+        self.keypoints_49 = BodyJoints.keypoints(arrays, torch.float64)
+        self.detected_49 = BodyJoints.keypoints(arrays, torch.float64, as_detected=True)
         self.arrays = arrays
 
     def joints(self, motion: Motion) -> Tensor:
@@ -64,15 +65,12 @@ class Skeleton:
         return torch.cat(list(self._placed(self.joints_24, motion)))
 
     def keypoints(self, motion: Motion) -> Tensor:
-        """Where a detector sees the 49 key-points (N, 49, 3), float64 meters.
-
-        Heels and toes are where the body has them.
-        """
+        """Where a detector sees the 49 key-points (N, 49, 3), float64 meters."""
         return torch.cat(list(self.keypoints_in_pieces(motion)))
 
     def keypoints_in_pieces(self, motion: Motion) -> Iterator[Tensor]:
         """Yield them for `FRAMES_AT_A_TIME` frames (n, 49, 3) each."""
-        return self._placed(self.keypoints_49, motion)
+        return self._placed(self.detected_49, motion)
 
     def feet(self, motion: Motion) -> Tensor:
         """Heel, big toe and small toe (N, 2, 3, 3) of the left and of the right foot.

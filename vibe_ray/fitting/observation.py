@@ -10,10 +10,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from vibe_ray.body.skeletons import KEYPOINTS, conversion
+from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.fitting.motion import Motion, Skeleton
 from vibe_ray.geometry.cameras import project_perspective
 
+COMPUTED = ("OP Neck", "OP MidHip")
+"""Detectors take the middle of the shoulders and of the hips, where the body's own points are not:
+they say nothing that those do not say."""
 MIN_CONF = 0.3
 """Below this a key-point is a guess and is not compared with."""
 
@@ -27,7 +30,8 @@ class Observation:
     conf: Tensor
     """(N, D) from 0 to 1; 0 for what was not seen."""
     names: Sequence[str]
-    """Of the D key-points, as `body.skeletons` spells them; unknown ones are not looked at."""
+    """Of the D key-points, as `body.skeletons` spells them; not looked at are unknown ones, and
+    those that detectors compute of others (`COMPUTED`)."""
     box_size: Tensor
     """Side of the person's box (N,) in pixels: errors are in its unit."""
     focal: float
@@ -47,7 +51,9 @@ class Observation:
 
     @cached_property
     def _pairs(self) -> tuple[list[int], list[int]]:
-        return conversion(self.names, KEYPOINTS)
+        known = [name for name in KEYPOINTS if name not in COMPUTED]
+        names = [name for name in known if name in self.names]
+        return indices(names, KEYPOINTS), indices(names, self.names)
 
     @property
     def body_rows(self) -> list[int]:

@@ -3,8 +3,8 @@
 Rotations, one shape and the place in every frame are moved until the projected key-points lie on
 the detected ones (SMPLify, Bogo et al. 2016; over a whole track as in VIBE's demo). Key-points
 alone make poses worse: so what is moved is a *correction* of the network's answer, small and calm.
-And key-points must agree: fitted to some of them, the body must not leave the others, which it was
-not shown. A fit that does is thrown away.
+And key-points must not contradict it: fitted to some of them, the body must not leave the others,
+which it was not shown. A fit that does is thrown away.
 
 Shapes: N frames, J = 24 joints, K key-points, F fits of the same motion, made together.
 """
@@ -28,15 +28,13 @@ WINDOW = 16
 """Frames that a motion prior looks at together, as it has learned to."""
 PIECE = 3 * WINDOW
 """Frames in a row of those that decide whether a fit is kept."""
+SLACK = 0.0015
+"""Sides of the box by which held-out errors may rise in any case: what is exact stays kept."""
 
 
 @dataclass(frozen=True)
 class FitVerdict:
-    """What a fit is worth.
-
-    Errors e are distances of key-points in sides of the box; of each e / (1 + e / scale) is taken,
-    so that no mistake of a detector rules their mean.
-    """
+    """What a fit is worth; errors are mean distances of key-points in sides of the box."""
 
     is_kept: bool
     before: float
@@ -83,24 +81,35 @@ def fit_to_picture(
     body_points = BodyJoints.keypoints(body, which=seen.body_rows, as_detected=True)
     problem = _Problem(motion, seen, body_points, settings, prior)
     held_before, held_after = _held_out(problem)
-    before = _mean(problem.errors(problem.start()), settings)
-    if not held_after <= (1 + settings.max_loss) * held_before:  # also where nothing was seen
-        words = (
-            f"no fit: of key-points it was not shown the error would go from "
-            f"{100 * held_before:.2f} to {100 * held_after:.2f} % of the box"
-        )
-        if not (problem.weight > 0).any():
-            words = "no fit: no key-point was seen"
-        verdict = FitVerdict(False, before, before, held_before, held_after, words)
+    before = _mean(problem.errors(problem.start()))
+    if objection := _objection(before, held_before, held_after, settings):
+        verdict = FitVerdict(False, before, before, held_before, held_after, objection)
         return Fitted(motion, verdict)
     correction = problem.solve(problem.weight[None])
-    after = _mean(problem.errors(correction), settings)
+    after = _mean(problem.errors(correction))
     words = (
         f"fitted: the error of key-points went from {100 * before:.2f} to {100 * after:.2f} % of "
         f"the box, of held-out ones from {100 * held_before:.2f} to {100 * held_after:.2f} %"
     )
     verdict = FitVerdict(True, before, after, held_before, held_after, words)
     return Fitted(problem.corrected(correction), verdict)
+
+
+def _objection(before: float, held_before: float, held_after: float, settings: FitSettings) -> str:
+    """Say why a fit is thrown away; empty where it is kept."""
+    if before != before:  # the mean of nothing
+        return "no fit: no key-point was seen"
+    if before > settings.max_off:
+        return (
+            f"no fit: key-points are {100 * before:.1f} % of the box off, more than "
+            f"{100 * settings.max_off:.1f} %: they are not of this pose"
+        )
+    if held_after > (1 + settings.max_rise) * held_before + SLACK:
+        return (
+            f"no fit: of key-points it was not shown the error would go from "
+            f"{100 * held_before:.2f} to {100 * held_after:.2f} % of the box"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -141,7 +150,7 @@ class _Problem:
     def sampled(self, num_frames: int) -> "_Problem":
         """Return the problem of about so many frames, in pieces from all over the track."""
         N = len(self.rotmat)
-        if num_frames >= N:
+        if max(num_frames, PIECE) >= N:
             return self
         starts = torch.linspace(0, N - PIECE, max(1, num_frames // PIECE)).long()
         frames = (starts[:, None] + torch.arange(PIECE)).flatten().unique()
@@ -278,9 +287,9 @@ def _held_out(problem: _Problem) -> tuple[float, float]:
     is_held_out = fold_of == torch.arange(settings.num_folds)[:, None, None]  # (F, 1, K)
     found = part.errors(part.solve(torch.where(is_held_out, 0.0, part.weight)))
     after = torch.where(is_held_out, found, 0.0).sum(dim=0)
-    return _mean(before, settings), _mean(after, settings)
+    return _mean(before), _mean(after)
 
 
-def _mean(errors: Tensor, settings: FitSettings) -> float:
-    """Mean of e / (1 + e / scale) over what was seen; outliers count for little."""
-    return float((errors / (1 + errors / settings.robust_scale)).nanmean())
+def _mean(errors: Tensor) -> float:
+    """Mean over what was seen; NaN where nothing was."""
+    return float(errors.nanmean())

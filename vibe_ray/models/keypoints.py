@@ -53,7 +53,7 @@ class ReprojectionFeedback(nn.Module):
 
     def __init__(self, hidden_dim: int, body: BodyArrays) -> None:
         super().__init__()
-        self.joints = BodyJoints.keypoints(body)
+        self.joints = BodyJoints.keypoints(body, as_detected=True)
         rows = torch.tensor(indices(WHOLEBODY_23, KEYPOINTS))  # INPUT_KEYPOINTS by their own names
         self.register_buffer("rows", rows, persistent=False)
         self.weight = nn.Parameter(torch.zeros(hidden_dim, 2 * len(INPUT_KEYPOINTS)))

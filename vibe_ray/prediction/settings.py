@@ -48,7 +48,7 @@ class PredictConfig:
     fitting: FitSettings = field(default_factory=FitSettings)
     """How bodies are fitted."""
     motion_prior: str = "open"
-    """A trained motion prior, of which the fit asks where `fitting.prior` is above 0."""
+    """A trained motion prior that the fit asks where `fitting.prior` is above 0."""
     overlay: OverlayConfig = field(default_factory=OverlayConfig)
 
     def __post_init__(self) -> None:

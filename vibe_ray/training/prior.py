@@ -248,7 +248,7 @@ def load_prior(directory: Path) -> MotionPrior:
 
 
 def find_prior(source: str) -> MotionPrior:
-    """Load a trained motion prior.
+    """Load a trained motion prior, which learns no more.
 
     Args:
         source: A run's folder, a checkpoint, or `open`, the packaged one.
@@ -258,7 +258,7 @@ def find_prior(source: str) -> MotionPrior:
     """
     try:
         with opened(find_checkpoint(source, packaged_name="motion_prior")) as directory:
-            return load_prior(directory)
+            return load_prior(directory).requires_grad_(False)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"motion_prior is {source!r}, which is no trained motion prior: {error}"

@@ -37,7 +37,7 @@ class CaptureConfig:
 
 @dataclass(frozen=True)
 class CapturedBody:
-    """A body whose joints are known, and are looked at."""
+    """A body's joints twice: where they are, and where the simulated detector aims."""
 
     keypoints: BodyJoints
     """The 49 key-points."""
@@ -131,7 +131,7 @@ def capture(
         rotmat: World pose (C, N, J, 3, 3), y up.
         trans: Root translation (C, N, 3), meters.
         fps: Frames per second.
-        body: Whose key-points are true, and where a detector sees them.
+        body: Where its key-points are, and where the detector aims.
         config: Cameras and detector.
         generator: Source of all randomness.
     """

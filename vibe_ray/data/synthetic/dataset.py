@@ -182,7 +182,7 @@ def captures(
         stream: `open_2d/train`, `open_3d/train`, `open_3d/val`, `open_3d/test` or
             `open_3d/unseen`.
         config: How many and of what kind.
-        body: What is known and seen of it.
+        body: Where its key-points are, and where the detector aims.
     """
     others = motion if stream.endswith("/train") else None
     for clip in motion:

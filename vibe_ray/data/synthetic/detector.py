@@ -122,7 +122,7 @@ class DetectorConfig:
 
 @dataclass(frozen=True)
 class Projected:
-    """True key-points before the detector, in `DETECTED`'s order."""
+    """Where a detector without mistakes would see key-points, in `DETECTED`'s order."""
 
     kp: Tensor
     """Pixels (C, N, D, 2)."""

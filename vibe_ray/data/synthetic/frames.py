@@ -242,5 +242,5 @@ def _finite(paths: Sequence[str]) -> Iterator[MotionSequence]:
 
 @lru_cache(maxsize=2)
 def captured_body(body: BodyConfig) -> CapturedBody:
-    """Return what is known and seen of a body; made once in a process."""
+    """Fold a body for captures; made once in a process."""
     return CapturedBody.of(load_body(body))
