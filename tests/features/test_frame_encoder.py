@@ -63,7 +63,7 @@ def test_the_table_calls_each_kind_as_it_calls_itself() -> None:
 
 def test_the_packaged_encoder_is_the_one_that_shards_and_checkpoints_name() -> None:
     encoder = load_encoder("open")
-    assert encoder.id == "keypoints-c6db25329540"
+    assert encoder.id == "keypoints-dd2e293ffac3"
     assert (encoder.kind, encoder.needs, encoder.feature_dim) == ("keypoints", "keypoints", 2048)
     for name in ("vibe", "frame_baseline"):
         manifest = json.loads((packaged(name) / "manifest.json").read_text())  # type: ignore[arg-type]
