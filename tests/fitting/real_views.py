@@ -35,10 +35,16 @@ def views_file() -> Path | None:
     return file if folder and file.is_file() else None
 
 
-def views(checkpoint: str = "open") -> Iterator[tuple[Motion, Observation, Tensor]]:
+def views(
+    checkpoint: str = "open", *, exact: bool = False
+) -> Iterator[tuple[Motion, Observation, Tensor]]:
     """Yield a view's estimate, its key-points and the triangulated joints (N, 17, 3).
 
     Skips the test where there are no such data.
+
+    Args:
+        checkpoint: Of the generator.
+        exact: Whether the triangulated joints, projected, are seen in place of the detected ones.
     """
     if (file := views_file()) is None:
         pytest.skip("VIBE_RAY_TEST_DATA does not name a folder with real_views/views.npz")
@@ -55,6 +61,8 @@ def views(checkpoint: str = "open") -> Iterator[tuple[Motion, Observation, Tenso
             triangle[:2, 2] / triangle[2, 2],
         )
         pixels, conf = torch.from_numpy(kp[..., :2]).float(), torch.from_numpy(kp[..., 2]).float()
+        if exact:
+            pixels, conf = projected(points, torch.from_numpy(projection).float())
         box = track_boxes(pixels, conf)
         inputs = encoder_inputs(COCO_17, pixels, conf, box, torch.tensor(size).float())
         params = predictor.predict(encoder.forward(inputs).detach(), "sequence")
@@ -72,6 +80,14 @@ def views(checkpoint: str = "open") -> Iterator[tuple[Motion, Observation, Tenso
         transl = locate(keypoints, seen.target, seen.weight, focal, principal)
         motion = Motion(rotmat=params.rotmat, transl=transl, betas=betas, times_s=times)
         yield motion, seen, points
+
+
+def projected(points: Tensor, projection: Tensor) -> tuple[Tensor, Tensor]:
+    """Project joints (N, 17, 3) by a matrix (3, 4): pixels and confidences, 0 for unknown ones."""
+    known = points.isfinite().all(dim=-1)
+    homogeneous = torch.nn.functional.pad(points.nan_to_num(), (0, 1), value=1.0) @ projection.T
+    pixels = homogeneous[..., :2] / homogeneous[..., 2:]
+    return torch.where(known[..., None], pixels, 0.0), 0.9 * known.float()
 
 
 def pa_mm(motion: Motion, points: Tensor, body: BodyJoints) -> float:
