@@ -254,16 +254,18 @@ def frame_encoder() -> TrainConfig:
 def frame_encoder_hours() -> TrainConfig:
     """`frame_encoder` continued from the packaged weights, on hours of motion: `make encoder`.
 
-    At a smaller rate, that it may learn what is new without losing first what it knows.
+    At a smaller rate, that it may learn what is new without losing first what it knows. The
+    packaged weights are trained like this, with seed 2.
     """
     return override(
         frame_encoder(),
         {
             "initial_frame_encoder": "open",
-            "epochs": 5,
-            "steps_per_epoch": 500,
-            "optim.frame_encoder_lr": 3e-4,
-            "optim.warmup_steps": 100,
+            "epochs": 7,
+            "steps_per_epoch": 1000,
+            "optim.frame_encoder_lr": 4e-4,
+            "optim.warmup_steps": 200,
+            "optim.average_decay": 0.999,
         },
     )
 
