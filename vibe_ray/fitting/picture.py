@@ -121,7 +121,8 @@ class _Correction:
     betas: Tensor
     """(F, 10)."""
     place: Tensor
-    """(F, N, 3): along the image's x and y in units of the depth, and of the depth's logarithm."""
+    """(F, N, 3): along the image's x and y in sides of the box, so that no step takes a body out
+    of reach of its key-points, however far away it is; and of the depth's logarithm."""
 
     def parts(self) -> tuple[Tensor, Tensor, Tensor]:
         return self.turn, self.betas, self.place
@@ -145,6 +146,8 @@ class _Problem:
         self.weight = seen.weight.float()
         self._target = seen.target.float()
         self._unit = seen.box_size.float().clamp(min=1.0)[:, None]
+        to_depths = self._unit / seen.focal  # of a side of the box
+        self._place_unit = torch.cat([to_depths, to_depths, torch.ones_like(to_depths)], dim=1)
         self._gap_s = motion.times_s.diff().float()[:, None]
 
     def sampled(self, num_frames: int) -> "_Problem":
@@ -222,10 +225,14 @@ class _Problem:
 
     def _applied(self, correction: _Correction, piece: slice) -> tuple[Tensor, Tensor]:
         rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(correction.turn[:, piece])
-        transl, place = self.transl[piece], correction.place[:, piece]
+        transl, place = self.transl[piece], self._place(correction)[:, piece]
         flat = transl[:, :2] + transl[:, 2:] * place[..., :2]
         moved = torch.cat([flat, transl[:, 2:].expand_as(flat[..., :1])], dim=-1)
         return rotmat, moved * place[..., 2:].exp()
+
+    def _place(self, correction: _Correction) -> Tensor:
+        """By how much the place changes (F, N, 3), in units of the depth, and of its logarithm."""
+        return correction.place * self._place_unit
 
     def _offsets(self, correction: _Correction, piece: slice) -> Tensor:
         """Projected from seen key-points (F, n, K, 2), in sides of the box."""
@@ -268,7 +275,7 @@ class _Problem:
         loss = loss + settings.shape * len(self.rotmat) * correction.betas.square().sum()
         for weight, part in (
             (settings.calm, correction.turn),
-            (settings.place_calm, correction.place),
+            (settings.place_calm, self._place(correction)),
         ):
             change = part.diff(dim=1).flatten(2)
             loss = loss + weight * (change / self._gap_s).square().sum()
