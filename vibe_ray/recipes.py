@@ -255,7 +255,7 @@ def frame_encoder_hours() -> TrainConfig:
     """`frame_encoder` continued from the packaged weights, on hours of motion: `make encoder`.
 
     At a smaller rate, that it may learn what is new without losing first what it knows. The
-    packaged weights are trained like this, with seed 2.
+    packaged weights are made like this of those packaged before them, with seed 2.
     """
     return override(
         frame_encoder(),

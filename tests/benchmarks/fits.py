@@ -22,6 +22,7 @@ from torch import Tensor
 
 from tests.benchmarks.people import print_rows, smoothed
 from tests.data.perfect import PERFECT
+from tests.fitting.estimated import estimated
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
@@ -33,12 +34,10 @@ from vibe_ray.data.synthetic.detector import DETECTED, DetectorConfig
 from vibe_ray.data.synthetic.virtual_cameras import CameraConfig
 from vibe_ray.evaluation.metrics import accel_error_mm_per_frame2, pa_mpjpe_mm
 from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import encoder_inputs
 from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.fitting.picture import fit_to_picture
-from vibe_ray.geometry.cameras import locate
 from vibe_ray.inference import Predictor
 from vibe_ray.pretrained import packaged
 from vibe_ray.training.prior import find_prior
@@ -64,12 +63,11 @@ class Clips:
     """Captured clips of some motion, and what networks make of them."""
 
     def __init__(self, motion: str, num: int, detector: DetectorConfig, encoder: str) -> None:
-        self._body = load_body(BodyConfig())
-        self._joints = BodyJoints.evaluation(self._body)
-        self._seen_at = BodyJoints.keypoints(self._body, as_detected=True)
+        arrays = load_body(BodyConfig())
+        self._joints = BodyJoints.evaluation(arrays)
         self._encoder = load_encoder(encoder)
         config = CaptureConfig(camera=CameraConfig(zoom=0.0), detector=detector)
-        body = CapturedBody.of(self._body)
+        body = CapturedBody.of(arrays)
         self._clips = [
             clip
             for number, sequence in enumerate(_some(motion, num))
@@ -81,11 +79,7 @@ class Clips:
         predictor = Predictor.from_checkpoint(checkpoint)
         for clip in self._clips:
             kp, conf, box = clip.detected[0], clip.detected_conf[0], clip.box[0]
-            size = clip.image_size[0]
-            features = self._encoder.forward(encoder_inputs(DETECTED, kp, conf, box, size))
-            params = predictor.predict(features.detach(), "sequence")
-            betas = params.betas.median(dim=0).values
-            width, height = size.tolist()
+            width, height = clip.image_size[0].tolist()
             seen = Observation(
                 kp_2d=kp,
                 conf=conf,
@@ -94,12 +88,10 @@ class Clips:
                 focal=float(clip.camera[0, 0, 0]),
                 center=(width / 2, height / 2),
             )
-            points = self._seen_at(betas.expand(len(kp), -1), params.rotmat)[:, seen.body_rows]
-            center = torch.tensor(seen.center, dtype=torch.float64)
-            transl = locate(points, seen.target, seen.weight, seen.focal, center)
-            if transl.isfinite().all():
-                times_s = torch.arange(len(kp), dtype=torch.float64) / FPS
-                motion = Motion(rotmat=params.rotmat, transl=transl, betas=betas, times_s=times_s)
+            times_s = torch.arange(len(kp), dtype=torch.float64) / FPS
+            size = clip.image_size[0]
+            motion = estimated(predictor, self._encoder, seen, box, size, times_s)
+            if motion is not None:
                 true = self._joints(clip.betas.expand(len(kp), -1), clip.rotmat[0])
                 yield Estimate(motion, seen, true)
 

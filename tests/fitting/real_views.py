@@ -10,15 +10,14 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from tests.fitting.estimated import estimated
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
 from vibe_ray.data.boxes import track_boxes
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import encoder_inputs
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
-from vibe_ray.geometry.cameras import locate
 from vibe_ray.inference import Predictor
 
 LIMBS = [
@@ -49,7 +48,6 @@ def views(
     if (file := views_file()) is None:
         pytest.skip("VIBE_RAY_TEST_DATA does not name a folder with real_views/views.npz")
     predictor, encoder = Predictor.from_checkpoint(checkpoint), load_encoder("open")
-    body = BodyJoints.keypoints(predictor.body, as_detected=True)
     with np.load(file) as data:
         size, points = data["image_size"], torch.from_numpy(data["points_3d_m"]).float()
         times = torch.arange(len(points), dtype=torch.float64) / float(data["fps"])
@@ -64,9 +62,6 @@ def views(
         if exact:
             pixels, conf = projected(points, torch.from_numpy(projection).float())
         box = track_boxes(pixels, conf)
-        inputs = encoder_inputs(COCO_17, pixels, conf, box, torch.tensor(size).float())
-        params = predictor.predict(encoder.forward(inputs).detach(), "sequence")
-        betas = params.betas.median(dim=0).values
         seen = Observation(
             kp_2d=pixels,
             conf=conf,
@@ -75,10 +70,8 @@ def views(
             focal=focal,
             center=(float(center[0]), float(center[1])),
         )
-        keypoints = body(betas.expand(len(kp), -1), params.rotmat)[:, seen.body_rows]
-        principal = torch.tensor(seen.center, dtype=torch.float64)
-        transl = locate(keypoints, seen.target, seen.weight, focal, principal)
-        motion = Motion(rotmat=params.rotmat, transl=transl, betas=betas, times_s=times)
+        motion = estimated(predictor, encoder, seen, box, torch.tensor(size).float(), times)
+        assert motion is not None
         yield motion, seen, points
 
 

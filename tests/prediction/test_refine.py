@@ -9,6 +9,7 @@ from tests.prediction.test_person import true_person
 from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion, Skeleton
 from vibe_ray.geometry.arrays import Array
+from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig
@@ -115,8 +116,9 @@ def test_a_fit_takes_its_settings_and_its_prior() -> None:
     assert not np.allclose(made[1], made[2], atol=1e-3)
 
 
-def test_a_prior_that_is_not_there_is_an_error() -> None:
+def test_a_prior_that_is_not_there_is_an_error_before_any_video() -> None:
     config = PredictConfig(fitting=FitSettings(prior=1.0), motion_prior="nowhere")
-    with pytest.raises(FileNotFoundError, match="motion_prior is 'nowhere'"):
-        Refiner(body(), config)
+    for make in (lambda: Refiner(body(), config), lambda: Tools(config)):
+        with pytest.raises(FileNotFoundError, match="motion_prior is 'nowhere'"):
+            make()
     Refiner(body(), PredictConfig(motion_prior="nowhere"))  # nobody is asked

@@ -38,15 +38,18 @@ OFFSETS = {
     "lankle": Offset("left_knee", (4.6, 19.9, -0.4)),
 }
 """Of key-points of the left side; those of the right are their mirror images. Toes and heels, which
-MoveNet does not report, have none; neither have neck and mid-hip, which detectors compute of the
-shoulders and hips they see."""
+MoveNet does not report, have none, and neither have those of `COMPUTED`."""
+COMPUTED = ("OP Neck", "OP MidHip")
+"""Detectors take the middle of the shoulders and of the hips they see, where the body's own points
+are not: these say nothing that those do not say."""
 
 
 def offset_of(keypoint: str) -> tuple[int, np.ndarray]:
     """Return where a key-point of `KEYPOINTS` is detected.
 
     Returns:
-        The bone's number among SMPL's 24, and the offset (3,) in meters in its axes.
+        The bone's number among SMPL's 24, and the offset (3,) in meters in its axes: zeros where
+        none was measured.
     """
     for name, side in ((keypoint, 1), (mirrored_name(keypoint), -1)):
         # But for the hips OpenPose's joints are the body's same ones as COCO's.

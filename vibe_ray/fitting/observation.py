@@ -10,13 +10,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from vibe_ray.body.detected import COMPUTED
 from vibe_ray.body.skeletons import KEYPOINTS, indices
 from vibe_ray.fitting.motion import Motion, Skeleton
 from vibe_ray.geometry.cameras import project_perspective
 
-COMPUTED = ("OP Neck", "OP MidHip")
-"""Detectors take the middle of the shoulders and of the hips, where the body's own points are not:
-they say nothing that those do not say."""
 MIN_CONF = 0.3
 """Below this a key-point is a guess and is not compared with."""
 
@@ -31,7 +29,7 @@ class Observation:
     """(N, D) from 0 to 1; 0 for what was not seen."""
     names: Sequence[str]
     """Of the D key-points, as `body.skeletons` spells them; not looked at are unknown ones, and
-    those that detectors compute of others (`COMPUTED`)."""
+    those that detectors compute of others (`body.detected.COMPUTED`)."""
     box_size: Tensor
     """Side of the person's box (N,) in pixels: errors are in its unit."""
     focal: float

@@ -225,14 +225,14 @@ class _Problem:
 
     def _applied(self, correction: _Correction, piece: slice) -> tuple[Tensor, Tensor]:
         rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(correction.turn[:, piece])
-        transl, place = self.transl[piece], self._place(correction)[:, piece]
+        transl, place = self.transl[piece], self._place(correction, piece)
         flat = transl[:, :2] + transl[:, 2:] * place[..., :2]
         moved = torch.cat([flat, transl[:, 2:].expand_as(flat[..., :1])], dim=-1)
         return rotmat, moved * place[..., 2:].exp()
 
-    def _place(self, correction: _Correction) -> Tensor:
-        """By how much the place changes (F, N, 3), in units of the depth, and of its logarithm."""
-        return correction.place * self._place_unit
+    def _place(self, correction: _Correction, piece: slice) -> Tensor:
+        """By how much the place changes (F, n, 3), in units of the depth, and of its logarithm."""
+        return correction.place[:, piece] * self._place_unit[piece]
 
     def _offsets(self, correction: _Correction, piece: slice) -> Tensor:
         """Projected from seen key-points (F, n, K, 2), in sides of the box."""
@@ -275,7 +275,7 @@ class _Problem:
         loss = loss + settings.shape * len(self.rotmat) * correction.betas.square().sum()
         for weight, part in (
             (settings.calm, correction.turn),
-            (settings.place_calm, self._place(correction)),
+            (settings.place_calm, self._place(correction, slice(None))),
         ):
             change = part.diff(dim=1).flatten(2)
             loss = loss + weight * (change / self._gap_s).square().sum()

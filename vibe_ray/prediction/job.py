@@ -31,24 +31,20 @@ class Tools:
     """Everything that is loaded once and used for any number of videos."""
 
     def __init__(self, config: PredictConfig, device: str = "") -> None:
-        """Load the checkpoint and its encoder; the detector is loaded when it is asked for.
+        """Load the checkpoint, its encoder and what refines; the detector when it is asked for.
 
         Args:
             config: Of all the videos.
             device: As PyTorch names it; without one a GPU if there is one.
 
         Raises:
-            FileNotFoundError: A checkpoint or an encoder is not there.
+            FileNotFoundError: A checkpoint, an encoder or a motion prior is not there.
             ValueError: They do not belong together.
         """
         self.config = config
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.estimator = Estimator.load(config.checkpoint, config.encoder, self.device)
-
-    @cached_property
-    def refiner(self) -> Refiner:
-        """What makes estimates into motions."""
-        return Refiner(self.estimator.predictor.body, self.config)
+        self.refiner = Refiner(self.estimator.predictor.body, config)
 
     @cached_property
     def networks(self) -> Networks:

@@ -138,7 +138,7 @@ class TrainState(Progress):
             },
             average=average,
             # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
-            prior=None if prior is None else prior.to(device).requires_grad_(False).train(),
+            prior=None if prior is None else prior.to(device).train(),
             frame_encoder=_frame_encoder(config, device),
         )
 
