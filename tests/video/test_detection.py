@@ -12,8 +12,9 @@ from PIL import Image
 
 from tests.video.made_up_people import figure, seen
 from vibe_ray.body.skeletons import COCO_17
-from vibe_ray.video.detection import DetectionConfig, Networks, refine, track_people
+from vibe_ray.video.detection import DetectionConfig, refine, track_people
 from vibe_ray.video.frames import Frame
+from vibe_ray.video.networks import Networks
 from vibe_ray.video.people import Track
 from vibe_ray.video.reader import open_video
 from vibe_ray.video.tracking import fill, link
@@ -45,12 +46,18 @@ def test_two_people_who_move_are_followed(tmp_path: Path) -> None:
 class OneDot:
     """Finds every key-point at the brightest pixel of a crop, as sure as it is bright."""
 
+    size = 256
+
+    def __init__(self, names: tuple[str, ...] = COCO_17) -> None:
+        self.names = names
+
     def __call__(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         bright = crops.float().sum(dim=-1).flatten(1)
         top, index = bright.max(dim=-1)
         at = torch.stack([index % 256, index // 256], dim=-1) + 0.5
         conf = top / (3 * 255)
-        return at[:, None].expand(-1, 17, -1), conf[:, None].expand(-1, 17)
+        D = len(self.names)
+        return at[:, None].expand(-1, D, -1), conf[:, None].expand(-1, D)
 
 
 class Pictures:

@@ -17,9 +17,10 @@ from vibe_ray.prediction.estimate import Estimator
 from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig
-from vibe_ray.video.detection import Networks, track_people
+from vibe_ray.video.detection import track_people
 from vibe_ray.video.frames import Frame, Reading, Video
 from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints
+from vibe_ray.video.networks import Networks
 from vibe_ray.video.people import Track
 from vibe_ray.video.reader import open_video
 
@@ -38,18 +39,21 @@ class Tools:
             device: As PyTorch names it; without one a GPU if there is one.
 
         Raises:
-            FileNotFoundError: A checkpoint, an encoder or a motion prior is not there.
-            ValueError: They do not belong together.
+            FileNotFoundError: A checkpoint, an encoder, a motion prior or a user's own network for
+                the close looks is not there.
+            ValueError: They do not belong together, or cannot be used.
         """
         self.config = config
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.estimator = Estimator.load(config.checkpoint, config.encoder, self.device)
         self.refiner = Refiner(self.estimator.predictor.body, config)
+        if config.detection.rtmpose:
+            _ = self.networks  # what is wrong with a user's own network is told before any video
 
     @cached_property
     def networks(self) -> Networks:
         """The detector."""
-        return Networks.load(self.device)
+        return Networks.load(self.device, self.config.detection.rtmpose)
 
 
 @dataclass

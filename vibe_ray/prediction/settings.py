@@ -58,6 +58,10 @@ class PredictConfig:
             raise ValueError(f"{self.fps} frames per second; expected a positive number")
         if self.people not in ("all", "largest") and int(self.people) < 1:
             raise ValueError(f"{self.people} people; expected all, largest or a number")
+        if self.keypoints and self.detection.rtmpose:
+            raise ValueError(
+                "keypoints and detection.rtmpose are both set: key-points are either given or found"
+            )
 
     def everywhere(self) -> "PredictConfig":
         """Return the same with paths that mean the same in a process with another folder."""
@@ -71,4 +75,5 @@ class PredictConfig:
             encoder=absolute(self.encoder),
             motion_prior=absolute(self.motion_prior),
             keypoints=absolute(self.keypoints),
+            detection=dataclasses.replace(self.detection, rtmpose=absolute(self.detection.rtmpose)),
         )

@@ -5,7 +5,7 @@ tracks are made of what it saw; then the network for one person's key-points fol
 looks at some frames, and at those between wherever the person moved. Memory holds a few frames, and
 the tracks.
 
-Shapes: P people in a frame, N frames of a track, D = 17 COCO key-points.
+Shapes: P people in a frame, N frames of a track, D key-points of the network that looks closely.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,13 +15,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from vibe_ray.body.skeletons import COCO_17
+from vibe_ray.body.skeletons import COCO_17, conversion
 from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.close_looks import CloseLooks, Rest
 from vibe_ray.video.crops import Square, cut, from_square, shrink, square_around
 from vibe_ray.video.frames import Frame, Video
-from vibe_ray.video.movenet import MultiPose, SinglePose, load_multipose, load_singlepose
-from vibe_ray.video.movenet.network import SINGLEPOSE_SIZE, SIZE_MULTIPLE
+from vibe_ray.video.movenet.network import SIZE_MULTIPLE
+from vibe_ray.video.networks import Networks
 from vibe_ray.video.people import FramePeople, Track
 from vibe_ray.video.similarity import TOLERANCE, without_duplicates
 from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, fill, joined, link
@@ -53,6 +53,8 @@ class DetectionConfig:
     min_coverage: float = 0.3
     """Share of a track's frames in which a close look must find the person: a post, a picture on a
     wall and a crossing of two people are seen as somebody now and then."""
+    rtmpose: str = ""
+    """An `.onnx` file of RTMPose's that looks closely instead of MoveNet (`rtmpose.py`)."""
     batch: int = 8
     """Pictures or crops that a network sees at once."""
 
@@ -69,20 +71,6 @@ class DetectionConfig:
             raise ValueError(
                 f"long_sides is {self.long_sides}, expected sizes of at least {SIZE_MULTIPLE}"
             )
-
-
-@dataclass(frozen=True)
-class Networks:
-    """Both of MoveNet's networks on one device."""
-
-    multipose: MultiPose
-    singlepose: SinglePose
-    device: torch.device
-
-    @classmethod
-    def load(cls, device: str | torch.device = "cpu") -> "Networks":
-        """Load the packaged weights."""
-        return cls(load_multipose(device), load_singlepose(device), torch.device(device))
 
 
 def track_people(
@@ -107,7 +95,9 @@ def track_people(
     config = config or DetectionConfig()
     seen, times_s = find_people(video, networks, config)
     sightings = link(seen, times_s, tracking)
-    tracks = [fill(s, i, COCO_17, times_s) for i, s in enumerate(sightings)]
+    tracks = [
+        _named(fill(s, i, COCO_17, times_s), networks.close.names) for i, s in enumerate(sightings)
+    ]
     looked_at = refine(video, tracks, networks, config)
     kept = [track for track in looked_at if track.coverage >= config.min_coverage]
     return choose([replace(track, person=i) for i, track in enumerate(kept)], people)
@@ -157,6 +147,15 @@ def _find_in(frames: Sequence[Frame], long_side: int, networks: Networks) -> lis
     ]
 
 
+def _named(track: Track, names: tuple[str, ...]) -> Track:
+    """Give a track other key-points; those that nobody has looked for yet are of confidence 0."""
+    targets, sources = conversion(track.names, names)
+    kp_2d = np.zeros((track.num_frames, len(names), 2), np.float32)
+    conf = np.zeros(kp_2d.shape[:2], np.float32)
+    kp_2d[:, targets], conf[:, targets] = track.kp_2d[:, sources], track.kp_2d_conf[:, sources]
+    return replace(track, names=names, kp_2d=kp_2d, kp_2d_conf=conf)
+
+
 def refine(
     video: Video, tracks: Sequence[Track], networks: Networks, config: DetectionConfig
 ) -> list[Track]:
@@ -170,16 +169,15 @@ def refine(
     )
     looks = [CloseLooks(track, rest) for track in tracks]
     step = rest.step(tracks)
-    for crops in _crops(video, tracks, config, STEPS_AT_ONCE * step):
+    network, size = networks.close, networks.close.size
+    for crops in _crops(video, tracks, config, STEPS_AT_ONCE * step, size):
         due = [crop for crop in crops if looks[crop.track].is_end(crop.row, step)]
         while due:
             for batch in _batches(iter(due), config.batch):
                 pixels = torch.stack([crop.pixels for crop in batch]).to(networks.device)
-                kp, conf = (values.cpu().numpy() for values in networks.singlepose(pixels))
+                kp, conf = (values.cpu().numpy() for values in network(pixels))
                 for i, crop in enumerate(batch):
-                    looks[crop.track].add(
-                        crop.row, from_square(kp[i], crop.square, SINGLEPOSE_SIZE), conf[i]
-                    )
+                    looks[crop.track].add(crop.row, from_square(kp[i], crop.square, size), conf[i])
             middles = [look.middles() for look in looks]
             due = [crop for crop in crops if crop.row in middles[crop.track]]
         for look in looks:
@@ -201,7 +199,7 @@ class _Crop:
 
 
 def _crops(
-    video: Video, tracks: Sequence[Track], config: DetectionConfig, num_frames: int
+    video: Video, tracks: Sequence[Track], config: DetectionConfig, num_frames: int, size: int
 ) -> Iterator[list[_Crop]]:
     """Yield the crops of so many frames at a time; the last of them is one in which all look."""
     last = max((int(track.frames[-1]) for track in tracks), default=-1)
@@ -211,7 +209,7 @@ def _crops(
             row = frame.number - int(track.frames[0])
             if 0 <= row < track.num_frames:
                 square = square_around(track.boxes[row], config.crop_margin)
-                crops.append(_Crop(i, row, square, cut(frame.pixels, square, SINGLEPOSE_SIZE)))
+                crops.append(_Crop(i, row, square, cut(frame.pixels, square, size)))
         if frame.number % num_frames == 0 or frame.number >= last:
             yield crops
             crops = []

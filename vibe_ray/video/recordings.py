@@ -21,10 +21,11 @@ from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings, recording_of
 from vibe_ray.data.resampling import nearest_frames
 from vibe_ray.data.sources.requests import labels_header
-from vibe_ray.video.detection import Networks, track_people
+from vibe_ray.video.detection import track_people
 from vibe_ray.video.frames import Video
 from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints
 from vibe_ray.video.labels import label_track, picked
+from vibe_ray.video.networks import Networks
 from vibe_ray.video.people import Track
 from vibe_ray.video.reader import find_videos, open_video, stem_of
 

@@ -213,6 +213,9 @@ class MultiPose(MoveNet):
 class SinglePose(MoveNet):
     """`movenet/singlepose/thunder`: the key-points of the person in the middle of a crop."""
 
+    names = COCO_17
+    size = SINGLEPOSE_SIZE
+
     def __init__(self) -> None:
         super().__init__(1.75, SINGLEPOSE_HEADS)
 
