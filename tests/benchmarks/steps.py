@@ -215,9 +215,9 @@ def _our_parts(state: TrainState, batch: StepBatch) -> Parts:
         leaves = params.map(_leaf)
         joints = _leaf(kp_3d)
         kp_2d = project_weak_perspective(joints, leaves.cam)
-        counts = {loss.name: loss.count(batch) for loss in SUPERVISED}
+        counts = {loss.name: loss.count(batch) for loss in SUPERVISED["squared"]}
         found = Estimate(leaves, joints, kp_2d)
-        shares = [loss.share(counts, found, batch.pose) for loss in SUPERVISED]
+        shares = [loss.share(counts, found, batch.pose) for loss in SUPERVISED["squared"]]
         torch.stack(shares).sum().backward()
 
     def regressor() -> None:

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from typing import NamedTuple
 
 import pytest
@@ -30,11 +31,12 @@ class Output:
     kp_3d: Tensor
     kp_2d: Tensor
 
-    def terms(self, batch: PoseBatch) -> dict[str, Term]:
+    def terms(self, batch: PoseBatch, norm: str = "squared") -> dict[str, Term]:
         params = SmplParams(self.rotmat, self.betas, self.cam)
         found, step = Estimate(params, self.kp_3d, self.kp_2d), StepBatch(batch, NO_MOTION)
         return {
-            loss.weight: Term(loss.total(found, batch), loss.count(step)) for loss in SUPERVISED
+            loss.weight: Term(loss.total(found, batch), loss.count(step))
+            for loss in SUPERVISED[norm]
         }
 
     def part(self, windows: slice) -> "Output":
@@ -91,8 +93,44 @@ def mean(term: Term) -> Tensor:
 def test_an_item_is_a_frame_of_which_something_is_known() -> None:
     batch = made_up_batch()
     with_3d, with_smpl = (sum(x.flatten().tolist()) for x in (batch.has_kp_3d, batch.has_smpl))
-    counts = {loss.weight: float(loss.count(StepBatch(batch, NO_MOTION))) for loss in SUPERVISED}
-    assert counts == {"kp_2d": B * T, "kp_3d": with_3d, "pose": with_smpl, "betas": with_smpl}
+    step = StepBatch(batch, NO_MOTION)
+    for losses in SUPERVISED.values():
+        counts = {loss.weight: float(loss.count(step)) for loss in losses}
+        assert counts == {"kp_2d": B * T, "kp_3d": with_3d, "pose": with_smpl, "betas": with_smpl}
+
+
+def naive_distances(output: Output, batch: PoseBatch) -> dict[str, float]:
+    """Means of norms, in loops; unlike theirs, not softened near zero."""
+    found: dict[str, list[float]] = {"kp_2d": [], "kp_3d": [], "pose": []}
+    for b in range(B):
+        for t in range(T):
+            off = (output.kp_2d - batch.kp_2d)[b, t]
+            pairs = zip(batch.kp_2d_conf[b, t].tolist(), off, strict=True)
+            found["kp_2d"].append(sum(c * math.hypot(*d.tolist()) for c, d in pairs) / 49)
+            if batch.has_kp_3d[b, t]:
+                joints, target = output.kp_3d[b, t, 25:39], batch.kp_3d[b, t, 25:39]
+                off = joints - joints[2:4].mean(dim=0) - target + target[2:4].mean(dim=0)
+                found["kp_3d"].append(sum(math.hypot(*d.tolist()) for d in off) / 14)
+            if batch.has_smpl[b, t]:
+                angles = batch.pose[b, t].reshape(-1, 3).numpy()
+                off = output.rotmat[b, t] - torch.from_numpy(
+                    Rotation.from_rotvec(angles).as_matrix()
+                )
+                found["pose"].append(sum(math.hypot(*d.flatten().tolist()) for d in off) / 24)
+    return {name: sum(values) / len(values) for name, values in found.items()}
+
+
+@pytest.mark.parametrize("name", ["kp_2d", "kp_3d", "pose"])
+def test_distances_agree_with_loops(name: str) -> None:
+    output, batch = made_up_output(), made_up_batch()
+    ours = mean(output.terms(batch, "distance")[name]).item()
+    assert ours == pytest.approx(naive_distances(output, batch)[name], rel=1e-5)
+
+
+def test_the_shape_is_compared_alike_in_both_norms() -> None:
+    output, batch = made_up_output(), made_up_batch()
+    squared, distance = (output.terms(batch, norm)["betas"] for norm in SUPERVISED)
+    assert squared.total == distance.total
 
 
 @pytest.mark.parametrize("name", ["kp_2d", "kp_3d", "pose", "betas"])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from tests.data import noise
 from tests.models import naive_vibe
-from tests.training.naive_step import NaiveTrainer, exp_map
+from tests.training.naive_step import NaiveTrainer, centered, exp_map, project
 from tests.training.ranks import (
     FRAME_STEPS,
     Outcome,
@@ -83,8 +83,12 @@ class NaiveFrames:
         w = naive_vibe.sub_weights(self.weights, "frame.encoder.")
         y = x @ w["input.weight"].T + w["input.bias"]
         for block in range(self.config.frame_encoder.num_blocks):
-            normed = self.norm(y, w, f"blocks.{block}.norm").clamp(min=0)
-            y = y + normed @ w[f"blocks.{block}.linear.weight"].T + w[f"blocks.{block}.linear.bias"]
+            inner = self.norm(y, w, f"blocks.{block}.norm")
+            if self.config.frame_encoder.block_layers == 2:
+                name = f"blocks.{block}.hidden"
+                inner = inner @ w[f"{name}.weight"].T + w[f"{name}.bias"]
+            name = f"blocks.{block}.linear"
+            y = y + inner.clamp(min=0) @ w[f"{name}.weight"].T + w[f"{name}.bias"]
         y = self.norm(y, w, "norm").clamp(min=0)
         return (y @ w["output.weight"].T + w["output.bias"]).clamp(min=0)
 
@@ -108,6 +112,8 @@ class NaiveFrames:
         kp_3d = self.body.keypoints(self.body(betas, rotmat))
         naive: Any = self
         terms = self.losses(naive, batch, kp_3d, rotmat, betas, cam)
+        if self.config.losses.norm == "distance":
+            terms |= distances(batch, kp_3d, rotmat, cam)
         weights = vars(self.config.losses)
         total = sum(weights[name] * value for name, value in terms.items())
         self.optimizer.zero_grad()
@@ -125,9 +131,31 @@ class NaiveFrames:
         return {**found, "train/generator/total": float(torch.as_tensor(total).detach())}
 
 
-@pytest.mark.parametrize("clip", [0.5, 1e9], ids=["clipped", "free"])
-def test_an_update_is_that_of_naive_loops(motion: str, clip: float) -> None:
-    config = tiny_frames(data__root=motion, optim__gradient_clip=clip)
+def distances(batch: StepBatch, kp_3d: Tensor, rotmat: Tensor, cam: Tensor) -> dict[str, Tensor]:
+    """What `losses.norm=distance` takes the place of three terms by, frame by frame."""
+    true = batch.pose
+    known = true.has_kp_3d.flatten().bool()
+    conf, kp_2d = true.kp_2d_conf.flatten(0, 1), true.kp_2d.flatten(0, 1)
+    off_3d = centered(kp_3d[known]) - centered(true.kp_3d.flatten(0, 1)[known])
+    off_2d = project(kp_3d, cam) - kp_2d
+    off_pose = rotmat[known] - exp_map(true.pose.flatten(0, 1)[known].unflatten(1, (24, 3)))
+    lengths = [(off.square().sum(dim=-1) + 1e-6).sqrt() for off in (off_3d, off_2d)]
+    turned = (off_pose.square().sum(dim=(-2, -1)) + 1e-6).sqrt()
+    return {"kp_3d": lengths[0].mean(), "kp_2d": (conf * lengths[1]).mean(), "pose": turned.mean()}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optim__gradient_clip": 0.5},
+        {"optim__gradient_clip": 1e9},
+        {"frame_encoder__block_layers": 2, "frame_encoder__num_blocks": 2},
+        {"losses__norm": "distance"},
+    ],
+    ids=["clipped", "free", "two layers", "distances"],
+)
+def test_an_update_is_that_of_naive_loops(motion: str, changes: dict[str, Any]) -> None:
+    config = tiny_frames(data__root=motion, **changes)
     state = tiny_frames_state(config)
     to_precision(state, torch.float64)
     naive = NaiveFrames(config, weights_of(state))

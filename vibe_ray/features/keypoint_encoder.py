@@ -9,6 +9,7 @@ Shapes: N frames, D key-points of a detector, I = the encoder's own key-points, 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,11 +40,16 @@ class KeypointEncoderConfig:
     feature_dim: int = 2048
     hidden_dim: int = 1024
     num_blocks: int = 3
+    block_layers: Literal[1, 2] = 1
+    """Linear layers of a block. Two learn more from each frame than one of the same cost: the block
+    then starts as the identity, and has a non-linearity inside."""
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "hidden_dim"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+        if self.block_layers not in (1, 2):
+            raise ValueError(f"block_layers is {self.block_layers}, expected 1 or 2")
 
 
 class ResidualBlock(nn.Module):
@@ -59,6 +65,26 @@ class ResidualBlock(nn.Module):
         return x + self.linear(self.norm(x).relu())
 
 
+class TwoLayerBlock(nn.Module):
+    """x + linear(relu(hidden(norm(x)))); x, at first."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.hidden = nn.Linear(dim, dim)
+        self.linear = nn.Linear(dim, dim)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (N, dim) to (N, dim)."""
+        return x + self.linear(self.hidden(self.norm(x)).relu())
+
+
+BLOCKS: dict[int, type[ResidualBlock] | type[TwoLayerBlock]] = {1: ResidualBlock, 2: TwoLayerBlock}
+"""By their number of linear layers."""
+
+
 class KeypointEncoder(FrameEncoder):
     """Residual MLP from normalized key-points and the box's place to non-negative features."""
 
@@ -70,9 +96,8 @@ class KeypointEncoder(FrameEncoder):
     def __init__(self, config: KeypointEncoderConfig) -> None:
         super().__init__(config)
         self.input = nn.Linear(NUM_INPUTS, config.hidden_dim)
-        self.blocks = nn.Sequential(
-            *(ResidualBlock(config.hidden_dim) for _ in range(config.num_blocks))
-        )
+        block = BLOCKS[config.block_layers]
+        self.blocks = nn.Sequential(*(block(config.hidden_dim) for _ in range(config.num_blocks)))
         self.norm = nn.LayerNorm(config.hidden_dim)
         self.output = nn.Linear(config.hidden_dim, config.feature_dim)
 

@@ -1,13 +1,13 @@
 """How far is the estimated body from what is known of it?
 
 L_2D, L_3D and L_SMPL of VIBE Eq. 1. All terms are mean squared errors, as in the released code; the
-paper writes sums of norms. `SUPERVISED` declares them; a new one is a function here, a row there
-and a weight in `weights.py`.
+paper writes sums of norms, which `losses.norm=distance` takes means of. `SUPERVISED` declares them;
+a new one is a function here, a row there and a weight in `weights.py`.
 
 Shapes: B windows, T frames, J joints 24, K key-points 49.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +17,14 @@ from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COMMON_14, KEYPOINTS, indices
 from vibe_ray.data.batches import PoseBatch
 from vibe_ray.geometry.cameras import project_weak_perspective
-from vibe_ray.losses.masked import Loss, masked_squared_error, num_items, num_known
+from vibe_ray.losses.masked import (
+    Loss,
+    distances,
+    masked_distance,
+    masked_squared_error,
+    num_items,
+    num_known,
+)
 
 _COMMON = indices(COMMON_14, KEYPOINTS)
 _COMMON_BLOCK = slice(_COMMON[0], _COMMON[-1] + 1)
@@ -44,17 +51,32 @@ def kp_2d(found: Estimate, known: PoseBatch) -> Tensor:
     As released: the confidence counts to its first power, and the mean runs over all frames and
     all 49 key-points, so that a frame with few visible key-points weighs less.
     """
-    conf = known.kp_2d_conf.unsqueeze(-1)
+    per_frame = known.kp_2d_conf * _off_2d(found, known).square().mean(dim=-1)  # (B, T, K)
+    return per_frame.mean(dim=-1).sum()
+
+
+def kp_2d_distance(found: Estimate, known: PoseBatch) -> Tensor:
+    """Distance in the picture, weighted and averaged as `kp_2d` is."""
+    per_frame = known.kp_2d_conf * distances(_off_2d(found, known), 1)
+    return per_frame.mean(dim=-1).sum()
+
+
+def _off_2d(found: Estimate, known: PoseBatch) -> Tensor:
     # Where nothing is known a target may be NaN: mask the difference, a zero times NaN is NaN.
-    difference = torch.where(conf > 0, found.kp_2d - known.kp_2d, 0.0)
-    per_frame = (conf * difference.square()).mean(dim=(-2, -1))  # (B, T)
-    return per_frame.sum()
+    conf = known.kp_2d_conf.unsqueeze(-1)
+    return torch.where(conf > 0, found.kp_2d - known.kp_2d, 0.0)
 
 
 def kp_3d(found: Estimate, known: PoseBatch) -> Tensor:
     """Squared error (L_3D) of the 14 common joints, each side relative to its own mid-hip."""
     joints, target = _centered_common(found.kp_3d), _centered_common(known.kp_3d)
     return masked_squared_error(joints, target, known.has_kp_3d)
+
+
+def kp_3d_distance(found: Estimate, known: PoseBatch) -> Tensor:
+    """Distance of the same joints, meters."""
+    joints, target = _centered_common(found.kp_3d), _centered_common(known.kp_3d)
+    return masked_distance(joints, target, known.has_kp_3d, 1)
 
 
 def pose(found: Estimate, known: PoseBatch) -> Tensor:
@@ -66,33 +88,55 @@ def pose(found: Estimate, known: PoseBatch) -> Tensor:
     return masked_squared_error(found.params.rotmat, pose_to_rotmat(known.pose), known.has_smpl)
 
 
+def pose_distance(found: Estimate, known: PoseBatch) -> Tensor:
+    """Frobenius norm of the difference of rotation matrices, mean over 24 joints.
+
+    2.8 times the sine of half the angle between them, and so nearly the angle times the root of 2.
+    """
+    return masked_distance(found.params.rotmat, pose_to_rotmat(known.pose), known.has_smpl, 2)
+
+
 def betas(found: Estimate, known: PoseBatch) -> Tensor:
     """Squared difference of the shape coefficients, in every frame as in the released code."""
     return masked_squared_error(found.params.betas, known.betas, known.has_smpl)
 
 
-SUPERVISED = (
-    Loss("generator/kp_2d", "kp_2d", kp_2d, lambda batch: num_items(batch.pose.has_smpl)),
-    Loss("generator/kp_3d", "kp_3d", kp_3d, lambda batch: num_known(batch.pose.has_kp_3d)),
-    Loss("generator/pose", "pose", pose, lambda batch: num_known(batch.pose.has_smpl)),
-    Loss("generator/betas", "betas", betas, lambda batch: num_known(batch.pose.has_smpl)),
-)
-"""Sums compare an `Estimate` with a `PoseBatch`; an item is a frame."""
+def _declared(
+    of_kp_2d: Callable[..., Tensor], of_kp_3d: Callable[..., Tensor], of_pose: Callable[..., Tensor]
+) -> tuple[Loss, ...]:
+    return (
+        Loss("generator/kp_2d", "kp_2d", of_kp_2d, lambda batch: num_items(batch.pose.has_smpl)),
+        Loss("generator/kp_3d", "kp_3d", of_kp_3d, lambda batch: num_known(batch.pose.has_kp_3d)),
+        Loss("generator/pose", "pose", of_pose, lambda batch: num_known(batch.pose.has_smpl)),
+        Loss("generator/betas", "betas", betas, lambda batch: num_known(batch.pose.has_smpl)),
+    )
+
+
+SUPERVISED: Mapping[str, tuple[Loss, ...]] = {
+    "squared": _declared(kp_2d, kp_3d, pose),
+    "distance": _declared(kp_2d_distance, kp_3d_distance, pose_distance),
+}
+"""By `losses.norm`. Sums compare an `Estimate` with a `PoseBatch`; an item is a frame."""
 
 
 def supervised_shares(
-    counts: Mapping[str, Tensor], params: SmplParams, kp_3d: Tensor, known: PoseBatch
+    losses: Sequence[Loss],
+    counts: Mapping[str, Tensor],
+    params: SmplParams,
+    kp_3d: Tensor,
+    known: PoseBatch,
 ) -> dict[str, Tensor]:
     """Return this rank's share of every supervised loss, by the loss's name.
 
     Args:
+        losses: Of `SUPERVISED`.
         counts: As in `Loss.share`.
         params: Estimated (B, T).
         kp_3d: Key-points of those bodies (B, T, K, 3), meters, camera axes.
         known: What is known of them.
     """
     found = Estimate(params, kp_3d, project_weak_perspective(kp_3d, params.cam))
-    return {loss.name: loss.share(counts, found, known) for loss in SUPERVISED}
+    return {loss.name: loss.share(counts, found, known) for loss in losses}
 
 
 def _centered_common(kp_3d: Tensor) -> Tensor:

@@ -149,14 +149,15 @@ class FrameEncoderState(Progress):
         `train/generator/total` the weighted sum that was descended.
         """
         assert batch.detections is not None, "a frame encoder learns from captured frames"
-        counts = counts_over_ranks(SUPERVISED, batch)
+        losses = SUPERVISED[self.config.losses.norm]
+        counts = counts_over_ranks(losses, batch)
         self.network.zero_grad()
         with self.products():
             params: SmplParams = self.synced(batch.detections)
         kp_3d = self.keypoints(params.betas, params.rotmat)
-        shares = supervised_shares(counts, params, kp_3d, batch.pose)
+        shares = supervised_shares(losses, counts, params, kp_3d, batch.pose)
         weights = vars(self.config.losses)
-        total = descend_sum(weights[loss.weight] * shares[loss.name] for loss in SUPERVISED)
+        total = descend_sum(weights[loss.weight] * shares[loss.name] for loss in losses)
         # The regressor's three factors multiply when its loop is descended folded: without a bound
         # of the gradient, `optim.gradient_clip`, one bad batch sends them off for good.
         self.descent.step(self.network, self.step)

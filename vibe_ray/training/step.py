@@ -23,8 +23,10 @@ from vibe_ray.training.ranks import counts_over_ranks, descend_sum
 if TYPE_CHECKING:
     from vibe_ray.training.state import TrainState
 
-LOSSES = (*SUPERVISED, MOTION_PRIOR, ADVERSARIAL, REAL, FAKE)
-"""All that either player may descend; who descends it stands before the slash of its name."""
+UNSUPERVISED = (MOTION_PRIOR, ADVERSARIAL, REAL, FAKE)
+LOSSES = {norm: (*supervised, *UNSUPERVISED) for norm, supervised in SUPERVISED.items()}
+"""All that either player may descend, by `losses.norm`; who descends it stands before the slash of
+its name."""
 Shares = dict[str, Tensor]
 """By a loss's name: this rank's share of its mean over all ranks."""
 
@@ -39,8 +41,9 @@ def adversarial_step(state: "TrainState", batch: StepBatch) -> dict[str, Tensor]
     process did before it: a resumed run needs no random state.
     """
     torch.manual_seed(state.dropout_seed())
-    weights = {loss.name: getattr(state.config.losses, loss.weight) for loss in LOSSES}
-    counts = counts_over_ranks(LOSSES, batch)
+    losses = LOSSES[state.config.losses.norm]
+    weights = {loss.name: getattr(state.config.losses, loss.weight) for loss in losses}
+    counts = counts_over_ranks(losses, batch)
     parts = _parts(batch, state.config.optim.accumulate)
     metrics: dict[str, Tensor] = {}
     state.zero_grad()
@@ -62,7 +65,8 @@ def _shares(state: "TrainState", batch: StepBatch, counts: Mapping[str, Tensor])
     with state.products():
         params = state.synced_generator(batch.pose.features)
     kp_3d = state.keypoints(params.betas, params.rotmat)  # (B, T, 49, 3), no mesh is built
-    shares = supervised_shares(counts, params, kp_3d, batch.pose)
+    supervised = SUPERVISED[state.config.losses.norm]
+    shares = supervised_shares(supervised, counts, params, kp_3d, batch.pose)
     if state.prior is not None:
         latent = state.prior.encode(params.rotmat[..., 1:, :, :])
         shares[MOTION_PRIOR.name] = MOTION_PRIOR.share(counts, latent.mean)
