@@ -9,7 +9,6 @@ Shapes: N frames, D key-points of a detector, I = the encoder's own key-points, 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -40,9 +39,9 @@ class KeypointEncoderConfig:
     feature_dim: int = 2048
     hidden_dim: int = 1024
     num_blocks: int = 3
-    block_layers: Literal[1, 2] = 1
-    """Linear layers of a block. Two learn more from each frame than one of the same cost: the block
-    then starts as the identity, and has a non-linearity inside."""
+    block_layers: int = 1
+    """Linear layers of a block, 1 or 2. A block of two starts as the identity; it learns more from
+    each frame than two of one."""
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "hidden_dim"):
