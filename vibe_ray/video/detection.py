@@ -56,7 +56,7 @@ class DetectionConfig:
     rtmpose: str = ""
     """An `.onnx` file of RTMPose's that looks closely instead of MoveNet (`rtmpose.py`)."""
     batch: int = 8
-    """Pictures or crops that a network sees at once."""
+    """Pictures or crops that are held, and on a GPU computed, at once."""
 
     def __post_init__(self) -> None:
         for name in ("every_s", "crop_margin", "batch"):
@@ -134,14 +134,19 @@ def find_people(
 def _find_in(frames: Sequence[Frame], long_side: int, networks: Networks) -> list[FramePeople]:
     """Find people in frames as they look at one size."""
     small = [shrink(frame.pixels, long_side, SIZE_MULTIPLE) for frame in frames]
-    images = torch.stack([image.pixels for image in small]).to(networks.device)
-    people = networks.multipose(images)
+    found = networks.find([image.pixels for image in small])
     scale = small[0].scale
-    boxes, kp = (scale * values.cpu().numpy() for values in (people.boxes, people.kp))
-    scores, conf = people.scores.cpu().numpy(), people.conf.cpu().numpy()
+    boxes, kp, scores, conf = (
+        torch.cat([getattr(people, name) for people in found]).cpu().numpy()
+        for name in ("boxes", "kp", "scores", "conf")
+    )
     return [
         FramePeople(
-            frame=frame.number, boxes=boxes[i], scores=scores[i], kp_2d=kp[i], kp_2d_conf=conf[i]
+            frame=frame.number,
+            boxes=scale * boxes[i],
+            scores=scores[i],
+            kp_2d=scale * kp[i],
+            kp_2d_conf=conf[i],
         )
         for i, frame in enumerate(frames)
     ]
@@ -169,13 +174,13 @@ def refine(
     )
     looks = [CloseLooks(track, rest) for track in tracks]
     step = rest.step(tracks)
-    network, size = networks.close, networks.close.size
+    size = networks.close.size
     for crops in _crops(video, tracks, config, STEPS_AT_ONCE * step, size):
         due = [crop for crop in crops if looks[crop.track].is_end(crop.row, step)]
         while due:
             for batch in _batches(iter(due), config.batch):
-                pixels = torch.stack([crop.pixels for crop in batch]).to(networks.device)
-                kp, conf = (values.cpu().numpy() for values in network(pixels))
+                found = networks.look([crop.pixels for crop in batch])
+                kp, conf = (values.numpy() for values in found)
                 for i, crop in enumerate(batch):
                     looks[crop.track].add(crop.row, from_square(kp[i], crop.square, size), conf[i])
             middles = [look.middles() for look in looks]

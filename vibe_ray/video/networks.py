@@ -3,14 +3,20 @@
 Shapes: B crops, S x S pixels, D key-points.
 """
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cache
+from threading import Barrier
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from vibe_ray.video.movenet import MultiPose, load_multipose, load_singlepose
+from vibe_ray.video.movenet import MultiPose, People, load_multipose, load_singlepose
 from vibe_ray.video.rtmpose import RtmPose
+
+T = TypeVar("T")
 
 
 class CloseNetwork(Protocol):
@@ -50,3 +56,35 @@ class Networks:
         """
         close = RtmPose(rtmpose, device) if rtmpose else load_singlepose(device)
         return cls(load_multipose(device), close, torch.device(device))
+
+    def find(self, pictures: Sequence[Tensor]) -> list[People]:
+        """Find the people in pictures (H, W, 3) of one size, some of them together."""
+        return self._computed(self.multipose, pictures)
+
+    def look(self, crops: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Find key-points (B, D, 2), in pixels, and confidences (B, D) in crops (S, S, 3)."""
+        kp, conf = zip(*self._computed(self.close, crops), strict=True)
+        return torch.cat(kp).cpu(), torch.cat(conf).cpu()
+
+    def _computed(self, network: Callable[[Tensor], T], pictures: Sequence[Tensor]) -> list[T]:
+        """Compute all pictures at once; but each by itself, in a core's own thread, on a CPU.
+
+        Maps of many small channels do not fill two threads, and a batch's do not fit the caches.
+        """
+        if self.device.type != "cpu":
+            return [network(torch.stack(list(pictures)).to(self.device))]
+        return list(_threads(torch.get_num_threads()).map(network, (x[None] for x in pictures)))
+
+
+@cache
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Return threads that PyTorch computes in alone, as many as it would have used for one job."""
+    pool, all_there = ThreadPoolExecutor(count, "looks"), Barrier(count)
+
+    def begin(_: int) -> None:
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    list(pool.map(begin, range(count)))
+    torch.set_num_threads(count)  # of this thread and of those to come
+    return pool
