@@ -105,23 +105,30 @@ def render(
     points, bright, faces, colors = _triangles(meshes, camera)
     left, top, right, bottom = _bounds(points, faces, height, width)
     size = (bottom - top, right - left)
-    total = np.zeros((size[0] * size[1], 4), np.float32)
-    is_hit = np.zeros(len(total), bool)
+    found_at, found = [np.empty(0, np.int64)], [np.empty((0, 4), np.float32)]
     for x, y in product((np.arange(samples) + 0.5) / samples - 0.5, repeat=2):
         raster = rasterize(points - [left + x, top + y, 0], bright, faces, *size)
         face, value = raster.face.ravel(), raster.value.ravel()
         seen = np.flatnonzero(face != NOTHING)
         drawn = colors[face[seen]]
         drawn[:, :3] *= value[seen, None]
-        total[seen] += drawn
-        is_hit[seen] = True
-    hit = np.flatnonzero(is_hit)
-    found = total[hit]
-    found[:, :3] *= 255 / found[:, 3:]
-    found[:, 3] *= 255 / samples**2
+        found_at.append(seen)
+        found.append(drawn)
+    hit, total = _summed(np.concatenate(found_at), np.concatenate(found), samples**2)
+    total[:, :3] *= 255 / total[:, 3:]
+    total[:, 3] *= 255 / samples**2
     row, column = np.divmod(hit, max(size[1], 1))
-    rgba.reshape(-1, 4)[(top + row) * width + left + column] = np.rint(found).astype(np.uint8)
+    rgba.reshape(-1, 4)[(top + row) * width + left + column] = np.rint(total).astype(np.uint8)
     return rgba
+
+
+def _summed(pixel: Array, colors: Array, samples: int) -> tuple[Array, Array]:
+    """Add up the colors (R, 4) of each pixel's points (R,): the pixels (m,), and sums (m, 4)."""
+    if samples == 1:  # each pixel is there once
+        return pixel, colors
+    hit, place = np.unique(pixel, return_inverse=True)
+    sums = [np.bincount(place, channel, minlength=len(hit)) for channel in colors.T]
+    return hit, np.stack(sums, axis=1).astype(np.float32)
 
 
 def paint_over(picture: Image, rgba: Image, opacity: float = 1.0) -> Image:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from vibe_ray.geometry.arrays import Array
 
@@ -39,8 +39,11 @@ def shrink(picture: Array, long_side: int, multiple: int) -> Shrunk:
     scale = max(max(H, W) / long_side, 1.0)
     pixels = _resized(torch.from_numpy(picture), round(H / scale), round(W / scale))
     h, w = pixels.shape[:2]
-    missing = (-h % multiple, -w % multiple)
-    return Shrunk(pad(pixels, (0, 0, 0, missing[1], 0, missing[0])), scale)
+    if h % multiple or w % multiple:
+        padded = torch.zeros(h + -h % multiple, w + -w % multiple, 3, dtype=torch.uint8)
+        padded[:h, :w] = pixels
+        pixels = padded
+    return Shrunk(pixels, scale)
 
 
 def square_around(box: Array, margin: float) -> Square:

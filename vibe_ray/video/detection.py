@@ -18,7 +18,8 @@ import torch
 from vibe_ray.body.skeletons import COCO_17, conversion
 from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.close_looks import CloseLooks, Rest
-from vibe_ray.video.crops import Square, cut, from_square, shrink, square_around
+from vibe_ray.video.cores import ahead
+from vibe_ray.video.crops import Shrunk, Square, cut, from_square, shrink, square_around
 from vibe_ray.video.frames import Frame, Video
 from vibe_ray.video.movenet.network import SIZE_MULTIPLE
 from vibe_ray.video.networks import Networks
@@ -113,42 +114,55 @@ def find_people(
     """
     times_s: list[float] = []
 
-    def watched() -> Iterator[Frame]:
+    def watched() -> Iterator[_Glance]:
         due_s, last = 0.0, None
         for frame in video.frames():
             times_s.append(frame.time_s)
             last = frame
             if frame.time_s >= due_s - 1e-6:
                 due_s, last = frame.time_s + config.every_s, None
-                yield frame
+                yield _Glance.at(frame, config.long_sides)
         if last is not None:  # who is there at the end is seen to the end
-            yield last
+            yield _Glance.at(last, config.long_sides)
 
     found: list[FramePeople] = []
-    for frames in _batches(watched(), config.batch):
-        sizes = [_find_in(frames, side, networks) for side in config.long_sides]
+    for glances in ahead(_batches(watched(), config.batch)):
+        sizes = [_find_in(glances, i, networks) for i in range(len(config.long_sides))]
         found += [without_duplicates(joined(seen)) for seen in zip(*sizes, strict=True)]
     return found, np.array(times_s)
 
 
-def _find_in(frames: Sequence[Frame], long_side: int, networks: Networks) -> list[FramePeople]:
-    """Find people in frames as they look at one size."""
-    small = [shrink(frame.pixels, long_side, SIZE_MULTIPLE) for frame in frames]
-    found = networks.find([image.pixels for image in small])
-    scale = small[0].scale
+@dataclass(frozen=True)
+class _Glance:
+    """A frame in which people are to be found, as large as the network shall see it."""
+
+    frame: int
+    pictures: tuple[Shrunk, ...]
+    """One for each of `DetectionConfig.long_sides`."""
+
+    @classmethod
+    def at(cls, frame: Frame, long_sides: Sequence[int]) -> "_Glance":
+        sizes = (shrink(frame.pixels, side, SIZE_MULTIPLE) for side in long_sides)
+        return cls(frame.number, tuple(sizes))
+
+
+def _find_in(glances: Sequence[_Glance], size: int, networks: Networks) -> list[FramePeople]:
+    """Find people in frames as they look at one size, given by its place among the sizes."""
+    pictures = [glance.pictures[size] for glance in glances]
+    found = networks.find([picture.pixels for picture in pictures])
     boxes, kp, scores, conf = (
         torch.cat([getattr(people, name) for people in found]).cpu().numpy()
         for name in ("boxes", "kp", "scores", "conf")
     )
     return [
         FramePeople(
-            frame=frame.number,
-            boxes=scale * boxes[i],
+            frame=glance.frame,
+            boxes=picture.scale * boxes[i],
             scores=scores[i],
-            kp_2d=scale * kp[i],
+            kp_2d=picture.scale * kp[i],
             kp_2d_conf=conf[i],
         )
-        for i, frame in enumerate(frames)
+        for i, (glance, picture) in enumerate(zip(glances, pictures, strict=True))
     ]
 
 
@@ -175,7 +189,7 @@ def refine(
     looks = [CloseLooks(track, rest) for track in tracks]
     step = rest.step(tracks)
     size = networks.close.size
-    for crops in _crops(video, tracks, config, STEPS_AT_ONCE * step, size):
+    for crops in ahead(_crops(video, tracks, config, STEPS_AT_ONCE * step, size)):
         due = [crop for crop in crops if looks[crop.track].is_end(crop.row, step)]
         while due:
             for batch in _batches(iter(due), config.batch):

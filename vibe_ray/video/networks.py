@@ -4,15 +4,13 @@ Shapes: B crops, S x S pixels, D key-points.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache
-from threading import Barrier
 from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from vibe_ray.video.cores import on_each_core
 from vibe_ray.video.movenet import MultiPose, People, load_multipose, load_singlepose
 from vibe_ray.video.rtmpose import RtmPose
 
@@ -73,18 +71,4 @@ class Networks:
         """
         if self.device.type != "cpu":
             return [network(torch.stack(list(pictures)).to(self.device))]
-        return list(_threads(torch.get_num_threads()).map(network, (x[None] for x in pictures)))
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Return threads that PyTorch computes in alone, as many as it would have used for one job."""
-    pool, all_there = ThreadPoolExecutor(count, "looks"), Barrier(count)
-
-    def begin(_: int) -> None:
-        torch.set_num_threads(1)
-        all_there.wait()
-
-    list(pool.map(begin, range(count)))
-    torch.set_num_threads(count)  # of this thread and of those to come
-    return pool
+        return on_each_core(network, [picture[None] for picture in pictures])
