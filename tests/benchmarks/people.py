@@ -1,8 +1,9 @@
 """`python -m tests.benchmarks.people`: how good are predictions of videos? Tables of numbers.
 
 `round_trip` films people whose motion is known and finds them again; `views` compares with four
-calibrated views of a real person, where VIBE_RAY_TEST_DATA has them; `videos` reports on videos of
-which nobody knows the truth, for each way to estimate.
+calibrated views of a real person, where VIBE_RAY_TEST_DATA has them; `as_run` does so with nothing
+but their videos given, the four of `Pose2Sim/Demo_SinglePerson` in the wheel `pose2sim`; `videos`
+reports on videos of which nobody knows the truth, for each way to estimate.
 """
 
 import argparse
@@ -20,15 +21,17 @@ from rich.table import Table
 
 from tests.benchmarks.round_trip import CLIPS, Clip, measure_clip
 from tests.fitting.motions import skeleton
-from tests.fitting.real_views import pa_mm, views, views_file
+from tests.fitting.real_views import LIMBS, pa_mm, views, views_file
 from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.skeletons import COCO_17, indices
 from vibe_ray.config import override
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.fitting.picture import fit_to_picture
 from vibe_ray.fitting.smoothing import smooth_rotations
 from vibe_ray.prediction.job import Prediction, Tools, estimate_people, look
-from vibe_ray.prediction.refine import BETA, MIN_CUTOFF_HZ
+from vibe_ray.prediction.person import Person
+from vibe_ray.prediction.refine import BETA, MIN_CUTOFF_HZ, motion_of
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.pretrained import packaged
 from vibe_ray.video.reader import find_videos, open_video
@@ -51,7 +54,8 @@ SHOWN = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Measure, and print and write tables."""
     parser = argparse.ArgumentParser(prog="tests.benchmarks.people", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=("round_trip", "views", "videos"))
+    parts = ("round_trip", "views", "as_run", "videos")
+    parser.add_argument("--only", nargs="+", choices=parts)
     parser.add_argument("--videos", nargs="+", default=[], metavar="PATH", help="videos or folders")
     parser.add_argument("--clips", nargs="+", choices=CLIPS, default=list(CLIPS))
     parser.add_argument("--json", type=Path, default=Path("runs/bench/people.json"))
@@ -62,14 +66,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         *(["views"] if views_file() else []),
         *(["videos"] if args.videos else []),
     ]
-    parts: dict[str, Callable[[], Iterator[Row]]] = {
+    rows: dict[str, Callable[[], Iterator[Row]]] = {
         "round_trip": lambda: round_trip(args.clips),
         "views": real_views,
+        "as_run": lambda: views_as_run(args.videos),
         "videos": lambda: own_quality(args.videos),
     }
     document = json.loads(args.json.read_text()) if args.json.exists() else {}
     for name in chosen:
-        document[name] = list(parts[name]())
+        document[name] = list(rows[name]())
         print_rows(name, document[name])
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(document, indent=1) + "\n")
@@ -111,6 +116,73 @@ def real_views() -> Iterator[Row]:
                 **{f"view {i}": number for i, number in enumerate(errors[0])},
                 "at the body's joints": float(np.mean(errors[1])),
             }
+
+
+def views_as_run(paths: Sequence[str]) -> Iterator[Row]:
+    """Yield PA-MPJPE of each method in each view's video, of the person of whom the truth is known.
+
+    That is whoever is nearest to the true key-points in a frame; each second frame has a truth.
+    """
+    arrays = skeleton().arrays
+    own, detected = (BodyJoints.keypoints(arrays, as_detected=flag) for flag in (False, True))
+    file = views_file()
+    assert file is not None, "VIBE_RAY_TEST_DATA has no real views"
+    with np.load(file) as data:
+        truth, points = data["kp_2d_px"], torch.from_numpy(data["points_3d_m"]).float()
+    videos = [found for given in paths for found in find_videos(given)]
+    for (path, name), kp in zip(videos, truth, strict=True):
+        with open_video(path) as video:
+            seen = look(video, Tools(PredictConfig(), "cpu"))
+            for method, settings in METHODS.items():
+                made = Prediction([])
+                estimate_people(
+                    made, seen, video, Tools(override(PredictConfig(), settings), "cpu")
+                )
+                shown = _nearest(made.people, kp)
+                seen_in = sum(int((~one.track.filled[at]).sum()) for one, _, at in shown)
+                yield {
+                    "video": name,
+                    "method": method,
+                    "found, %": 100 * seen_in / len(kp),
+                    "pa_mpjpe_mm": _mean_error(shown, points, detected),
+                    "at the body's joints": _mean_error(shown, points, own),
+                }
+
+
+Shown = list[tuple[Person, np.ndarray, np.ndarray]]
+"""People, numbers (n,) of true frames in which they are nearest, and their own rows (n,)."""
+
+
+def _nearest(people: Sequence[Person], kp: np.ndarray) -> Shown:
+    """Find who is nearest to the true key-points (M, 17, 3) in each frame: of all, on average."""
+    apart, places = np.full((len(people), len(kp)), np.inf), []
+    for i, person in enumerate(people):
+        at = 2 * np.arange(len(kp)) - int(person.track.frames[0])
+        is_there = (at >= 0) & (at < person.num_frames)
+        off = person.track.kp_2d[at[is_there]] - kp[is_there, :, :2]
+        apart[i, is_there] = np.linalg.norm(off, axis=-1).mean(axis=-1)
+        places.append(at)
+    nearest = np.where(np.isfinite(apart.min(axis=0)), apart.argmin(axis=0), -1)
+    rows = [np.flatnonzero(nearest == i) for i in range(len(people))]
+    return [(one, r, places[i][r]) for i, (one, r) in enumerate(zip(people, rows, strict=True))]
+
+
+def _mean_error(shown: Shown, points: torch.Tensor, body: BodyJoints) -> float:
+    """PA-MPJPE over all true frames that are shown."""
+    errors, counts = [], []
+    for person, rows, at in shown:
+        true = points[rows]
+        limbs = true[:, indices(LIMBS, COCO_17)]
+        if count := int(limbs.isfinite().all(dim=-1).all(dim=-1).sum()):
+            motion = replace(motion_of(person), **_frames(motion_of(person), at))
+            errors.append(pa_mm(motion, true, body))
+            counts.append(count)
+    return float(np.average(errors, weights=counts))
+
+
+def _frames(motion: Motion, at: np.ndarray) -> dict[str, Any]:
+    """What a motion has of each frame, of some of its frames."""
+    return {name: getattr(motion, name)[at] for name in ("rotmat", "transl", "times_s")}
 
 
 def fitted(motion: Motion, seen: Observation) -> Motion:
