@@ -8,8 +8,9 @@ from torch import Tensor
 from tests.training.tiny import random_batch
 from vibe_ray.losses.masked import Loss, masked_distance, masked_squared_error, num_known
 from vibe_ray.losses.prior import PRIOR, PriorWeights
+from vibe_ray.losses.supervised import SUPERVISED
 from vibe_ray.losses.weights import LossWeights
-from vibe_ray.training.step import LOSSES
+from vibe_ray.training.step import UNSUPERVISED
 
 
 def test_a_share_is_a_parts_sum_over_all_parts_count() -> None:
@@ -21,7 +22,10 @@ def test_a_share_is_a_parts_sum_over_all_parts_count() -> None:
 
 @pytest.mark.parametrize(
     ("losses", "weights"),
-    [*((losses, LossWeights()) for losses in LOSSES.values()), (PRIOR, PriorWeights())],
+    [
+        *(((*losses, *UNSUPERVISED), LossWeights()) for losses in SUPERVISED.values()),
+        (PRIOR, PriorWeights()),
+    ],
 )
 def test_every_loss_has_a_weight_and_a_count(losses: tuple[Loss, ...], weights: object) -> None:
     assert {loss.weight for loss in losses} == set(vars(weights)) - {"norm"}

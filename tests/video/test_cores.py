@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 import torch
@@ -9,11 +10,34 @@ import torch
 from vibe_ray.video.cores import ahead, on_each_core
 
 
-def test_on_each_core_pytorch_computes_alone() -> None:
+@pytest.fixture
+def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    found = on_each_core(lambda number: (number, torch.get_num_threads()), range(7))
-    assert found == [(number, 1) for number in range(7)]
-    assert torch.get_num_threads() == before
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_on_each_core_pytorch_computes_alone() -> None:
+    def worked(number: int) -> tuple[int, int]:
+        picture = torch.rand(1, 3, 200, 200)  # large enough for several threads
+        torch.nn.functional.interpolate(picture, (300, 300), mode="bilinear")
+        return number, torch.get_num_threads()
+
+    assert on_each_core(worked, range(7)) == [(number, 1) for number in range(7)]
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two_threads")
+def test_what_is_made_ahead_is_made_by_one_thread() -> None:
+    def items() -> Iterator[int]:
+        for _ in range(3):
+            torch.nn.functional.interpolate(torch.rand(1, 3, 200, 200), (300, 300), mode="bilinear")
+            yield torch.get_num_threads()
+
+    assert list(ahead(items())) == [1, 1, 1]
+    assert torch.get_num_threads() == 2
 
 
 def test_the_next_item_is_made_while_one_is_worked_on() -> None:
@@ -52,3 +76,4 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
     assert next(coming) == 0
     coming.close()
     assert len(made) <= 2
+    assert not [thread for thread in enumerate_threads() if thread.name.startswith("ahead")]

@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from tests.video.made_up_people import figure, seen
-from vibe_ray.body.skeletons import COCO_17
-from vibe_ray.video.detection import DetectionConfig, refine, track_people
+from vibe_ray.body.skeletons import COCO_17, HALPE_26
+from vibe_ray.video.detection import DetectionConfig, named, refine, track_people
 from vibe_ray.video.frames import Frame
 from vibe_ray.video.networks import Networks
 from vibe_ray.video.people import Track
@@ -112,6 +112,21 @@ def test_who_stands_before_somebody_is_not_taken_for_them() -> None:
     np.testing.assert_array_equal(found[0].kp_2d, hidden.kp_2d)
     assert np.flatnonzero(found[0].filled).tolist() == [3, 4]
     np.testing.assert_allclose(found[1].kp_2d[0, 0], [243.5, 150.5], atol=2.5)
+
+
+def test_a_network_has_key_points_of_its_own() -> None:
+    """What others found of a track is kept by name; its feet are unknown until they are seen."""
+    track = named(still(200, 8), HALPE_26)
+    wrist = HALPE_26.index("lwrist")
+    before = still(200, 8)
+    np.testing.assert_array_equal(track.kp_2d[:, wrist], before.kp_2d[:, COCO_17.index("lwrist")])
+    assert not track.kp_2d_conf[:, HALPE_26.index("OP LHeel")].any()
+    video: Any = Pictures([dots((203, 148, 255))] * 8)
+    networks: Any = Networks(None, OneDot(HALPE_26), torch.device("cpu"))  # type: ignore[arg-type]
+    (found,) = refine(video, [track], networks, DetectionConfig(batch=4))
+    assert found.names == HALPE_26
+    np.testing.assert_allclose(found.kp_2d[2], np.tile([203.5, 148.5], (26, 1)), atol=2.5)
+    np.testing.assert_allclose(found.kp_2d_conf, 1, atol=1e-2)
 
 
 def test_nobody_is_followed_nowhere() -> None:

@@ -1,5 +1,7 @@
 """Pictures computed apart, each in a thread of its own, against all of them at once."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -31,19 +33,23 @@ def test_pictures_are_seen_as_in_a_batch(networks: Networks) -> None:
     torch.testing.assert_close(scores, expected.scores, rtol=0, atol=1e-4)
 
 
-def test_threads_stay_as_many_as_they_were() -> None:
-    threads: list[int] = []
+class Counting:
+    """Says of every crop in how large a batch it came."""
 
-    class Counting:
-        names, size = ("nose",), 4
+    names, size = ("nose",), 4
 
-        def __call__(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            threads.append(torch.get_num_threads())
-            return crops.new_zeros(len(crops), 1, 2), crops.new_zeros(len(crops), 1)
+    def __call__(self, crops: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        together = torch.full((len(crops), 1), float(len(crops)))
+        return together[..., None].expand(-1, -1, 2), together
 
-    before = torch.get_num_threads()
-    networks = Networks(None, Counting(), torch.device("cpu"))  # type: ignore[arg-type]
+
+class CountingModule(Counting, torch.nn.Module):
+    """The same as a module of PyTorch's."""
+
+
+@pytest.mark.parametrize(("network", "batch"), [(Counting(), 5), (CountingModule(), 1)])
+def test_what_is_not_pytorchs_has_threads_of_its_own(network: Any, batch: int) -> None:
+    networks = Networks(None, network, torch.device("cpu"))  # type: ignore[arg-type]
     kp, conf = networks.look(list(noise(5, 4, 4, 3)))
-    assert threads == [1] * 5
-    assert (kp.shape, conf.shape) == ((5, 1, 2), (5, 1))
-    assert torch.get_num_threads() == before
+    assert kp.shape == (5, 1, 2)
+    assert conf.tolist() == [[batch]] * 5

@@ -40,8 +40,7 @@ class KeypointEncoderConfig:
     hidden_dim: int = 1024
     num_blocks: int = 3
     block_layers: int = 1
-    """Linear layers of a block, 1 or 2. A block of two starts as the identity; it learns more from
-    each frame than two of one."""
+    """Linear layers of a block, 1 or 2; a block of two starts as the identity."""
 
     def __post_init__(self) -> None:
         for name in ("feature_dim", "hidden_dim"):

@@ -18,6 +18,7 @@ from torch import Tensor
 from vibe_ray.data.batches import StepBatch
 
 SOFTENED = 1e-3
+"""A millimeter of joints, a 2000th of a box's side in the picture, 0.04 degrees of a rotation."""
 
 
 @dataclass(frozen=True)
@@ -68,14 +69,14 @@ def masked_distance(prediction: Tensor, target: Tensor, mask: Tensor, num_dims: 
         mask: (...), nonzero where the target is known.
         num_dims: Of D.
     """
-    apart = distances(_difference(prediction, target, mask), num_dims).reshape(*mask.shape, -1)
-    return torch.where(mask.bool(), apart.mean(dim=-1), 0.0).sum()
+    apart = distances(_difference(prediction, target, mask), num_dims).unsqueeze(-1)
+    return torch.where(mask.bool(), apart.flatten(mask.ndim).mean(dim=-1), 0.0).sum()
 
 
 def distances(difference: Tensor, num_dims: int) -> Tensor:
-    """Return lengths (...) of differences (..., *D), D the last `num_dims`; never quite 0.
+    """Return lengths (...) of differences (..., *D), D the last `num_dims`, softened near 0.
 
-    A length has no gradient at 0: a thousandth of a unit is added to it, at right angles.
+    A length has no gradient at 0: this is sqrt(length^2 + SOFTENED^2).
     """
     squared = difference.square().flatten(-num_dims).sum(dim=-1)
     return (squared + SOFTENED**2).sqrt()
@@ -100,12 +101,12 @@ def num_items(items: Tensor) -> Tensor:
 
 
 def check_weights(weights: Any, section: str) -> None:
-    """Make sure that every field of a section of weights is a number from zero up, but for words.
+    """Make sure that every weight of a section, a field that is a float, is a number from zero up.
 
     Raises:
         ValueError: One is not; names the setting.
     """
     for item in dataclasses.fields(weights):
         weight = getattr(weights, item.name)
-        if not isinstance(weight, str) and not 0 <= weight < float("inf"):
+        if item.type is float and not 0 <= weight < float("inf"):
             raise ValueError(f"{section}.{item.name} is {weight}, expected a number >= 0")

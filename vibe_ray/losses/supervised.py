@@ -1,8 +1,8 @@
 """How far is the estimated body from what is known of it?
 
-L_2D, L_3D and L_SMPL of VIBE Eq. 1. All terms are mean squared errors, as in the released code; the
-paper writes sums of norms, which `losses.norm=distance` takes means of. `SUPERVISED` declares them;
-a new one is a function here, a row there and a weight in `weights.py`.
+L_2D, L_3D and L_SMPL of VIBE Eq. 1: mean squared errors, as in the released code, unless
+`losses.norm=distance` asks for means of norms; the paper writes sums of them. A new term is a
+function here, a row of `_declared` and a weight in `weights.py`.
 
 Shapes: B windows, T frames, J joints 24, K key-points 49.
 """

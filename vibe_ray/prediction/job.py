@@ -25,7 +25,8 @@ from vibe_ray.video.people import Track
 from vibe_ray.video.reader import open_video
 
 Watch = Callable[[str, int, int], None]
-"""Told the stage, how many frames of it are done, and how many there are (0: not known)."""
+"""Told the stage, how many of its frames were read, and how many there are (0: not known); perhaps
+in another thread than the prediction's."""
 
 
 class Tools:

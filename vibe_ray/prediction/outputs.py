@@ -29,6 +29,7 @@ from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.video.frames import Video, VideoFacts
 from vibe_ray.video.reader import open_video, video_writer_class
+from vibe_ray.video.rtmpose import check_rtmpose
 
 SUMMARY_FILE = "summary.json"
 PEOPLE_FILE = "people.npz"
@@ -170,11 +171,15 @@ def _write_files(
 
 
 def check_installed(config: PredictConfig) -> None:
-    """Make sure, before the work begins, that all files can be written that are asked for.
+    """Make sure, before the work begins, that what is asked for can be done here.
 
     Raises:
+        FileNotFoundError: There is no such network as `detection.rtmpose` names.
         ImportError: A package is missing; says which extra brings it.
+        ValueError: rtmlib is missing.
     """
+    if config.detection.rtmpose:
+        check_rtmpose(config.detection.rtmpose)
     for export in chosen_exports(config):
         export.writer()
     if "overlay" in config.files:

@@ -6,7 +6,7 @@ corner, so that the center of the first one is (0.5, 0.5).
 Shapes: V vertices, M triangles, H rows and W columns of pixels.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vibe_ray.geometry.arrays import Array
-from vibe_ray.rendering.rasterizer import NOTHING, rasterize
+from vibe_ray.rendering.rasterizer import NOTHING, Raster, rasterize
 
 Image = NDArray[np.uint8]
 
@@ -105,30 +105,36 @@ def render(
     points, bright, faces, colors = _triangles(meshes, camera)
     left, top, right, bottom = _bounds(points, faces, height, width)
     size = (bottom - top, right - left)
-    found_at, found = [np.empty(0, np.int64)], [np.empty((0, 4), np.float32)]
-    for x, y in product((np.arange(samples) + 0.5) / samples - 0.5, repeat=2):
-        raster = rasterize(points - [left + x, top + y, 0], bright, faces, *size)
-        face, value = raster.face.ravel(), raster.value.ravel()
-        seen = np.flatnonzero(face != NOTHING)
-        drawn = colors[face[seen]]
-        drawn[:, :3] *= value[seen, None]
-        found_at.append(seen)
-        found.append(drawn)
-    hit, total = _summed(np.concatenate(found_at), np.concatenate(found), samples**2)
-    total[:, :3] *= 255 / total[:, 3:]
-    total[:, 3] *= 255 / samples**2
+    shifts = list(product((np.arange(samples) + 0.5) / samples - 0.5, repeat=2))
+    drawn = (
+        _drawn(rasterize(points - [left + x, top + y, 0], bright, faces, *size), colors)
+        for x, y in shifts
+    )
+    hit, found = next(drawn) if samples == 1 else _summed(drawn, size[0] * size[1])
+    found[:, :3] *= 255 / found[:, 3:]
+    found[:, 3] *= 255 / len(shifts)
     row, column = np.divmod(hit, max(size[1], 1))
-    rgba.reshape(-1, 4)[(top + row) * width + left + column] = np.rint(total).astype(np.uint8)
+    rgba.reshape(-1, 4)[(top + row) * width + left + column] = np.rint(found).astype(np.uint8)
     return rgba
 
 
-def _summed(pixel: Array, colors: Array, samples: int) -> tuple[Array, Array]:
-    """Add up the colors (R, 4) of each pixel's points (R,): the pixels (m,), and sums (m, 4)."""
-    if samples == 1:  # each pixel is there once
-        return pixel, colors
-    hit, place = np.unique(pixel, return_inverse=True)
-    sums = [np.bincount(place, channel, minlength=len(hit)) for channel in colors.T]
-    return hit, np.stack(sums, axis=1).astype(np.float32)
+def _drawn(raster: Raster, colors: Array) -> tuple[Array, Array]:
+    """Pixels (R,) in which there is a triangle, and its shaded color and 1 there (R, 4)."""
+    face, value = raster.face.ravel(), raster.value.ravel()
+    seen = np.flatnonzero(face != NOTHING)
+    drawn = colors[face[seen]]
+    drawn[:, :3] *= value[seen, None]
+    return seen, drawn
+
+
+def _summed(drawn: Iterator[tuple[Array, Array]], num_pixels: int) -> tuple[Array, Array]:
+    """Add up what several rasters have in each pixel: pixels (m,) and sums (m, 4)."""
+    total, is_hit = np.zeros((num_pixels, 4), np.float32), np.zeros(num_pixels, bool)
+    for seen, colors in drawn:
+        total[seen] += colors
+        is_hit[seen] = True
+    hit = np.flatnonzero(is_hit)
+    return hit, total[hit]
 
 
 def paint_over(picture: Image, rgba: Image, opacity: float = 1.0) -> Image:

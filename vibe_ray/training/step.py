@@ -8,7 +8,7 @@ Every rank runs the same graph at every step. A loss is a masked sum over a coun
 summed over the ranks, so that N workers compute what one worker with all windows would.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
 from vibe_ray.losses.adversarial import ADVERSARIAL, FAKE, REAL, turn_gradient
+from vibe_ray.losses.masked import Loss
 from vibe_ray.losses.prior import MOTION_PRIOR
 from vibe_ray.losses.supervised import SUPERVISED, supervised_shares
 from vibe_ray.training.ranks import counts_over_ranks, descend_sum
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
     from vibe_ray.training.state import TrainState
 
 UNSUPERVISED = (MOTION_PRIOR, ADVERSARIAL, REAL, FAKE)
-LOSSES = {norm: (*supervised, *UNSUPERVISED) for norm, supervised in SUPERVISED.items()}
-"""All that either player may descend, by `losses.norm`; who descends it stands before the slash of
-its name."""
+"""What either player may descend beside `SUPERVISED`; who does stands before the slash of its name.
+"""
 Shares = dict[str, Tensor]
 """By a loss's name: this rank's share of its mean over all ranks."""
 
@@ -41,7 +41,8 @@ def adversarial_step(state: "TrainState", batch: StepBatch) -> dict[str, Tensor]
     process did before it: a resumed run needs no random state.
     """
     torch.manual_seed(state.dropout_seed())
-    losses = LOSSES[state.config.losses.norm]
+    supervised = SUPERVISED[state.config.losses.norm]
+    losses = (*supervised, *UNSUPERVISED)
     weights = {loss.name: getattr(state.config.losses, loss.weight) for loss in losses}
     counts = counts_over_ranks(losses, batch)
     parts = _parts(batch, state.config.optim.accumulate)
@@ -49,7 +50,7 @@ def adversarial_step(state: "TrainState", batch: StepBatch) -> dict[str, Tensor]
     state.zero_grad()
     for number, part in enumerate(parts, start=1):
         with state.sharing_gradients(number == len(parts)):
-            shares = _shares(state, part, counts)
+            shares = _shares(state, supervised, part, counts)
             weighted = {name: weights[name] * share for name, share in shares.items()}
             descend_sum(weighted.values())
         of_generator = [value for name, value in weighted.items() if name.startswith("generator/")]
@@ -60,12 +61,16 @@ def adversarial_step(state: "TrainState", batch: StepBatch) -> dict[str, Tensor]
     return metrics
 
 
-def _shares(state: "TrainState", batch: StepBatch, counts: Mapping[str, Tensor]) -> Shares:
+def _shares(
+    state: "TrainState",
+    supervised: Sequence[Loss],
+    batch: StepBatch,
+    counts: Mapping[str, Tensor],
+) -> Shares:
     """Return what either player descends, in one graph."""
     with state.products():
         params = state.synced_generator(batch.pose.features)
     kp_3d = state.keypoints(params.betas, params.rotmat)  # (B, T, 49, 3), no mesh is built
-    supervised = SUPERVISED[state.config.losses.norm]
     shares = supervised_shares(supervised, counts, params, kp_3d, batch.pose)
     if state.prior is not None:
         latent = state.prior.encode(params.rotmat[..., 1:, :, :])

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
-from threading import Barrier
+from threading import Barrier, Lock
 from typing import Any, TypeVar
 
 import torch
@@ -11,7 +11,9 @@ import torch
 T = TypeVar("T")
 S = TypeVar("S")
 
-END: Any = object()
+_END: Any = object()
+"""Comes after an iterator's last item."""
+_STARTING = Lock()
 
 
 def on_each_core(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
@@ -19,21 +21,7 @@ def on_each_core(function: Callable[[S], T], items: Iterable[S]) -> list[T]:
 
     For what does not fill several threads itself: many small operations.
     """
-    return list(_threads(torch.get_num_threads()).map(function, items))
-
-
-@cache
-def _threads(count: int) -> ThreadPoolExecutor:
-    """Return as many threads as PyTorch would have used for one job."""
-    pool, all_there = ThreadPoolExecutor(count, "cores"), Barrier(count)
-
-    def begin(_: int) -> None:
-        torch.set_num_threads(1)
-        all_there.wait()
-
-    list(pool.map(begin, range(count)))
-    torch.set_num_threads(count)  # of this thread and of those to come
-    return pool
+    return list(_for_each_core(torch.get_num_threads()).map(function, items))
 
 
 def ahead(items: Iterator[T]) -> Iterator[T]:
@@ -41,8 +29,29 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
     What goes wrong there is raised here, in its turn.
     """
-    with ThreadPoolExecutor(1, "ahead") as maker:
-        coming = maker.submit(next, items, END)
-        while (item := coming.result()) is not END:
-            coming = maker.submit(next, items, END)
+    with _threads(1, "ahead") as maker:
+        coming = maker.submit(next, items, _END)
+        while (item := coming.result()) is not _END:
+            coming = maker.submit(next, items, _END)
             yield item
+
+
+@cache
+def _for_each_core(count: int) -> ThreadPoolExecutor:
+    return _threads(count, "core")
+
+
+def _threads(count: int, name: str) -> ThreadPoolExecutor:
+    """Start threads in each of which PyTorch computes with one thread, itself."""
+    pool, all_there = ThreadPoolExecutor(count, name), Barrier(count)
+
+    def begin(_: int) -> None:
+        torch.get_num_threads()  # else the first operation takes over what other threads have
+        torch.set_num_threads(1)
+        all_there.wait()
+
+    with _STARTING:  # for a moment it holds for threads that others start, too
+        before = torch.get_num_threads()
+        list(pool.map(begin, range(count)))
+        torch.set_num_threads(before)
+    return pool

@@ -30,7 +30,8 @@ from vibe_ray.video.tracking import People, TrackingConfig, choose, completed, f
 T = TypeVar("T")
 
 STEPS_AT_ONCE = 4
-"""Of frames whose crops are held at a time, 0.2 MB for each person."""
+"""Of frames whose crops are looked at together: as many more are cut meanwhile, each of them 0.2 MB
+for each person, or RTMPose's 0.4."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def track_people(
     seen, times_s = find_people(video, networks, config)
     sightings = link(seen, times_s, tracking)
     tracks = [
-        _named(fill(s, i, COCO_17, times_s), networks.close.names) for i, s in enumerate(sightings)
+        named(fill(s, i, COCO_17, times_s), networks.close.names) for i, s in enumerate(sightings)
     ]
     looked_at = refine(video, tracks, networks, config)
     kept = [track for track in looked_at if track.coverage >= config.min_coverage]
@@ -166,7 +167,7 @@ def _find_in(glances: Sequence[_Glance], size: int, networks: Networks) -> list[
     ]
 
 
-def _named(track: Track, names: tuple[str, ...]) -> Track:
+def named(track: Track, names: tuple[str, ...]) -> Track:
     """Give a track other key-points; those that nobody has looked for yet are of confidence 0."""
     targets, sources = conversion(track.names, names)
     kp_2d = np.zeros((track.num_frames, len(names), 2), np.float32)

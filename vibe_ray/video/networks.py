@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vibe_ray.video.cores import on_each_core
 from vibe_ray.video.movenet import MultiPose, People, load_multipose, load_singlepose
@@ -68,7 +68,10 @@ class Networks:
         """Compute all pictures at once; but each by itself, in a core's own thread, on a CPU.
 
         Maps of many small channels do not fill two threads, and a batch's do not fit the caches.
+        What is no module of PyTorch's has threads and a device of its own.
         """
+        if not isinstance(network, nn.Module):
+            return [network(torch.stack(list(pictures)))]
         if self.device.type != "cpu":
             return [network(torch.stack(list(pictures)).to(self.device))]
         return on_each_core(network, [picture[None] for picture in pictures])

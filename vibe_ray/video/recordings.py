@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vibe_ray import storage
-from vibe_ray.body.skeletons import COCO_17
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.recordings import Recording, Recordings, recording_of
@@ -68,7 +67,8 @@ class VideosRequest:
             names = _names(self.keypoints, [name for _, name in videos])
             find = _listed(self.keypoints, names)
         else:
-            names, find = COCO_17, _detected(Networks.load(device))
+            networks = Networks.load(device)
+            names, find = networks.close.names, _detected(networks)
 
         def recording(path: str, name: str) -> Recording[LabelledSequence]:
             return recording_of(name, path, lambda: read_video(path, name, self.fps, find))

@@ -8,6 +8,7 @@ Shapes: B crops, S x S pixels, D key-points.
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,9 @@ from vibe_ray.video.keypoint_files import ORDERS
 CROP_SIZE = 384
 """S; no less than the longer side of what the published networks look at."""
 PADDING = 1.25
-"""By which rtmlib widens a box before it looks: here the crop is what shall be seen."""
+"""By which rtmlib widens a box before it looks: here the crop is what shall be seen. It is a
+square, since people lie and spread their arms, too; in the upright picture that the network takes,
+an eighth above and below it stays black."""
 
 
 class RtmPose:
@@ -39,35 +42,44 @@ class RtmPose:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: rtmlib is not installed, or the file holds another kind of network.
+            ValueError: rtmlib is not installed, the file holds another kind of network, or
+                onnxruntime cannot use the device.
         """
-        if not storage.exists(path):
-            raise FileNotFoundError(
-                f"detection.rtmpose: no network at {path}, expected an .onnx file of RTMPose's"
-            )
-        rtmlib = _rtmlib()
+        rtmlib = check_rtmpose(path)
         with storage.local_copy(path) as local, contextlib.redirect_stdout(sys.stderr):
             try:
                 self._tool: Any = rtmlib.RTMPose(
-                    str(local), backend="onnxruntime", device=torch.device(device).type
+                    str(local), backend="onnxruntime", device=str(device)
                 )
             except Exception as error:  # onnxruntime's own kinds, which have no common name
                 raise ValueError(f"detection.rtmpose: {path} cannot be loaded: {error}") from error
         session = self._tool.session
-        shapes = [value.shape for value in (*session.get_inputs(), *session.get_outputs())]
-        if not _is_simcc(shapes):
+        wants_gpu = torch.device(device).type == "cuda"
+        if wants_gpu and "CUDAExecutionProvider" not in session.get_providers():
             raise ValueError(
-                f"detection.rtmpose: inputs and outputs of {path} are {shapes}; RTMPose has one "
-                "picture (B, 3, H, W) and two outputs (B, D, 2 W) and (B, D, 2 H)"
+                "detection.rtmpose: this onnxruntime cannot use the GPU: install onnxruntime-gpu "
+                "in its place, or predict on the CPU"
             )
-        num_keypoints, height, width = shapes[1][1], shapes[0][2], shapes[0][3]
-        if num_keypoints not in ORDERS:
-            raise ValueError(
-                f"detection.rtmpose: {path} finds {num_keypoints} key-points, whose names are not "
-                f"known; expected {', '.join(map(str, sorted(ORDERS)))}"
-            )
-        self.names = ORDERS[num_keypoints]
-        self._tool.model_input_size = (width, height)
+        self.names = self._names(path, session.get_inputs()[0].shape)
+
+    def _names(self, path: str, shape: Sequence[Any]) -> tuple[str, ...]:
+        """Show the network a black picture of the shape it takes, and see what it answers.
+
+        What a file says of its outputs is often but the name of a dimension.
+        """
+        found: list[tuple[int, ...]] = []
+        if len(shape) == 4 and shape[1] == 3 and all(isinstance(size, int) for size in shape[2:]):
+            height, width = shape[2:]
+            self._tool.model_input_size = (width, height)
+            black = np.zeros((height, width, 3), np.float32)
+            found = [output.shape for output in self._tool.inference(black)]
+            num_keypoints = found[0][1] if found[0] else 0
+            if found == [(1, num_keypoints, 2 * width), (1, num_keypoints, 2 * height)]:
+                return _known(path, num_keypoints)
+        raise ValueError(
+            f"detection.rtmpose: {path} takes {list(shape)} and answers {found}; RTMPose takes a "
+            "picture (B, 3, H, W) and answers (B, D, 2 W) and (B, D, 2 H)"
+        )
 
     def __call__(self, crops: Tensor) -> tuple[Tensor, Tensor]:
         """Find key-points in RGB crops (B, S, S, 3) from 0 to 255.
@@ -86,16 +98,27 @@ class RtmPose:
         return torch.from_numpy(kp).float(), torch.from_numpy(conf).float().clamp(0, 1)
 
 
-def _is_simcc(shapes: list[list[Any]]) -> bool:
-    if [len(shape) for shape in shapes] != [4, 3, 3]:
-        return False
-    (_, channels, height, width), (_, rows, across), (_, same_rows, down) = shapes
-    sizes = (height, width, rows)
-    return (
-        all(isinstance(size, int) for size in sizes)
-        and (channels, same_rows) == (3, rows)
-        and (across, down) == (2 * width, 2 * height)
-    )
+def check_rtmpose(path: str) -> ModuleType:
+    """Return rtmlib, and make sure that there is a file for it.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: rtmlib is not installed.
+    """
+    if not storage.exists(path):
+        raise FileNotFoundError(
+            f"detection.rtmpose: no network at {path}, expected an .onnx file of RTMPose's"
+        )
+    return _rtmlib()
+
+
+def _known(path: str, num_keypoints: int) -> tuple[str, ...]:
+    if num_keypoints not in ORDERS:
+        raise ValueError(
+            f"detection.rtmpose: {path} finds {num_keypoints} key-points, whose names are not "
+            f"known; expected {', '.join(map(str, sorted(ORDERS)))}"
+        )
+    return ORDERS[num_keypoints]
 
 
 def _rtmlib() -> ModuleType:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.video.rtmpose.make_network import NETWORK, NUM_KEYPOINTS
 from vibe_ray.body.skeletons import HALPE_26
+from vibe_ray.prediction.outputs import check_installed
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.video.detection import DetectionConfig, track_people
 from vibe_ray.video.networks import Networks
@@ -42,7 +43,7 @@ def test_key_points_are_where_each_color_is_brightest() -> None:
     assert kp.shape == (2, NUM_KEYPOINTS, 2)
     # The crop is seen with a quarter of its pixels, four of them to one.
     np.testing.assert_allclose(kp, places[:, np.arange(NUM_KEYPOINTS) % 3], atol=6)
-    assert ((conf >= 0) & (conf <= 1)).all()
+    assert conf.shape == (2, NUM_KEYPOINTS)
 
 
 @pytest.mark.slow
@@ -78,6 +79,12 @@ def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(ValueError, match=r"cannot be imported .*pip install 'vibe_ray\[rtmpose\]'"):
         RtmPose(str(NETWORK))
+
+
+def test_it_is_told_before_any_video() -> None:
+    config = PredictConfig(detection=DetectionConfig(rtmpose="nowhere.onnx"))
+    with pytest.raises(FileNotFoundError, match=r"no network at nowhere\.onnx"):
+        check_installed(config)
 
 
 def test_key_points_are_given_or_found() -> None:
