@@ -5,7 +5,7 @@ Shapes: N frames of a person, V vertices, H x W pixels.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -28,6 +28,7 @@ from vibe_ray.rendering.scene import (
     paint_over,
     render,
 )
+from vibe_ray.video.cores import threads
 from vibe_ray.video.crops import shrink
 from vibe_ray.video.frames import Frame, Video, VideoFacts
 from vibe_ray.video.reader import video_writer_class
@@ -103,7 +104,7 @@ def painted(painter: "Painter", frames: Iterable[Frame]) -> Iterator[tuple[float
     Threads are enough: numpy, which paints, and the codecs let others run meanwhile.
     """
     waiting: deque[tuple[float, Future[Array]]] = deque()
-    with ThreadPoolExecutor(PAINTERS) as painters:
+    with threads(PAINTERS, "painter") as painters:
         for frame in frames:
             waiting.append((frame.time_s, painters.submit(painter.paint, frame)))
             if len(waiting) > PAINTERS:

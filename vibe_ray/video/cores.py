@@ -29,7 +29,7 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
     What goes wrong there is raised here, in its turn.
     """
-    with _threads(1, "ahead") as maker:
+    with threads(1, "ahead") as maker:
         coming = maker.submit(next, items, _END)
         while (item := coming.result()) is not _END:
             coming = maker.submit(next, items, _END)
@@ -38,10 +38,10 @@ def ahead(items: Iterator[T]) -> Iterator[T]:
 
 @cache
 def _for_each_core(count: int) -> ThreadPoolExecutor:
-    return _threads(count, "core")
+    return threads(count, "core")
 
 
-def _threads(count: int, name: str) -> ThreadPoolExecutor:
+def threads(count: int, name: str) -> ThreadPoolExecutor:
     """Start threads in each of which PyTorch computes with one thread, itself."""
     pool, all_there = ThreadPoolExecutor(count, name), Barrier(count)
 
