@@ -55,6 +55,17 @@ def packets(path: Path, kind: str) -> list[tuple[float, bytes]]:
         ]
 
 
+def test_three_frames_in_ten_hours_keep_their_times(tmp_path: Path, write_video: Any) -> None:
+    """A pause of five hours is more than an MP4 holds of the ticks of usual videos."""
+    hours_ms = [0, 18_000_000, 36_000_000]
+    source = write_video(tmp_path / "source.mkv", shades(3), times_ms=hours_ms)
+    path = tmp_path / "a.mp4"
+    with open_video(str(source)) as video, VideoWriter(path, 64, 48, sound_of=video) as writer:
+        for pixels, time_ms in zip(shades(3), hours_ms, strict=True):
+            writer.write(pixels, time_ms / 1000)
+    assert sorted(time_s for time_s, _ in packets(path, "video")) == [0, 18_000, 36_000]
+
+
 def test_frames_keep_their_times_and_colors(tmp_path: Path) -> None:
     with VideoWriter(tmp_path / "a.mp4", 64, 48) as writer:
         for pixels, time_s in zip(shades(6), TIMES_S, strict=True):

@@ -23,6 +23,9 @@ from vibe_ray.video.frames import Video
 
 TICKS_PER_S = 90_000
 """Of the timestamps: what MPEG counts by, a multiple of all usual frame rates."""
+COARSE_TICKS_PER_S = 1000
+MAX_TICKS = 2**31
+"""Of a pause between two frames in an MP4: a video that is longer in all gets coarse ticks."""
 CODECS = (("libx264", {"crf": "20", "preset": "veryfast"}), ("mpeg4", {"qscale": "3"}))
 """The first that this FFmpeg has."""
 SOUND_IN_MP4 = ("aac", "mp3", "ac3", "eac3", "alac", "opus", "flac")
@@ -42,7 +45,8 @@ class VideoWriter:
             path: On this machine's disk.
             width: Of all frames, even.
             height: Likewise.
-            sound_of: The video whose sound is taken over, if it has any that an MP4 can hold.
+            sound_of: The video whose sound is taken over, if it has any that an MP4 can hold; the
+                frames end when it does.
 
         Raises:
             ValueError: A side is odd, which no usual video can be.
@@ -57,7 +61,12 @@ class VideoWriter:
         self._stream: VideoStream = self._output.add_stream(codec, rate=30, options=options)  # type: ignore[assignment]
         self._stream.width, self._stream.height = width, height
         self._stream.pix_fmt = "yuv420p"
-        self._stream.codec_context.time_base = Fraction(1, TICKS_PER_S)
+        duration_s = 0.0
+        if sound_of is not None:  # what its header says, and what was read of it
+            duration_s = max(sound_of.facts.duration_s, sound_of.reading.duration_s)
+        is_long = duration_s * TICKS_PER_S >= MAX_TICKS
+        self._ticks_per_s = COARSE_TICKS_PER_S if is_long else TICKS_PER_S
+        self._stream.codec_context.time_base = Fraction(1, self._ticks_per_s)
         self._sound: Iterator[Packet[AudioStream]] = iter(())
         self._next_sound: Packet[AudioStream] | None = None
         if sound_of is not None:
@@ -88,8 +97,8 @@ class VideoWriter:
             storage.DiskFullError: There is no room for it.
         """
         picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        picture.pts = round(time_s * TICKS_PER_S)
-        picture.time_base = Fraction(1, TICKS_PER_S)
+        picture.pts = round(time_s * self._ticks_per_s)
+        picture.time_base = Fraction(1, self._ticks_per_s)
         with storage.room_for(self._path):
             self._mux_sound_until(time_s)
             self._output.mux(self._stream.encode(picture))
