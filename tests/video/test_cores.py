@@ -72,8 +72,10 @@ def test_who_stops_early_leaves_no_thread_behind() -> None:
             made.append(number)
             yield number
 
+    before = set(enumerate_threads())
     coming = ahead(items())
     assert next(coming) == 0
+    assert {thread.name for thread in set(enumerate_threads()) - before} == {"ahead_0"}
     coming.close()
     assert len(made) <= 2
-    assert not [thread for thread in enumerate_threads() if thread.name.startswith("ahead")]
+    assert not set(enumerate_threads()) - before
