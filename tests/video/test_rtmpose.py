@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tests.video.rtmpose.make_network import NETWORK, NUM_KEYPOINTS
+from tests.video.made_up_network import NETWORK, NUM_KEYPOINTS
 from vibe_ray.body.skeletons import HALPE_26
 from vibe_ray.prediction.outputs import check_installed
 from vibe_ray.prediction.settings import PredictConfig
@@ -49,7 +49,7 @@ def test_key_points_are_where_each_color_is_brightest() -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("rtmlib")
 def test_a_track_has_the_networks_key_points(tmp_path: Path) -> None:
-    picture = Image.open(Path(__file__).parents[1] / "movenet" / "two_bodies.png").convert("RGB")
+    picture = Image.open(Path(__file__).parent / "movenet" / "two_bodies.png").convert("RGB")
     for i in range(8):
         picture.save(tmp_path / f"{i}.png")
     networks = Networks.load(rtmpose=str(NETWORK))

@@ -2,7 +2,7 @@
 
 Key-point k is at the pixel where the red, green or blue (k mod 3) of a picture is brightest, since
 its row in either output is that color's largest value in each column, and in each row, of the
-picture, twice for each pixel. `python -m tests.video.rtmpose.make_network`; needs `onnx`.
+picture, twice for each pixel. `python -m tests.video.made_up_network`; needs `onnx`.
 """
 
 from pathlib import Path
