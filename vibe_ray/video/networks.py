@@ -67,7 +67,7 @@ class Networks:
     def _computed(self, network: Callable[[Tensor], T], pictures: Sequence[Tensor]) -> list[T]:
         """Compute all pictures at once; but each by itself, in a core's own thread, on a CPU.
 
-        Maps of many small channels do not fill two threads, and a batch's do not fit the caches.
+        Layers of many small maps do not fill two threads, and a batch's do not fit the caches.
         What is no module of PyTorch's has threads and a device of its own.
         """
         if not isinstance(network, nn.Module):

@@ -72,8 +72,13 @@ class RtmPose:
             height, width = shape[2:]
             self._tool.model_input_size = (width, height)
             black = np.zeros((height, width, 3), np.float32)
-            found = [output.shape for output in self._tool.inference(black)]
-            num_keypoints = found[0][1] if found[0] else 0
+            try:
+                found = [output.shape for output in self._tool.inference(black)]
+            except Exception as error:  # such as a network that takes other numbers than float32
+                raise ValueError(
+                    f"detection.rtmpose: {path} cannot be computed: {error}"
+                ) from error
+            num_keypoints = found[0][1] if found and len(found[0]) == 3 else 0
             if found == [(1, num_keypoints, 2 * width), (1, num_keypoints, 2 * height)]:
                 return _known(path, num_keypoints)
         raise ValueError(

@@ -45,8 +45,8 @@ class VideoWriter:
             path: On this machine's disk.
             width: Of all frames, even.
             height: Likewise.
-            sound_of: The video whose sound is taken over, if it has any that an MP4 can hold; the
-                frames end when it does.
+            sound_of: The video whose sound is taken over, if it has any that an MP4 can hold; its
+                length decides how fine the timestamps are, so no frame may be later.
 
         Raises:
             ValueError: A side is odd, which no usual video can be.
