@@ -125,11 +125,15 @@ def views_as_run(paths: Sequence[str]) -> Iterator[Row]:
     """
     arrays = skeleton().arrays
     own, detected = (BodyJoints.keypoints(arrays, as_detected=flag) for flag in (False, True))
-    file = views_file()
-    assert file is not None, "VIBE_RAY_TEST_DATA has no real views"
+    if (file := views_file()) is None:
+        raise FileNotFoundError("VIBE_RAY_TEST_DATA names no folder with real_views/views.npz")
     with np.load(file) as data:
         truth, points = data["kp_2d_px"], torch.from_numpy(data["points_3d_m"]).float()
     videos = [found for given in paths for found in find_videos(given)]
+    if len(videos) != len(truth):
+        raise ValueError(
+            f"{len(videos)} videos, expected those of the {len(truth)} views, in order"
+        )
     for (path, name), kp in zip(videos, truth, strict=True):
         with open_video(path) as video:
             seen = look(video, Tools(PredictConfig(), "cpu"))
@@ -162,8 +166,8 @@ def _nearest(people: Sequence[Person], kp: np.ndarray) -> Shown:
         off = person.track.kp_2d[at[is_there]] - kp[is_there, :, :2]
         apart[i, is_there] = np.linalg.norm(off, axis=-1).mean(axis=-1)
         places.append(at)
-    nearest = np.where(np.isfinite(apart.min(axis=0)), apart.argmin(axis=0), -1)
-    rows = [np.flatnonzero(nearest == i) for i in range(len(people))]
+    best = apart.min(axis=0, initial=np.inf)
+    rows = [np.flatnonzero((row == best) & np.isfinite(row)) for row in apart]
     return [(one, r, places[i][r]) for i, (one, r) in enumerate(zip(people, rows, strict=True))]
 
 
@@ -177,7 +181,7 @@ def _mean_error(shown: Shown, points: torch.Tensor, body: BodyJoints) -> float:
             motion = replace(motion_of(person), **_frames(motion_of(person), at))
             errors.append(pa_mm(motion, true, body))
             counts.append(count)
-    return float(np.average(errors, weights=counts))
+    return float(np.average(errors, weights=counts)) if counts else float("nan")
 
 
 def _frames(motion: Motion, at: np.ndarray) -> dict[str, Any]:

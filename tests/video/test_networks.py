@@ -37,8 +37,10 @@ def test_crops_are_seen_as_in_a_batch(networks: Networks) -> None:
     found = networks.look(list(crops))
     assert expected[1].max() > 0.3
     assert (expected[0][0] - expected[0][1]).abs().max() > 10  # the two can be told apart
-    for values, together in zip(found, expected, strict=True):
-        torch.testing.assert_close(values, together, rtol=0, atol=1e-3)
+    torch.testing.assert_close(found[1], expected[1], rtol=0, atol=1e-3)
+    # Where nothing is seen the peak is one of many alike, and another processor's may be another.
+    is_seen = expected[1] > 0.3
+    torch.testing.assert_close(found[0][is_seen], expected[0][is_seen], rtol=0, atol=1e-2)
 
 
 def test_pictures_are_seen_as_in_a_batch(networks: Networks) -> None:

@@ -5,6 +5,8 @@ rtmlib is an extra: without it, the tests that run a network are skipped.
 
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +80,37 @@ def test_a_missing_file_is_told_whether_or_not_rtmlib_is_there() -> None:
 def test_a_missing_library_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(ValueError, match=r"cannot be imported .*pip install 'vibe_ray\[rtmpose\]'"):
+        RtmPose(str(NETWORK))
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ([(1, 17, 192)], r"answers \[\(1, 17, 192\)\]; RTMPose takes"),
+        ([(7,), (1, 17, 256)], r"answers \[\(7,\), \(1, 17, 256\)\]; RTMPose takes"),
+        ([(1, 17, 192), (1, 17, 256), (1,)], "RTMPose takes"),
+        ([(1, 19, 192), (1, 19, 256)], "finds 19 key-points, whose names are not known"),
+        (TypeError("expected float16"), "cannot be computed: expected float16"),
+    ],
+)
+def test_what_another_network_answers_is_told(
+    monkeypatch: pytest.MonkeyPatch, answer: Any, told: str
+) -> None:
+    """Whether or not rtmlib is there: one made up takes its place."""
+
+    class Tool:
+        def __init__(self, *_: Any, **__: Any) -> None:
+            pixels = SimpleNamespace(shape=["batch", 3, 128, 96])
+            self.session = SimpleNamespace(get_inputs=lambda: [pixels])
+
+        def inference(self, picture: np.ndarray) -> list[np.ndarray]:
+            assert (picture.shape, picture.dtype) == ((128, 96, 3), np.float32)
+            if isinstance(answer, Exception):
+                raise answer
+            return [np.zeros(shape, np.float32) for shape in answer]
+
+    monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(RTMPose=Tool))
+    with pytest.raises(ValueError, match=told):
         RtmPose(str(NETWORK))
 
 
