@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tests.models import naive_vibe
 from vibe_ray.body.params import SmplParams
-from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig
+from vibe_ray.models.smpl_regressor import SmplRegressor, SmplRegressorConfig, decode
 
 
 def build(num_iterations: int = 3, dropout: float = 0.5) -> SmplRegressor:
@@ -44,6 +44,30 @@ def test_agrees_with_the_plain_loop_in_value_and_gradient(num_iterations: int) -
     want = torch.autograd.grad(weighted(naive, scales), inputs)
     for a, b in zip(got, want, strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("num_iterations", [1, 2, 3])
+def test_one_layer_is_a_linear_layer_in_value_and_gradient(num_iterations: int) -> None:
+    torch.manual_seed(0)
+    config = SmplRegressorConfig(
+        hidden_dim=170, num_iterations=num_iterations, dropout=0.0, start="one_layer"
+    )
+    regressor = SmplRegressor(config, feature_dim=12).double()
+    layer = torch.nn.Linear(12, 157).double()
+    mean = torch.cat([regressor.init_pose, regressor.init_shape, regressor.init_cam], dim=1)
+    assert torch.equal(regressor.fc1.bias[:157], mean[0])
+    assert torch.equal(regressor.fc1.weight[:157, :12], torch.zeros(157, 12).double())
+    with torch.no_grad():
+        regressor.fc1.weight[:157, :12] = layer.weight
+        regressor.fc1.bias[:157] = layer.bias
+    x = torch.randn(5, 12, dtype=torch.float64)
+    answers = fields(regressor(x)), fields(decode(layer(x)))
+    scales = [torch.randn_like(part) for part in answers[0]]
+    for got, want in zip(*answers, strict=True):
+        torch.testing.assert_close(got, want, rtol=0, atol=1e-12)
+    got = torch.autograd.grad(weighted(answers[0], scales), [regressor.fc1.weight])[0]
+    want = torch.autograd.grad(weighted(answers[1], scales), [layer.weight])[0]
+    torch.testing.assert_close(got[:157, :12], want, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2, 5])

@@ -38,6 +38,7 @@ from vibe_ray.data.synthetic.frames import FramePool, held_out_frames
 from vibe_ray.distributed.launch import train
 from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import encoder_inputs
+from vibe_ray.geometry.rotations import rot6d_to_rotmat
 from vibe_ray.models.generator import Generator
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.exports import export_checkpoint
@@ -65,7 +66,10 @@ class NaiveFrames:
     def __init__(self, config: TrainConfig, weights: dict[str, Tensor]) -> None:
         self.config = config
         self.weights = {name: value.double().clone() for name, value in weights.items()}
-        learned = {k: v for k, v in self.weights.items() if ".init_" not in k}
+        fixed = [".init_"]
+        if config.generator.regressor.start == "one_layer":
+            fixed += [".fc2.", ".decpose.", ".decshape.", ".deccam."]
+        learned = {k: v for k, v in self.weights.items() if not any(f in k for f in fixed)}
         for value in learned.values():
             value.requires_grad_()
         self.learned = list(learned.values())
@@ -151,13 +155,17 @@ def distances(batch: StepBatch, kp_3d: Tensor, rotmat: Tensor, cam: Tensor) -> d
         {"optim__gradient_clip": 1e9},
         {"frame_encoder__block_layers": 2, "frame_encoder__num_blocks": 2},
         {"losses__norm": "distance"},
+        {"generator__regressor__start": "one_layer", "generator__regressor__hidden_dim": 160},
     ],
-    ids=["clipped", "free", "two layers", "distances"],
+    ids=["clipped", "free", "two layers", "distances", "one layer"],
 )
 def test_an_update_is_that_of_naive_loops(motion: str, changes: dict[str, Any]) -> None:
     config = tiny_frames(data__root=motion, **changes)
     state = tiny_frames_state(config)
     to_precision(state, torch.float64)
+    with torch.no_grad():  # as one layer it starts at half a turn, of which loops have no logarithm
+        weight = state.network.generator.regressor.fc1.weight[:, :12]
+        weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     naive = NaiveFrames(config, weights_of(state))
     before = weights_of(state)
     for step, share in ((0, 1 / 2), (1, 1.0), (2, 1.0)):
@@ -215,6 +223,18 @@ def test_it_starts_at_the_mean_pose_of_its_motion() -> None:
     assert torch.equal(found[0], torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]))
 
 
+def test_one_layer_starts_at_that_mean_pose_too() -> None:
+    pool = FramePool(load_open_motion()[1:3], 25.0)
+    config = tiny_frames(
+        generator__regressor__start="one_layer", generator__regressor__hidden_dim=160
+    )
+    regressor = Generator(config.generator).regressor
+    set_mean_pose(regressor, pool)
+    found = regressor(torch.rand(1, 12)).rotmat[0]
+    mean = regressor.init_pose.view(24, 3, 2)
+    torch.testing.assert_close(found[1:], rot6d_to_rotmat(mean[1:].flatten(-2)))
+
+
 def test_errors_are_those_of_the_definition() -> None:
     made = torch.Generator().manual_seed(0)
     found, true = torch.randn(2, 5, 14, 3, generator=made, dtype=torch.float64)
@@ -252,6 +272,7 @@ def test_validation_is_of_held_out_frames_that_show_somebody(config: TrainConfig
         ({"generator__temporal_encoder__kind": "gru"}, "without generator.temporal_encoder.kind:"),
         ({"losses__adversarial": 0.5, "compile": True}, "without compile, losses.adversarial:"),
         ({"windows__motion": ("motion/train",)}, "without windows.motion: leave it out"),
+        ({"generator__regressor__start": "one_layer"}, "hidden_dim is 8, too narrow for regressor"),
         ({"frame_encoder__feature_dim": 9}, "is 9 and generator.feature_dim 12: set both"),
         ({"data__motion_batch_size": 4}, "learns from frames.batch_size captured frames alone"),
         ({"data__motion": ()}, "data.motion names no data set"),

@@ -13,6 +13,7 @@ R numbers that errors have.
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -39,6 +40,9 @@ class SmplRegressorConfig:
     mean_params: str = "rest"
     """`rest` starts at an upright T-pose that faces the camera; else the path of a
     `smpl_mean_params.npz` with `pose` (144,), `shape` (10,) and `cam` (3,)."""
+    start: Literal["small", "one_layer"] = "small"
+    """Weights before training. `small`, as HMR's: layers at random, heads so small that estimates
+    start at the mean. `one_layer`: see `SmplRegressor.start_as_one_layer`."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "num_iterations"):
@@ -46,6 +50,12 @@ class SmplRegressorConfig:
                 raise ValueError(f"regressor.{name} is {getattr(self, name)}, must be >= 1")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"regressor.dropout is {self.dropout}, expected 0 <= dropout < 1")
+        needed = sum(ESTIMATE_SIZES)
+        if self.start == "one_layer" and self.hidden_dim < needed:
+            raise ValueError(
+                f"regressor.hidden_dim is {self.hidden_dim}, too narrow for regressor.start="
+                f"one_layer: the estimate has {needed} numbers; widen it, or set start to small"
+            )
 
 
 class SmplRegressor(nn.Module):
@@ -76,6 +86,30 @@ class SmplRegressor(nn.Module):
         self.register_buffer("init_pose", pose)
         self.register_buffer("init_shape", betas)
         self.register_buffer("init_cam", cam)
+        if config.start == "one_layer":
+            self.start_as_one_layer()
+
+    @torch.no_grad()
+    def start_as_one_layer(self) -> None:
+        """Set the weights so that `fc1`'s columns for the features act as one linear layer.
+
+        `fc1` takes the estimate away again, `fc2` and the heads pass on what they are given: each
+        iteration ends at W f + b, whatever the estimate before it was, where W and b are the first
+        S rows of `fc1`'s part for the features and of its bias. A step of Adam on `fc1` then is one
+        on a linear layer; on three random matrices in a row it teaches less (docs/results/
+        open_world.md). b starts at the mean, W at zero.
+        """
+        size = sum(ESTIMATE_SIZES)
+        self.fc1.weight[:size] = 0
+        self.fc1.weight[:size, self.feature_dim :] = -torch.eye(size)
+        self.fc1.bias[:size] = self._mean()[0]
+        nn.init.eye_(self.fc2.weight)
+        nn.init.zeros_(self.fc2.bias)
+        heads = (self.decpose, self.decshape, self.deccam)
+        passed_on = torch.eye(size, self.config.hidden_dim).split(ESTIMATE_SIZES)
+        for head, rows in zip(heads, passed_on, strict=True):
+            head.weight.copy_(rows)
+            nn.init.zeros_(head.bias)
 
     def forward(self, features: Tensor, errors: Errors | None = None) -> SmplParams:
         """Regress features (..., F) to SMPL parameters with the same leading dimensions.

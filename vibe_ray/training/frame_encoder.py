@@ -119,7 +119,7 @@ class FrameEncoderState(Progress):
         optim, body = config.optim, load_body(config.body)
         parts = [
             (encoder.parameters(), 1.0),
-            (generator.parameters(), optim.regressor_lr_share),
+            (learning_weights(generator.regressor), optim.regressor_lr_share),
         ]
         return cls(
             config=config,
@@ -266,11 +266,21 @@ def load_frame_baseline(encoder: KeypointEncoder, generator: Generator, source: 
     return trained.id
 
 
+def learning_weights(regressor: SmplRegressor) -> list[nn.Parameter]:
+    """Return what learns of a regressor; one that starts as one layer stays one, by freezing."""
+    if regressor.config.start == "one_layer":
+        regressor.requires_grad_(False)
+        regressor.fc1.requires_grad_(True)
+    return [weight for weight in regressor.parameters() if weight.requires_grad]
+
+
 def set_mean_pose(regressor: SmplRegressor, pool: FramePool) -> None:
     """Start the iteration at the motion's mean pose, upright and facing the camera."""
     mean = pool.rotmat.mean(dim=0)  # (J, 3, 3)
     mean[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # half a turn about x: y is down
     regressor.init_pose.copy_(rotmat_to_rot6d(mean).flatten())
+    if regressor.config.start == "one_layer":
+        regressor.start_as_one_layer()  # its bias is the mean
 
 
 def joint_errors(found: Tensor, true: Tensor) -> Tensor:
