@@ -48,6 +48,8 @@ def test_a_method_without_runs_is_refused() -> None:
         ("pa_mpjpe_mm", (50.0,), (40.0,), "better"),
         ("pa_mpjpe_mm", (40.0,), (50.0,), "worse"),
         ("pa_mpjpe_mm", (40.0,), (40.0,), "same"),
+        ("pa_mpjpe_mm", (40.0,), (39.9,), "unsure"),
+        ("pa_mpjpe_mm", (40.0,), (39.7,), "better"),
         ("pck_150mm_percent", (40.0,), (50.0,), "better"),
         ("accel_mm_per_frame2", (40.0,), (5.0,), ""),
         ("pa_mpjpe_mm", (50, 52, 54), (47, 48, 49), "better"),

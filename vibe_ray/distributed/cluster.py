@@ -137,7 +137,7 @@ def _start() -> None:
     except Exception as error:  # a node that takes over 30 seconds to start raises no other
         raise ChildProcessError(
             f"Ray did not start on this machine ({error}): it may be too busy, try again; its "
-            "logs are in /tmp/ray/session_latest/logs"
+            "logs are in ray/session_latest/logs of RAY_TMPDIR, or else of /tmp"
         ) from error
 
 
