@@ -35,13 +35,13 @@ PIXELS_PER_METER = 168
 SAMPLES = 3
 """Points across a pixel at which meshes are looked at, for smooth edges."""
 MARGIN = 0.07
-"""Meters left free around a body."""
+"""Meters left free around a body, or key-points."""
 LABEL_WIDTH = 0.28
 """Meters left of the first column, for the rows' names (upright)."""
 HEADER_HEIGHT = 0.2
 CAPTION_HEIGHT = 0.16
 INPUT_SIZE = 1.5
-"""Meters that the crop's side takes up in a row of key-points."""
+"""Meters that the crop takes up in a row of key-points, with a margin on either side."""
 
 _LIMBS = [
     indices(limb, KEYPOINTS)
@@ -240,9 +240,8 @@ def _draw_keypoints(canvas: _Canvas, column: int, kp_2d: Array, conf: Array) -> 
     """
     limbs = [limb for limb in _LIMBS if conf[limb].min() > 0]
     used = sorted({joint for limb in limbs for joint in limb})
-    half = INPUT_SIZE / 2
-    scale = half / np.abs(kp_2d[used]).max(initial=1.0)
-    points = np.array([canvas.x(column), canvas.y + half]) + scale * kp_2d
+    scale = (INPUT_SIZE / 2 - MARGIN) / np.abs(kp_2d[used]).max(initial=1.0)
+    points = np.array([canvas.x(column), canvas.y + INPUT_SIZE / 2]) + scale * kp_2d
     shade = [(*to_rgb(INK), float(conf[limb].min().clip(0.15, 1))) for limb in limbs]
     canvas.axes.add_collection(
         LineCollection([points[limb] for limb in limbs], colors=shade, linewidths=1.4)
