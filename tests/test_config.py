@@ -110,6 +110,17 @@ def test_senseless_settings_are_refused_by_name(name: str, value: float) -> None
         override(TrainConfig(), {name: value})
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_settings_that_are_checked_against_each_other_come_in_any_order(first: int) -> None:
+    name = "generator.regressor"
+    narrow, small = {f"{name}.hidden_dim": 8}, {f"{name}.start": "small"}
+    wide = override(TrainConfig(), {f"{name}.start": "one_layer"})
+    with pytest.raises(ValueError, match="too narrow"):
+        override(wide, narrow)
+    config = override(wide, narrow | small if first else small | narrow)
+    assert (config.generator.regressor.hidden_dim, config.generator.regressor.start) == (8, "small")
+
+
 def test_a_config_is_read_back_from_a_file() -> None:
     config = override(TrainConfig(), {"seed": 5, "optim.generator_lr": 3e-5})
     assert from_json(json.dumps(to_dict(config)).encode(), "config.json") == config

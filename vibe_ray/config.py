@@ -9,9 +9,10 @@ import dataclasses
 import difflib
 import json
 import typing
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from pydantic import TypeAdapter
 
@@ -172,15 +173,16 @@ class TrainConfig:
 def override(config: Settings, changes: Mapping[str, Any]) -> Settings:
     """Return `config` with settings replaced by dotted name, e.g. `{"optim.generator_lr": 3e-5}`.
 
+    In whichever order: settings that are checked against each other are replaced together.
+
     Raises:
         ValueError: A name that is not a setting (with the nearest one), or a value of a wrong type.
     """
     names = set(setting_names(config))
-    for path, value in changes.items():
+    for path in changes:
         if path not in names:
             raise ValueError(_unknown(path, sorted(names)))
-        config = _replace(config, path, path.split("."), value)
-    return config
+    return _replaced(config, changes)
 
 
 def setting_names(config: Any, prefix: str = "") -> Iterator[str]:
@@ -193,13 +195,20 @@ def setting_names(config: Any, prefix: str = "") -> Iterator[str]:
             yield prefix + item.name
 
 
-def _replace(section: Any, path: str, names: list[str], value: Any) -> Any:
-    name, *rest = names
-    if rest:
-        inner = _replace(getattr(section, name), path, rest, value)
-        return dataclasses.replace(section, **{name: inner})
-    kind = typing.get_type_hints(type(section))[name]
-    return dataclasses.replace(section, **{name: _convert(path, value, kind)})
+def _replaced(section: Settings, changes: Mapping[str, Any], prefix: str = "") -> Settings:
+    """Replace all at once, since some settings are checked against others."""
+    kinds = typing.get_type_hints(type(section))
+    new: dict[str, Any] = {}
+    inner: defaultdict[str, dict[str, Any]] = defaultdict(dict)
+    for path, value in changes.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            inner[name][rest] = value
+        else:
+            new[name] = _convert(prefix + name, value, kinds[name])
+    for name, part in inner.items():
+        new[name] = _replaced(getattr(section, name), part, f"{prefix}{name}.")
+    return cast(Settings, dataclasses.replace(cast(Any, section), **new))
 
 
 def _unknown(path: str, names: Sequence[str]) -> str:
