@@ -148,7 +148,7 @@ def open_world_hours() -> TrainConfig:
     return override(
         open_world(),
         {
-            "epochs": 8,
+            "epochs": 4,
             "steps_per_epoch": 100,
             "data.pose_2d": (),
             "data.pose_3d": (),
