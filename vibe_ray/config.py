@@ -12,7 +12,7 @@ import typing
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter
 
@@ -182,7 +182,8 @@ def override(config: Settings, changes: Mapping[str, Any]) -> Settings:
     for path in changes:
         if path not in names:
             raise ValueError(_unknown(path, sorted(names)))
-    return _replaced(config, changes)
+    changed: Settings = _replaced(config, changes)
+    return changed
 
 
 def setting_names(config: Any, prefix: str = "") -> Iterator[str]:
@@ -195,8 +196,11 @@ def setting_names(config: Any, prefix: str = "") -> Iterator[str]:
             yield prefix + item.name
 
 
-def _replaced(section: Settings, changes: Mapping[str, Any], prefix: str = "") -> Settings:
-    """Replace all at once, since some settings are checked against others."""
+def _replaced(section: Any, changes: Mapping[str, Any], prefix: str = "") -> Any:
+    """Replace settings of a section by their names in it, all at once: some are checked together.
+
+    `prefix` leads from the whole config to the section, for errors.
+    """
     kinds = typing.get_type_hints(type(section))
     new: dict[str, Any] = {}
     inner: defaultdict[str, dict[str, Any]] = defaultdict(dict)
@@ -208,7 +212,7 @@ def _replaced(section: Settings, changes: Mapping[str, Any], prefix: str = "") -
             new[name] = _convert(prefix + name, value, kinds[name])
     for name, part in inner.items():
         new[name] = _replaced(getattr(section, name), part, f"{prefix}{name}.")
-    return cast(Settings, dataclasses.replace(cast(Any, section), **new))
+    return dataclasses.replace(section, **new)
 
 
 def _unknown(path: str, names: Sequence[str]) -> str:

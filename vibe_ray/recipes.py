@@ -20,6 +20,9 @@ from vibe_ray.models.tcmr_encoder import TcmrEncoderConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 from vibe_ray.models.transformer_encoder import TransformerEncoderConfig
 
+OPEN_REGRESSOR_DIM = 256
+"""Of the frame baseline's regressor, from which VIBE's starts."""
+
 
 def released() -> TrainConfig:
     """VIBE as its released code trains it (`configs/config.yaml` of the authors' repository).
@@ -123,7 +126,7 @@ def open_world() -> TrainConfig:
                     hidden_dim=256, num_layers=2, num_heads=4, residual_frames=7
                 ),
             ),
-            regressor=SmplRegressorConfig(hidden_dim=256, dropout=0.0),
+            regressor=SmplRegressorConfig(hidden_dim=OPEN_REGRESSOR_DIM, dropout=0.0),
         ),
         discriminator=MotionDiscriminatorConfig(
             hidden_dim=256, num_layers=2, attention_layers=2, attention_dropout=0.1
@@ -241,7 +244,9 @@ def frame_encoder() -> TrainConfig:
         frame_encoder=KeypointEncoderConfig(hidden_dim=768, block_layers=2),
         generator=GeneratorConfig(
             temporal_encoder=TemporalEncoderConfig(kind="none"),
-            regressor=SmplRegressorConfig(hidden_dim=256, dropout=0.0, start="one_layer"),
+            regressor=SmplRegressorConfig(
+                hidden_dim=OPEN_REGRESSOR_DIM, dropout=0.0, start="one_layer"
+            ),
         ),
         losses=LossWeights(
             norm="distance", kp_2d=6.0, kp_3d=30.0, pose=10.0, betas=0.06, adversarial=0.0

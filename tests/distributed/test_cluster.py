@@ -214,6 +214,24 @@ def test_a_cluster_that_does_not_start_is_told(monkeypatch: pytest.MonkeyPatch) 
         cluster._start()
 
 
+@pytest.mark.parametrize(
+    ("known", "folder"),
+    [
+        ({"RAY_TMPDIR": "/a", "TMPDIR": "/b"}, "/a/ray"),
+        ({"TMPDIR": "/b"}, "/b/ray"),
+        ({}, "/tmp/ray"),
+    ],
+)
+def test_rays_folder_is_where_ray_looks_for_it(
+    known: dict[str, str], folder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("RAY_TMPDIR", "TMPDIR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in known.items():
+        monkeypatch.setenv(name, value)
+    assert cluster._ray_folder() == folder
+
+
 def test_signals_stay_with_the_command() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with cluster._signals_kept():

@@ -119,7 +119,7 @@ def test_keypoints_beyond_the_crop_stay_in_their_row(make_sequence: MakeSequence
     def header(reach: float, conf: np.ndarray) -> np.ndarray:
         inputs = KeypointRow("Input", reach * sequence.kp_2d, conf)
         picture = image(mesh_strip([row], faces, [0.0], "front", inputs))
-        return picture[: int((HEADER_HEIGHT - 0.03) * PIXELS_PER_METER)]  # less the dots' size
+        return picture[: int((HEADER_HEIGHT + MARGIN - 0.03) * PIXELS_PER_METER)]  # less the dots
 
     reach = 4 / np.abs(sequence.kp_2d).max()
     empty = header(reach, np.zeros_like(sequence.kp_2d_conf))

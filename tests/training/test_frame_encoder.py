@@ -37,12 +37,18 @@ from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.frames import FramePool, held_out_frames
 from vibe_ray.distributed.launch import train
 from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import encoder_inputs
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, encoder_inputs
 from vibe_ray.geometry.rotations import rot6d_to_rotmat
 from vibe_ray.models.generator import Generator
+from vibe_ray.recipes import frame_encoder
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.exports import export_checkpoint
-from vibe_ray.training.frame_encoder import FrameEncoderState, joint_errors, set_mean_pose
+from vibe_ray.training.frame_encoder import (
+    FrameEncoderState,
+    joint_errors,
+    load_frame_baseline,
+    set_mean_pose,
+)
 from vibe_ray.training.launch import RunResult
 from vibe_ray.training.recorder import Cadence
 from vibe_ray.training.tasks import make_step_plan
@@ -155,16 +161,16 @@ def distances(batch: StepBatch, kp_3d: Tensor, rotmat: Tensor, cam: Tensor) -> d
         {"optim__gradient_clip": 1e9},
         {"frame_encoder__block_layers": 1, "frame_encoder__num_blocks": 2},
         {"losses__norm": "squared"},
-        {"generator__regressor__start": "one_layer", "generator__regressor__hidden_dim": 160},
+        {"generator__regressor__start": "small", "generator__regressor__hidden_dim": 8},
     ],
-    ids=["clipped", "free", "one layer a block", "squares", "one layer"],
+    ids=["clipped", "free", "one layer a block", "squares", "all of the regressor"],
 )
 def test_an_update_is_that_of_naive_loops(motion: str, changes: dict[str, Any]) -> None:
     config = tiny_frames(data__root=motion, **changes)
     state = tiny_frames_state(config)
     to_precision(state, torch.float64)
-    with torch.no_grad():  # as one layer it starts at half a turn, of which loops have no logarithm
-        weight = state.network.generator.regressor.fc1.weight[:, :12]
+    with torch.no_grad():  # one layer starts at half a turn, of which the loops have no logarithm
+        weight = state.network.generator.regressor.fc1.weight[:, : config.generator.feature_dim]
         weight += 0.1 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
     naive = NaiveFrames(config, weights_of(state))
     before = weights_of(state)
@@ -205,7 +211,6 @@ def test_updates_lower_the_loss(motion: str) -> None:
         epochs=20,
         frames__batch_size=64,
         frame_encoder__hidden_dim=32,
-        generator__regressor__hidden_dim=32,
         optim__frame_encoder_lr=2e-3,
     )
     state, totals = tiny_frames_state(config), []
@@ -223,16 +228,22 @@ def test_it_starts_at_the_mean_pose_of_its_motion() -> None:
     assert torch.equal(found[0], torch.tensor([[1.0, 0.0], [0.0, -1.0], [0.0, 0.0]]))
 
 
-def test_one_layer_starts_at_that_mean_pose_too() -> None:
+def test_estimates_start_at_that_pose() -> None:
     pool = FramePool(load_open_motion()[1:3], 25.0)
-    config = tiny_frames(
-        generator__regressor__start="one_layer", generator__regressor__hidden_dim=160
-    )
-    regressor = Generator(config.generator).regressor
+    regressor = Generator(tiny_frames().generator).regressor
     set_mean_pose(regressor, pool)
     found = regressor(torch.rand(1, 12)).rotmat[0]
-    mean = regressor.init_pose.view(24, 3, 2)
-    torch.testing.assert_close(found[1:], rot6d_to_rotmat(mean[1:].flatten(-2)))
+    torch.testing.assert_close(found, rot6d_to_rotmat(regressor.init_pose.view(24, 6)))
+
+
+def test_behind_its_first_layer_a_regressor_that_starts_as_one_stays(config: TrainConfig) -> None:
+    state = tiny_frames_state(config)
+    before = weights_of(state)
+    state.update(batch_at(config, 0))
+    after = weights_of(state)
+    parts = [name for name in before if "regressor." in name and ".init_" not in name]
+    moved = {name for name in parts if not torch.equal(before[name], after[name])}
+    assert {name.split("regressor.")[1] for name in moved} == {"fc1.weight", "fc1.bias"}
 
 
 def test_errors_are_those_of_the_definition() -> None:
@@ -272,7 +283,6 @@ def test_validation_is_of_held_out_frames_that_show_somebody(config: TrainConfig
         ({"generator__temporal_encoder__kind": "gru"}, "without generator.temporal_encoder.kind:"),
         ({"losses__adversarial": 0.5, "compile": True}, "without compile, losses.adversarial:"),
         ({"windows__motion": ("motion/train",)}, "without windows.motion: leave it out"),
-        ({"generator__regressor__start": "one_layer"}, "hidden_dim is 8, too narrow for regressor"),
         ({"frame_encoder__feature_dim": 9}, "is 9 and generator.feature_dim 12: set both"),
         ({"data__motion_batch_size": 4}, "learns from frames.batch_size captured frames alone"),
         ({"data__motion": ()}, "data.motion names no data set"),
@@ -356,9 +366,30 @@ def test_training_starts_from_trained_weights(
     exported = export_checkpoint(result.last, str(tmp_path / "again"))
     assert exported["started_from"] == encoder.id
     assert json.loads((Path(finished.last) / "manifest.json").read_text())["started_from"] == ""
+    save_file(
+        state.network.generator.state_dict(), f"{packages}/frame_baseline/generator.safetensors"
+    )
+    with pytest.raises(ValueError, match="did not start as one layer"):
+        tiny_frames_state(continued)
     other = override(continued, {"frame_encoder.num_blocks": 2})
     with pytest.raises(ValueError, match=r"initial_frame_encoder .* expected .*num_blocks=2"):
         tiny_frames_state(other)
+
+
+def test_one_layer_does_not_go_on_from_all_of_a_regressor(motion: str, tmp_path: Path) -> None:
+    config = tiny_frames(data__root=motion, generator__regressor__start="small", epochs=1)
+    packages = str(tmp_path / "packages")
+    export_checkpoint(train(config, launch(tmp_path)).last, packages)
+    continued = override(config, {"initial_frame_encoder": packages})
+    assert tiny_frames_state(continued).started_from
+    with pytest.raises(ValueError, match=r"did not start as one layer: set .* to small"):
+        tiny_frames_state(override(continued, {"generator.regressor.start": "one_layer"}))
+
+
+def test_the_packaged_weights_fit_the_recipe() -> None:
+    config = frame_encoder()
+    encoder, generator = KeypointEncoder(config.frame_encoder), Generator(config.generator)
+    assert load_frame_baseline(encoder, generator, "open").startswith("keypoints-")
 
 
 @pytest.mark.parametrize("step", [1, 3, 4])

@@ -20,6 +20,7 @@ from tests.training.tiny import (
     with_keypoints,
 )
 from vibe_ray.pretrained import packaged
+from vibe_ray.recipes import open_world
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -213,7 +214,7 @@ def test_the_packaged_regressor_fits_the_open_recipes_width() -> None:
     changes = {
         "initial_regressor": "open",
         "generator.feature_dim": 2048,
-        "generator.regressor.hidden_dim": 1024,
+        "generator.regressor.hidden_dim": open_world().generator.regressor.hidden_dim,
     }
     state = tiny_state(tiny(**NO_DROPOUT, **changes))
     stored = load_file(packaged("frame_baseline") / GENERATOR_FILE)

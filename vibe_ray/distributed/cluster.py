@@ -137,8 +137,14 @@ def _start() -> None:
     except Exception as error:  # a node that takes over 30 seconds to start raises no other
         raise ChildProcessError(
             f"Ray did not start on this machine ({error}): it may be too busy, try again; its "
-            "logs are in ray/session_latest/logs of RAY_TMPDIR, or else of /tmp"
+            f"logs are in {_ray_folder()}/session_latest/logs"
         ) from error
+
+
+def _ray_folder() -> str:
+    """Return where Ray puts a local cluster's files: by the variables by which Ray finds it."""
+    parents = (os.environ.get("RAY_TMPDIR"), os.environ.get("TMPDIR"), "/tmp")
+    return f"{next(filter(None, parents))}/ray"
 
 
 def _join() -> None:

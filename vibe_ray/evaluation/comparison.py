@@ -20,9 +20,8 @@ from vibe_ray.evaluation.published import PUBLISHED, PublishedResult
 
 Verdict = Literal["better", "worse", "same", "unsure", ""]
 NOT_MEASURED = "-"
-SEEDS_PERCENT = 0.5
-"""By so much do errors differ between runs that only their seed tells apart (three seeds of a
-search: 52.09 to 52.34 mm, docs/results/motion_prior.md)."""
+SEEDS_PERCENT = 2.0
+"""By so much have runs differed that only their seed tells apart: docs/results/open_world.md."""
 SIGNS: dict[Verdict, str] = {"better": "✓", "worse": "✗", "same": "", "unsure": "≈", "": ""}
 
 
@@ -104,7 +103,7 @@ class Comparison:
         if min(len(method.runs) for method in self.methods) > 1:
             notes.append("Medians over seeds (range); ≈ marks ranges that overlap.")
         else:
-            notes.append("One seed: a difference of 1 or 2 mm may be chance.")
+            notes.append(f"One seed: a difference of {SEEDS_PERCENT:g} % may be chance (≈).")
         defined_on = PROTOCOLS[self.protocol].dataset if self.protocol in PROTOCOLS else ""
         if defined_on not in ("", self.dataset):
             notes.append(f"Protocol {self.protocol} is defined on {defined_on}.")

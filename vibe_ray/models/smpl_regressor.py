@@ -42,7 +42,8 @@ class SmplRegressorConfig:
     `smpl_mean_params.npz` with `pose` (144,), `shape` (10,) and `cam` (3,)."""
     start: Literal["small", "one_layer"] = "small"
     """Weights before training. `small`, as HMR's: layers at random, heads so small that estimates
-    start at the mean. `one_layer`: see `SmplRegressor.start_as_one_layer`."""
+    start at the mean. `one_layer`: see `SmplRegressor.start_as_one_layer`; beside a frame encoder,
+    `fc1` alone then learns."""
 
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "num_iterations"):
@@ -95,9 +96,9 @@ class SmplRegressor(nn.Module):
 
         `fc1` takes the estimate away again, `fc2` and the heads pass on what they are given: each
         iteration ends at W f + b, whatever the estimate before it was, where W and b are the first
-        S rows of `fc1`'s part for the features and of its bias. A step of Adam on `fc1` then is one
-        on a linear layer; on three random matrices in a row it teaches less (docs/results/
-        open_world.md). b starts at the mean, W at zero.
+        S rows of `fc1`'s part for the features and of its bias. b starts at the mean, W at zero.
+        With `fc2` and the heads fixed, `fc1` learns as a linear layer does; three random matrices
+        in a row learn less in as many steps: docs/results/open_world.md.
         """
         size = sum(ESTIMATE_SIZES)
         self.fc1.weight[:size] = 0
@@ -110,6 +111,18 @@ class SmplRegressor(nn.Module):
         for head, rows in zip(heads, passed_on, strict=True):
             head.weight.copy_(rows)
             nn.init.zeros_(head.bias)
+
+    @torch.no_grad()
+    def start_at(self, rot6d: Tensor) -> None:
+        """Let estimates start at a pose (J, 3, 2) or (144,)."""
+        self.init_pose.copy_(rot6d.flatten())
+        if self.config.start == "one_layer":
+            self.start_as_one_layer()
+
+    def fix_behind_fc1(self) -> None:
+        """Let `fc1` alone learn."""
+        for layer in (self.fc2, self.decpose, self.decshape, self.deccam):
+            layer.requires_grad_(False)
 
     def forward(self, features: Tensor, errors: Errors | None = None) -> SmplParams:
         """Regress features (..., F) to SMPL parameters with the same leading dimensions.

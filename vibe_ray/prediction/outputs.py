@@ -74,8 +74,8 @@ def finished(
     if overwrite:
         return None
     raise FileExistsError(
-        f"{folder} holds results of {summary['video']['path']}, or of other settings, be "
-        "they only another version's: give another --out, or --overwrite"
+        f"{folder} holds results of {summary['video']['path']}, or of other settings, another "
+        "checkpoint or another version of vibe_ray: give another --out, or --overwrite"
     )
 
 

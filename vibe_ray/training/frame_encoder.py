@@ -115,11 +115,13 @@ class FrameEncoderState(Progress):
             plan = frame_plan(config.data, config.frames, config.body, config.seed)
             assert isinstance(plan.captured, FrameSource)
             set_mean_pose(generator.regressor, plan.captured.pool())
+        if config.generator.regressor.start == "one_layer":
+            generator.regressor.fix_behind_fc1()
         network = FrameNetwork(encoder, generator).to(device)
         optim, body = config.optim, load_body(config.body)
         parts = [
             (encoder.parameters(), 1.0),
-            (learning_weights(generator.regressor), optim.regressor_lr_share),
+            (generator.parameters(), optim.regressor_lr_share),
         ]
         return cls(
             config=config,
@@ -158,8 +160,8 @@ class FrameEncoderState(Progress):
         shares = supervised_shares(losses, counts, params, kp_3d, batch.pose)
         weights = vars(self.config.losses)
         total = descend_sum(weights[loss.weight] * shares[loss.name] for loss in losses)
-        # The regressor's three factors multiply when its loop is descended folded: without a bound
-        # of the gradient, `optim.gradient_clip`, one bad batch sends them off for good.
+        # The regressor's factors multiply when its loop is descended folded: without a bound of the
+        # gradient, `optim.gradient_clip`, one bad batch sends them off for good.
         self.descent.step(self.network, self.step)
         self.step += 1
         update_average(self.average, self.network, self.config.optim.average_decay, self.step)
@@ -252,7 +254,8 @@ def load_frame_baseline(encoder: KeypointEncoder, generator: Generator, source: 
 
     Raises:
         FileNotFoundError: One of them is not there.
-        ValueError: They are of another size than the configured ones.
+        ValueError: They are of another size than the configured ones, or what the config fixes of
+            the regressor is not as it starts.
     """
     path = str(packaged("keypoint_encoder").parent) if source == "open" else source
     trained = load_keypoint_encoder(storage.join(path, ENCODER_DIR), "initial_frame_encoder")
@@ -263,24 +266,20 @@ def load_frame_baseline(encoder: KeypointEncoder, generator: Generator, source: 
         )
     encoder.load_state_dict(trained.state_dict())
     load_regressor(generator, storage.join(path, BASELINE_DIR))
+    fixed = generator.regressor.fc2.weight
+    if generator.regressor.config.start == "one_layer" and not fixed.equal(torch.eye(len(fixed))):
+        raise ValueError(
+            f"initial_frame_encoder {path} holds a regressor that did not start as one layer: set "
+            "generator.regressor.start to small, so that all of it learns"
+        )
     return trained.id
-
-
-def learning_weights(regressor: SmplRegressor) -> list[nn.Parameter]:
-    """Return what learns of a regressor; one that starts as one layer stays one, by freezing."""
-    if regressor.config.start == "one_layer":
-        regressor.requires_grad_(False)
-        regressor.fc1.requires_grad_(True)
-    return [weight for weight in regressor.parameters() if weight.requires_grad]
 
 
 def set_mean_pose(regressor: SmplRegressor, pool: FramePool) -> None:
     """Start the iteration at the motion's mean pose, upright and facing the camera."""
     mean = pool.rotmat.mean(dim=0)  # (J, 3, 3)
     mean[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # half a turn about x: y is down
-    regressor.init_pose.copy_(rotmat_to_rot6d(mean).flatten())
-    if regressor.config.start == "one_layer":
-        regressor.start_as_one_layer()  # its bias is the mean
+    regressor.start_at(rotmat_to_rot6d(mean))
 
 
 def joint_errors(found: Tensor, true: Tensor) -> Tensor:
