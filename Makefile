@@ -15,6 +15,7 @@ ARGS ?=
 JOBS ?= 2
 MOTION ?=
 SOURCE_FPS ?=
+RECIPE ?= frame_encoder_hours
 SET ?=
 ENCODER ?= runs/frame_encoder
 ENCODER_DATA ?= data/encoder
@@ -90,13 +91,13 @@ format: $(STAMP)
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-# A frame encoder and its frame baseline, from nothing, as the packaged ones; taken up again where it
-# stands. SET="initial_frame_encoder=open ..." goes on from those. SOURCE_FPS is a file of frame rates
-# that recordings do not tell (CMU's salsa is of 60 frames per second, its BVH files say 120).
+# The packaged frame encoder and its frame baseline, continued on more motion; taken up again where
+# it stands. RECIPE=frame_encoder trains them from nothing. SOURCE_FPS is a file of frame rates that
+# recordings do not tell (CMU's salsa is of 60 frames per second, its BVH files say 120).
 encoder: $(STAMP)
 	$(PY) -m vibe_ray.prepare open --out $(ENCODER_DATA) --captures 0 --heldout 0 \
 	  $(addprefix --motion ,$(MOTION)) $(addprefix --source-fps ,$(SOURCE_FPS))
-	$(PY) -m vibe_ray.train --recipe frame_encoder --workers 0 $(addprefix --set ,$(SET)) --data $(ENCODER_DATA) \
+	$(PY) -m vibe_ray.train --recipe $(RECIPE) --workers 0 $(addprefix --set ,$(SET)) --data $(ENCODER_DATA) \
 	  --storage $(dir $(ENCODER)) --name $(notdir $(ENCODER)) \
 	  $(if $(wildcard $(ENCODER)/run.json),--resume)
 	$(PY) -m vibe_ray.prepare export --checkpoint $(ENCODER) --out $(ENCODER)/packages --overwrite

@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from vibe_ray.config import OptimConfig, TrainConfig, override
 from vibe_ray.data.mixing import DataConfig
-from vibe_ray.features.keypoint_encoder import KeypointEncoderConfig
 from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import GeneratorConfig
 from vibe_ray.models.gru_encoder import GruEncoderConfig
@@ -19,9 +18,6 @@ from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.models.tcmr_encoder import TcmrEncoderConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 from vibe_ray.models.transformer_encoder import TransformerEncoderConfig
-
-OPEN_REGRESSOR_DIM = 256
-"""Of the frame baseline's regressor, from which VIBE's starts."""
 
 
 def released() -> TrainConfig:
@@ -126,7 +122,7 @@ def open_world() -> TrainConfig:
                     hidden_dim=256, num_layers=2, num_heads=4, residual_frames=7
                 ),
             ),
-            regressor=SmplRegressorConfig(hidden_dim=OPEN_REGRESSOR_DIM, dropout=0.0),
+            regressor=SmplRegressorConfig(hidden_dim=1024, dropout=0.0),
         ),
         discriminator=MotionDiscriminatorConfig(
             hidden_dim=256, num_layers=2, attention_layers=2, attention_dropout=0.1
@@ -151,7 +147,7 @@ def open_world_hours() -> TrainConfig:
     return override(
         open_world(),
         {
-            "epochs": 4,
+            "epochs": 8,
             "steps_per_epoch": 100,
             "data.pose_2d": (),
             "data.pose_3d": (),
@@ -221,17 +217,15 @@ def motion_prior() -> TrainConfig:
 
 
 def frame_encoder() -> TrainConfig:
-    """The open frame encoder, and with it the frame baseline that VIBE has to beat: `make encoder`.
+    """The open frame encoder, and with it the frame baseline that VIBE has to beat.
 
     Encoder and per-frame regressor learn together from captured frames of the open motion, no two
     of which are alike: so there is no dropout. `prepare export` makes packages of both; the encoder
-    then is frozen, as SPIN's is in the paper. The packaged ones are trained like this on hours of
-    motion, from nothing. To go on from them on motion of your own, set `initial_frame_encoder=open`
-    and a smaller rate.
+    then is frozen, as SPIN's is in the paper.
     """
     return TrainConfig(
         task="frame_encoder",
-        epochs=17,
+        epochs=14,
         steps_per_epoch=1000,
         data=DataConfig(
             root="data/open",
@@ -241,29 +235,45 @@ def frame_encoder() -> TrainConfig:
             batch_size=0,
             motion_batch_size=0,
         ),
-        frame_encoder=KeypointEncoderConfig(hidden_dim=768, block_layers=2),
         generator=GeneratorConfig(
             temporal_encoder=TemporalEncoderConfig(kind="none"),
-            regressor=SmplRegressorConfig(
-                hidden_dim=OPEN_REGRESSOR_DIM, dropout=0.0, start="one_layer"
-            ),
+            regressor=SmplRegressorConfig(hidden_dim=1024, dropout=0.0),
         ),
-        losses=LossWeights(
-            norm="distance", kp_2d=6.0, kp_3d=30.0, pose=10.0, betas=0.06, adversarial=0.0
-        ),
+        losses=LossWeights(kp_2d=60.0, kp_3d=300.0, pose=60.0, betas=0.06, adversarial=0.0),
         optim=OptimConfig(
-            frame_encoder_lr=1.5e-3,
+            frame_encoder_lr=5e-4,
+            regressor_lr_share=0.2,
             gradient_clip=10.0,
             lr_schedule="cosine",
             warmup_steps=500,
-            average_decay=0.999,
+            average_decay=0.998,
         ),
+    )
+
+
+def frame_encoder_hours() -> TrainConfig:
+    """`frame_encoder` continued from the packaged weights, on hours of motion: `make encoder`.
+
+    At a smaller rate, that it may learn what is new without losing first what it knows. The
+    packaged weights are made like this of those packaged before them, with seed 2.
+    """
+    return override(
+        frame_encoder(),
+        {
+            "initial_frame_encoder": "open",
+            "epochs": 7,
+            "steps_per_epoch": 1000,
+            "optim.frame_encoder_lr": 4e-4,
+            "optim.warmup_steps": 200,
+            "optim.average_decay": 0.999,
+        },
     )
 
 
 RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "ablation": ablation,
     "frame_encoder": frame_encoder,
+    "frame_encoder_hours": frame_encoder_hours,
     "motion_prior": motion_prior,
     "open_world": open_world,
     "open_world_hours": open_world_hours,

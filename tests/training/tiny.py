@@ -101,7 +101,7 @@ def tiny_frames(**changes: Any) -> TrainConfig:
         "frame_encoder.hidden_dim": 8,
         "frame_encoder.num_blocks": 1,
         "generator.feature_dim": 12,
-        "generator.regressor.hidden_dim": 160,
+        "generator.regressor.hidden_dim": 8,
         "frames.batch_size": 7,
         "frames.validation_frames": 11,
         "optim.warmup_steps": 2,
