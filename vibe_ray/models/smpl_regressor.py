@@ -97,8 +97,9 @@ class SmplRegressor(nn.Module):
         `fc1` takes the estimate away again, `fc2` and the heads pass on what they are given: each
         iteration ends at W f + b, whatever the estimate before it was, where W and b are the first
         S rows of `fc1`'s part for the features and of its bias. b starts at the mean, W at zero.
-        With `fc2` and the heads fixed, `fc1` learns as a linear layer does; three random matrices
-        in a row learn less in as many steps: docs/results/open_world.md.
+        With `fc2` and the heads fixed, W learns much as a linear layer does, though `fc1`'s columns
+        for the estimate learn beside it; three random matrices in a row learn less in as many
+        steps: docs/results/open_world.md.
         """
         size = sum(ESTIMATE_SIZES)
         self.fc1.weight[:size] = 0
