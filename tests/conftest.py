@@ -143,8 +143,8 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint to serve: real networks, a few units wide, never trained."""
-    from vibe_ray.config import override
     from vibe_ray.recipes import smoke
+    from vibe_ray.settings import override
     from vibe_ray.training.state import TrainState
 
     config = override(

@@ -15,9 +15,9 @@ import pytest
 from tests.integration.processes import started
 from tests.integration.survival import Trial
 from vibe_ray import cli, predict, prepare, storage, train
-from vibe_ray.config import to_dict
 from vibe_ray.recipes import RECIPES
 from vibe_ray.runs.step_folders import checkpoint_name, last_step
+from vibe_ray.settings import to_dict
 
 
 def parse(*argv: str) -> argparse.Namespace:

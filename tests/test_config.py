@@ -4,16 +4,9 @@ import json
 
 import pytest
 
-from vibe_ray.config import (
-    TrainConfig,
-    differences,
-    from_dict,
-    from_json,
-    override,
-    setting_names,
-    to_dict,
-)
+from vibe_ray.config import TrainConfig, differences, from_dict, from_json
 from vibe_ray.recipes import RECIPES
+from vibe_ray.settings import override, setting_names, to_dict
 
 
 @pytest.mark.parametrize("recipe", sorted(RECIPES))

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vibe_ray.config import override
 from vibe_ray.recipes import RECIPES
+from vibe_ray.settings import override
 from vibe_ray.tuning.plan import Search, SearchKind, first_candidates
 from vibe_ray.tuning.spaces import load_space
 

@@ -13,8 +13,9 @@ from types import FrameType
 from typing import Any
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override, to_dict
+from vibe_ray.config import TrainConfig
 from vibe_ray.recipes import RECIPES
+from vibe_ray.settings import override, to_dict
 
 USER_ERRORS = (
     *(ValueError, FileNotFoundError, FileExistsError, PermissionError, ImportError),

@@ -92,11 +92,11 @@ def _evaluate_videos(args: argparse.Namespace) -> None:
     """Measure a checkpoint with everything that comes before it in the loop."""
     from rich.console import Console
 
-    from vibe_ray.config import override
     from vibe_ray.evaluation.tables import rich_table
     from vibe_ray.prediction.as_run import measure_videos, predicts_with
     from vibe_ray.prediction.job import Tools
     from vibe_ray.prediction.settings import PredictConfig
+    from vibe_ray.settings import override
 
     settings = {"checkpoint": args.checkpoints[0], **cli.read_changes(args)}
     tools = Tools(override(PredictConfig(), settings))

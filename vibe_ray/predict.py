@@ -54,12 +54,12 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _predict(args: argparse.Namespace) -> None:
-    from vibe_ray.config import override
     from vibe_ray.prediction.console import progress, watch_of
     from vibe_ray.prediction.job import Tools
     from vibe_ray.prediction.many import plan, predict_here
     from vibe_ray.prediction.outputs import check_installed
     from vibe_ray.prediction.settings import PredictConfig
+    from vibe_ray.settings import override
 
     flags = {
         "people": args.people,

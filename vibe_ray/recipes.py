@@ -3,12 +3,12 @@
 `open_world` is what a stranger runs: nothing gated, sized for two CPU cores. `paper` and `released`
 are the two readings of VIBE, because its text and its code differ in over a dozen places.
 `ablation` is what a search runs many times, `smoke` the tests' tiny one. Derive your own by calling
-one and using `config.override`.
+one and using `settings.override`.
 """
 
 from collections.abc import Callable
 
-from vibe_ray.config import OptimConfig, TrainConfig, override
+from vibe_ray.config import OptimConfig, TrainConfig
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.losses.weights import LossWeights
 from vibe_ray.models.generator import GeneratorConfig
@@ -18,6 +18,7 @@ from vibe_ray.models.smpl_regressor import SmplRegressorConfig
 from vibe_ray.models.tcmr_encoder import TcmrEncoderConfig
 from vibe_ray.models.temporal_encoder import TemporalEncoderConfig
 from vibe_ray.models.transformer_encoder import TransformerEncoderConfig
+from vibe_ray.settings import override
 
 
 def released() -> TrainConfig:

@@ -21,7 +21,6 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.config import override
 from vibe_ray.data.reading import source_clip
 from vibe_ray.data.synthetic.frames import ARMS, LEGS
 from vibe_ray.data.synthetic.windows import WindowSource, window_plan
@@ -32,6 +31,7 @@ from vibe_ray.inference import Predictor
 from vibe_ray.losses.adversarial import from_one, from_zero
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.recipes import open_world_hours
+from vibe_ray.settings import override
 from vibe_ray.training.state import windows_encoder
 
 Row = dict[str, Any]

@@ -26,7 +26,6 @@ from tests.fitting.estimated import estimated
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.params import pose_to_rotmat
-from vibe_ray.config import override
 from vibe_ray.data.schema import MotionSequence
 from vibe_ray.data.sequences import read_motion_sequences
 from vibe_ray.data.synthetic.captures import CaptureConfig, CapturedBody, CapturedClips, capture
@@ -40,6 +39,7 @@ from vibe_ray.fitting.observation import Observation
 from vibe_ray.fitting.picture import fit_to_picture
 from vibe_ray.inference import Predictor
 from vibe_ray.pretrained import packaged
+from vibe_ray.settings import override
 from vibe_ray.training.prior import find_prior
 
 Row = dict[str, Any]

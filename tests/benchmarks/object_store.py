@@ -15,10 +15,11 @@ from tests.benchmarks.measuring import Options, Report, Row
 from tests.benchmarks.setting import config_with, write_shards
 from tests.integration.object_server import ObjectServer
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data import clips, reading
 from vibe_ray.data.mixing import make_plan
 from vibe_ray.data.reading import ClipCache
+from vibe_ray.settings import override
 
 OBJECT = os.urandom(32 * 2**20)
 """About as large as a shard's file."""

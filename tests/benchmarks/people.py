@@ -24,7 +24,6 @@ from tests.fitting.motions import skeleton
 from tests.fitting.real_views import LIMBS, pa_mm, views, views_file
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import COCO_17, indices
-from vibe_ray.config import override
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.fitting.picture import fit_to_picture
@@ -34,6 +33,7 @@ from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.refine import BETA, MIN_CUTOFF_HZ, motion_of
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.pretrained import packaged
+from vibe_ray.settings import override
 from vibe_ray.video.reader import find_videos, open_video
 
 Row = dict[str, Any]

@@ -21,9 +21,10 @@ import torch
 from tests.benchmarks.measuring import Goal, Options, Report, Row, over
 from tests.benchmarks.processes import cpu_seconds, descendants
 from tests.benchmarks.setting import config_with, write_shards
-from vibe_ray.config import TrainConfig, from_dict, to_dict
+from vibe_ray.config import TrainConfig, from_dict
 from vibe_ray.data.batches import StepBatch, local_step_batches
 from vibe_ray.data.mixing import make_plan
+from vibe_ray.settings import to_dict
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState

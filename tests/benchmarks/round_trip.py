@@ -32,7 +32,6 @@ from tests.prediction.filmed import (
 )
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import COCO_17
-from vibe_ray.config import override
 from vibe_ray.data.synthetic.detector import DETECTED, DetectorConfig, Projected, detect
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.contacts import contact_points
@@ -42,6 +41,7 @@ from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.job import Tools, predict_people
 from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.settings import override
 from vibe_ray.video.reader import open_video
 
 UP = up_of(8.0, 2.0)

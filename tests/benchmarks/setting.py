@@ -13,11 +13,12 @@ from torch import Tensor
 
 from tests.data import noise
 from vibe_ray.body.model import OPEN_BODY
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
 from vibe_ray.data.schema import FEATURE_DIM
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.recipes import released
+from vibe_ray.settings import override
 from vibe_ray.training.state import TrainState
 
 NO_DROPOUT = {"generator.regressor.dropout": 1e-12, "discriminator.attention_dropout": 1e-12}

@@ -30,10 +30,11 @@ from tests.benchmarks.plain_step import Body as PlainBody
 from tests.benchmarks.plain_step import PlainTrainer, project, supervised
 from tests.benchmarks.setting import NO_DROPOUT, config_with, new_state, step_batch
 from vibe_ray.body.params import SmplParams
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch
 from vibe_ray.geometry.cameras import project_weak_perspective
 from vibe_ray.losses.supervised import SUPERVISED, Estimate
+from vibe_ray.settings import override
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 

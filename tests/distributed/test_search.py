@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from tests.data import noise
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.distributed.launch import train
 from vibe_ray.distributed.search import prepare_search, run_search
 from vibe_ray.recipes import motion_prior, smoke
 from vibe_ray.runs.log import SCORE, read_metrics
+from vibe_ray.settings import override
 from vibe_ray.training.launch import Launch
 from vibe_ray.tuning.plan import Search
 from vibe_ray.tuning.ranking import Outcome, Ranked

@@ -8,10 +8,10 @@ import pytest
 from PIL import Image
 
 from tests.prediction.filmed import FPS, HEIGHT, WIDTH, walk, write_keypoints
-from vibe_ray.config import to_dict
 from vibe_ray.prediction.many import Job, plan
 from vibe_ray.prediction.outputs import _checkpoint_id
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.settings import to_dict
 
 
 def clips(root: Path, count: int, num_frames: int = 16) -> tuple[list[str], PredictConfig]:

@@ -13,7 +13,7 @@ from torch.nn.functional import linear
 from tests.data import noise
 from tests.training.tiny import T, launch, power_failing, rows, tiny, tiny_state
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import StepBatch, local_step_batches
 from vibe_ray.data.shards import ShardWriter
 from vibe_ray.distributed.launch import train
@@ -29,6 +29,7 @@ from vibe_ray.features.keypoint_encoder import (
 from vibe_ray.features.with_keypoints import WithKeypoints
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.snapshots import load_manifest
+from vibe_ray.settings import override
 from vibe_ray.training.launch import RunResult
 from vibe_ray.training.recorder import Cadence
 from vibe_ray.training.state import TrainState

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from tests.integration.search_survival import Case, survive
-from vibe_ray.config import override
 from vibe_ray.distributed.launch import train
 from vibe_ray.recipes import smoke
 from vibe_ray.runs.log import SCORE
+from vibe_ray.settings import override
 from vibe_ray.training.launch import Launch
 
 

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.training.tiny import tiny_state
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import MotionBatch, PoseBatch, StepBatch
 from vibe_ray.recipes import released
+from vibe_ray.settings import override
 from vibe_ray.training.meter import accumulate
 from vibe_ray.training.step import adversarial_step
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from vibe_ray.config import TrainConfig, from_dict, from_saved, override, to_dict
+from vibe_ray.config import TrainConfig, from_dict, from_saved
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.gru_encoder import GruEncoder, GruEncoderConfig
 from vibe_ray.models.smpl_regressor import SmplRegressorConfig
@@ -18,6 +18,7 @@ from vibe_ray.models.temporal_encoder import TemporalEncoderConfig, temporal_enc
 from vibe_ray.models.transformer_encoder import TransformerEncoder, TransformerEncoderConfig
 from vibe_ray.pretrained import Packaged, packaged
 from vibe_ray.runs.snapshots import load_generator
+from vibe_ray.settings import override, to_dict
 
 F = 6
 KINDS: dict[str, tuple[Any, dict[str, Any], type[nn.Module]]] = {

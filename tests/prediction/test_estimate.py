@@ -9,7 +9,6 @@ from scipy.spatial.transform import Rotation
 from tests.prediction.filmed import FOCAL, HEIGHT, WIDTH, walk
 from vibe_ray.body.params import SmplParams, pose_to_rotmat
 from vibe_ray.body.skeletons import COCO_17, KEYPOINTS, indices
-from vibe_ray.config import override
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.features.encoding import encode
@@ -28,6 +27,7 @@ from vibe_ray.prediction.person import Person
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.integrity import opened
 from vibe_ray.runs.snapshots import GENERATOR_FILE, load_weights, save_networks
+from vibe_ray.settings import override
 from vibe_ray.video.labels import label_track
 from vibe_ray.video.people import Track
 

@@ -8,10 +8,10 @@ import pytest
 
 from tests.training.tiny import tiny
 from vibe_ray import storage
-from vibe_ray.config import override
 from vibe_ray.data.mixing import make_plan
 from vibe_ray.runs.claims import check_name, claim_name, pinned
 from vibe_ray.runs.log import SCORE, RunLog
+from vibe_ray.settings import override
 
 
 def finish(run_dir: Path, **scores: float) -> None:

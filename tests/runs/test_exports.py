@@ -18,13 +18,13 @@ from tests.training.tiny import (
     tiny_state,
 )
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.config import override
 from vibe_ray.data.batches import local_step_batches
 from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import encoder_inputs
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.exports import export_checkpoint
 from vibe_ray.runs.snapshots import load_config, load_generator
+from vibe_ray.settings import override
 from vibe_ray.training.prior import load_prior
 from vibe_ray.training.tasks import create, make_step_plan
 

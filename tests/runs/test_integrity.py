@@ -8,13 +8,13 @@ import pytest
 
 from tests.training.tiny import tiny, tiny_state
 from vibe_ray import storage
-from vibe_ray.config import override
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import sweep
 from vibe_ray.runs.exports import export_checkpoint
 from vibe_ray.runs.integrity import DamagedError, fall_back, opened
 from vibe_ray.runs.snapshots import load_regressor
 from vibe_ray.runs.step_folders import checkpoint_name, complete_steps, last_step
+from vibe_ray.settings import override
 from vibe_ray.training.launch import Launch, train_here
 from vibe_ray.training.recorder import Cadence
 

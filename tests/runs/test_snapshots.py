@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, to_dict
+from vibe_ray.config import TrainConfig
 from vibe_ray.runs.snapshots import Snapshot, load_config, save_networks
+from vibe_ray.settings import to_dict
 
 
 def test_a_checkpoint_of_another_version_is_named_with_its_setting(tmp_path: Path) -> None:

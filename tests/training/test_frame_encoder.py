@@ -31,7 +31,7 @@ from tests.training.tiny import (
 from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyConfig, load_body
 from vibe_ray.body.skeletons import WHOLEBODY_23
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch, local_step_batches
 from vibe_ray.data.sources.open_motion import load_open_motion
 from vibe_ray.data.synthetic.frames import FramePool, held_out_frames
@@ -43,6 +43,7 @@ from vibe_ray.models.generator import Generator
 from vibe_ray.recipes import frame_encoder
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.exports import export_checkpoint
+from vibe_ray.settings import override
 from vibe_ray.training.frame_encoder import (
     FrameEncoderState,
     joint_errors,

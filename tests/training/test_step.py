@@ -28,8 +28,8 @@ from tests.training.tiny import (
     to_precision,
     weights_of,
 )
-from vibe_ray.config import override
 from vibe_ray.data.batches import StepBatch
+from vibe_ray.settings import override
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 

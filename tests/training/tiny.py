@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from tests.data.noise import F
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, MotionBatch, PoseBatch, StepBatch
 from vibe_ray.features.keypoint_encoder import NUM_INPUTS
 from vibe_ray.recipes import frame_encoder, motion_prior, smoke
+from vibe_ray.settings import override
 from vibe_ray.training.frame_encoder import FrameEncoderState
 from vibe_ray.training.launch import Launch, RunResult
 from vibe_ray.training.prior import PriorState

@@ -4,9 +4,10 @@ import json
 import math
 from pathlib import Path
 
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.recipes import ablation
 from vibe_ray.runs.log import SCORE, score_name
+from vibe_ray.settings import override
 from vibe_ray.tuning.candidates import baseline, plan_trials
 from vibe_ray.tuning.plan import Search, SearchKind, first_candidates
 from vibe_ray.tuning.ranking import Outcome, Ranked, rank

@@ -7,9 +7,9 @@ import pytest
 
 from tests.tuning.made_up import made_up, subject
 from vibe_ray import storage
-from vibe_ray.config import override
 from vibe_ray.recipes import motion_prior
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.settings import override
 from vibe_ray.tuning.answer import write_answer
 from vibe_ray.tuning.spaces import load_space, make_space
 

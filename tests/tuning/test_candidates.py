@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
+from vibe_ray.settings import override
 from vibe_ray.tuning.candidates import (
     RECIPE_LABEL,
     Candidate,

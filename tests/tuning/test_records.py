@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.runs.log import SCORE, write_failure
+from vibe_ray.settings import override
 from vibe_ray.tuning.candidates import Candidate, Trial, grid
 from vibe_ray.tuning.records import (
     Subject,

@@ -5,7 +5,8 @@ import sys
 
 import pytest
 
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
+from vibe_ray.settings import override
 from vibe_ray.tuning.candidates import Candidate, recipe_candidate
 from vibe_ray.tuning.sampler import Sampler, check_installed
 from vibe_ray.tuning.spaces import log_uniform, make_space

@@ -24,7 +24,7 @@ from ray.train import (
 )
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, to_dict
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.distributed.cluster import (
     WORKER_CPUS,
@@ -38,6 +38,7 @@ from vibe_ray.distributed.feed import STREAM, StepData
 from vibe_ray.distributed.worker import WorkerJob, train_worker
 from vibe_ray.runs.log import innermost_line, read_failure
 from vibe_ray.runs.step_folders import last_step
+from vibe_ray.settings import to_dict
 from vibe_ray.training.launch import (
     Launch,
     RunResult,

@@ -22,7 +22,7 @@ from ray import tune
 from rich.console import Console
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override, to_dict
+from vibe_ray.config import TrainConfig
 from vibe_ray.distributed.cluster import check_room, connect
 from vibe_ray.distributed.progress import SearchProgress, shown
 from vibe_ray.distributed.proposals import Proposals
@@ -31,6 +31,7 @@ from vibe_ray.distributed.trial import num_concurrent, run_trial, trial_resource
 from vibe_ray.runs.claims import pinned
 from vibe_ray.runs.log import read_metrics, score, score_name
 from vibe_ray.runs.owners import owned
+from vibe_ray.settings import override, to_dict
 from vibe_ray.training.launch import Launch, check
 from vibe_ray.tuning import records
 from vibe_ray.tuning.board import Board

@@ -16,13 +16,13 @@ from ray.serve.config import HTTPOptions
 from ray.serve.schema import LoggingConfig
 
 from vibe_ray import storage
-from vibe_ray.config import override
 from vibe_ray.distributed.cluster import check_alive, check_room, connect
 from vibe_ray.inference import Predictor
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.serving.admission import Limits, token_digest
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import ModelInfo
+from vibe_ray.settings import override
 
 logger = logging.getLogger(__name__)
 

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from vibe_ray.config import override
 from vibe_ray.fitting.still_camera import CameraVerdict
 from vibe_ray.prediction.camera import CameraWatch
 from vibe_ray.prediction.estimate import Estimator
 from vibe_ray.prediction.person import Person
 from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.settings import override
 from vibe_ray.video.detection import track_people
 from vibe_ray.video.frames import Frame, Reading, Video
 from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints

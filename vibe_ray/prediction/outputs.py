@@ -18,7 +18,6 @@ import numpy as np
 
 from vibe_ray import storage
 from vibe_ray.body.model import BodyArrays
-from vibe_ray.config import to_dict
 from vibe_ray.export import EXPORTS, Export
 from vibe_ray.export.animation import Animation, ViewCamera
 from vibe_ray.geometry.arrays import Array
@@ -27,6 +26,7 @@ from vibe_ray.prediction.overlay import write_overlay
 from vibe_ray.prediction.person import Person, save_people
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.runs.checkpoints import find_checkpoint
+from vibe_ray.settings import to_dict
 from vibe_ray.video.frames import Video, VideoFacts
 from vibe_ray.video.reader import open_video, video_writer_class
 from vibe_ray.video.rtmpose import check_rtmpose

@@ -4,11 +4,12 @@ from functools import reduce
 from typing import Any
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, differences, from_saved, json_object, override, to_dict
+from vibe_ray.config import TrainConfig, differences, from_saved, json_object
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.owners import is_owner_file
+from vibe_ray.settings import override, to_dict
 
 RUN_FILE = "run.json"
 

@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.features.keypoint_encoder import KeypointEncoder
 from vibe_ray.runs.checkpoints import find_checkpoint
@@ -24,6 +24,7 @@ from vibe_ray.runs.snapshots import (
     load_weights,
     save_networks,
 )
+from vibe_ray.settings import override
 
 EXPORTED = (GENERATOR_FILE, DISCRIMINATOR_FILE, PRIOR_FILE)
 KEPT = ("step", "data_hash", "encoder_id", "started_from")

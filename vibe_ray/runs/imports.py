@@ -8,13 +8,14 @@ from typing import Any, Literal
 import torch
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
 from vibe_ray.features.with_keypoints import given_keypoints
 from vibe_ray.models.official import read_spin_encoder, read_spin_regressor, read_vibe
 from vibe_ray.recipes import released
 from vibe_ray.runs.packages import replaceable
 from vibe_ray.runs.snapshots import DISCRIMINATOR_FILE, GENERATOR_FILE, save_networks
+from vibe_ray.settings import override
 
 Source = Literal["vibe", "spin", "resnet50"]
 

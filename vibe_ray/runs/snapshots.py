@@ -30,10 +30,11 @@ from torch import Tensor
 import vibe_ray
 from vibe_ray import storage
 from vibe_ray.body.model import load_body
-from vibe_ray.config import TrainConfig, from_json, json_object, to_dict
+from vibe_ray.config import TrainConfig, from_json, json_object
 from vibe_ray.models.generator import Generator
 from vibe_ray.pretrained import packaged
 from vibe_ray.runs.integrity import FILES, file_hashes, opened
+from vibe_ray.settings import to_dict
 
 CONFIG_FILE = "config.json"
 GENERATOR_FILE = "generator.safetensors"

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import local_step_batches
 from vibe_ray.data.mixing import StepPlan
 from vibe_ray.evaluation.protocols import PROTOCOLS
@@ -24,6 +24,7 @@ from vibe_ray.runs.integrity import fall_back
 from vibe_ray.runs.log import clear_failure, read_metrics
 from vibe_ray.runs.owners import owned
 from vibe_ray.runs.step_folders import last_step
+from vibe_ray.settings import override
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.precision import Precision, fastest
 from vibe_ray.training.recorder import Cadence, RunRecorder

@@ -10,7 +10,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vibe_ray.config import TrainConfig, override, to_dict
+from vibe_ray.config import TrainConfig
+from vibe_ray.settings import override, to_dict
 from vibe_ray.tuning.spaces import Choice, Entry, Settings, Space, choice_labels
 
 RECIPE_LABEL = "the recipe"

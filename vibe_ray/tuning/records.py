@@ -18,13 +18,14 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from vibe_ray import storage
-from vibe_ray.config import TrainConfig, differences, from_saved, json_object, to_dict
+from vibe_ray.config import TrainConfig, differences, from_saved, json_object
 from vibe_ray.data.mixing import DataConfig
 from vibe_ray.data.shards import read_manifest
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.log import read_failure, read_metrics, score
 from vibe_ray.runs.owners import is_owner_file
 from vibe_ray.runs.step_folders import last_step
+from vibe_ray.settings import to_dict
 from vibe_ray.tuning.candidates import Candidate, Trial
 from vibe_ray.tuning.plan import SchedulerKind, SearchKind
 from vibe_ray.tuning.ranking import Outcome

@@ -7,7 +7,8 @@ still running, nor that a proposal has been tried before. Asking and telling Opt
 import json
 from typing import TYPE_CHECKING, Any
 
-from vibe_ray.config import TrainConfig, override
+from vibe_ray.config import TrainConfig
+from vibe_ray.settings import override
 from vibe_ray.tuning.candidates import Candidate
 from vibe_ray.tuning.spaces import Choice, Entry, Settings, Space, choice_labels, rounded
 
