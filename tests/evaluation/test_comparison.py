@@ -93,7 +93,7 @@ def test_rows_follow_the_order_of_metrics_and_mark_what_is_missing() -> None:
 def test_published_numbers_are_only_comparable_on_their_own_data() -> None:
     assert any("NOT comparable" in note for note in comparison().notes)
     assert not any("NOT comparable" in note for note in comparison(DATASET).notes)
-    assert "One seed: a difference of 2 % may be chance (≈)." in comparison().notes
+    assert "One seed: a difference below 2 % may be chance (≈)." in comparison().notes
 
 
 def notes(dataset: str, protocol: str) -> str:

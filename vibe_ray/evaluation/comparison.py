@@ -103,7 +103,7 @@ class Comparison:
         if min(len(method.runs) for method in self.methods) > 1:
             notes.append("Medians over seeds (range); ≈ marks ranges that overlap.")
         else:
-            notes.append(f"One seed: a difference of {SEEDS_PERCENT:g} % may be chance (≈).")
+            notes.append(f"One seed: a difference below {SEEDS_PERCENT:g} % may be chance (≈).")
         defined_on = PROTOCOLS[self.protocol].dataset if self.protocol in PROTOCOLS else ""
         if defined_on not in ("", self.dataset):
             notes.append(f"Protocol {self.protocol} is defined on {defined_on}.")
