@@ -481,6 +481,23 @@ def test_a_long_outage_is_told_now_and_then(
     assert len(caplog.records) == 2
 
 
+@pytest.mark.parametrize(
+    ("end", "is_answer"),
+    [(FileNotFoundError("s3://b/k"), True), (ConnectionError("time is up"), False)],
+)
+def test_that_something_is_not_there_is_an_answer_too(
+    end: Exception, is_answer: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    errors = iter([AWAY, AWAY, end])
+
+    async def request() -> str:
+        raise next(errors)
+
+    with pytest.raises(type(end)):
+        wait_for(request)
+    assert ("answers again after" in caplog.text) == is_answer
+
+
 def test_several_requests_that_wait_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
     inner, outer = Failing(2), Failing(1)
 

@@ -234,7 +234,10 @@ class Outage:
 
     @contextmanager
     def lasts(self) -> Iterator[None]:
-        """A request waits; when the last one that waits has been answered, that is said."""
+        """A request waits; when the last one that waits has been answered, that is said.
+
+        That something is not there is an answer, too; that time is up is none.
+        """
         if not self._num_waiting:
             self._since, self._told = time.monotonic(), -TELL_SECONDS
         self._num_waiting += 1
@@ -242,6 +245,9 @@ class Outage:
         try:
             yield
             is_over = True
+        except Exception as error:
+            is_over = not isinstance(error, ConnectionError)
+            raise
         finally:
             self._num_waiting -= 1
             if is_over and not self._num_waiting:
