@@ -37,6 +37,8 @@ class OptimConfig:
     """The regressor's rate over the temporal encoder's, or the frame encoder's that it is trained
     with. VIBE has one rate; a regressor that starts trained wants a smaller one than an encoder
     that starts from nothing."""
+    frame_encoder_lr_share: float = 1.0
+    """Likewise, of a frame encoder of a generator's own, which may start trained, too."""
     generator_weight_decay: float = 0.0
     discriminator_lr: float = 1e-4
     discriminator_weight_decay: float = 1e-4
@@ -121,8 +123,8 @@ class TrainConfig:
     initial_regressor: str = "scratch"
     """`scratch`, `open` (the packaged frame baseline's) or a checkpoint directory's path."""
     initial_frame_encoder: str = "scratch"
-    """Of a frame encoder in training, and of its baseline: `scratch`, `open` (the packaged ones) or
-    the folder into which `prepare export` wrote both."""
+    """Of a frame encoder in training, a generator's own or one with its baseline: `scratch`, `open`
+    (the packaged ones) or the folder into which `prepare export` wrote both."""
     motion_prior: str = ""
     """`open` (the packaged one) or the path of a trained motion prior, its checkpoint or its run's
     folder, for the term that `losses.motion_prior` weighs. It learns no more, and is no part of the

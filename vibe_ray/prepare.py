@@ -107,7 +107,7 @@ def _add_features(commands: "Commands") -> None:
 
 
 def _add_keypoints(command: argparse.ArgumentParser) -> None:
-    text = "key-points beside the features, for generator.keypoint_dim and generator.feedback"
+    text = "key-points beside the features, for a generator that looks at them (docs/data.md)"
     command.add_argument("--keypoints", action="store_true", help=text)
 
 

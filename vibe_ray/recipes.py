@@ -162,6 +162,23 @@ def open_world_hours() -> TrainConfig:
     )
 
 
+def open_world_sequences() -> TrainConfig:
+    """`open_world_hours` in which the frame encoder learns along: a lifter of sequences.
+
+    The generator makes its features of key-points itself, by a copy of the packaged encoder that
+    goes on learning, from windows and with the rest. Captures that it is validated on need the
+    key-points: `prepare open --captures 0 --keypoints`.
+    """
+    return override(
+        open_world_hours(),
+        {
+            "generator.learns_features": True,
+            "initial_frame_encoder": "open",
+            "optim.frame_encoder_lr_share": 0.1,
+        },
+    )
+
+
 def ablation() -> TrainConfig:
     """`open_world` in 200 steps, with half as many windows in each.
 
@@ -278,6 +295,7 @@ RECIPES: dict[str, Callable[[], TrainConfig]] = {
     "motion_prior": motion_prior,
     "open_world": open_world,
     "open_world_hours": open_world_hours,
+    "open_world_sequences": open_world_sequences,
     "paper": paper,
     "released": released,
     "smoke": smoke,

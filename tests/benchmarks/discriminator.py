@@ -32,7 +32,7 @@ from vibe_ray.losses.adversarial import from_one, from_zero
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.recipes import open_world_hours
 from vibe_ray.settings import override
-from vibe_ray.training.state import windows_encoder
+from vibe_ray.training.initial import windows_encoder
 
 Row = dict[str, Any]
 

@@ -20,7 +20,7 @@ from vibe_ray.data.manifest import Manifest
 from vibe_ray.data.mixing import DataConfig, make_plan
 from vibe_ray.data.schema import MotionSequence, PoseSequence
 from vibe_ray.data.shards import ShardWriter
-from vibe_ray.data.validate import check_usable, validate
+from vibe_ray.data.validate import check_usable, pose_sets, validate
 
 N = 20
 
@@ -200,7 +200,8 @@ def test_a_folder_without_data_sets_is_an_error(tmp_path: Path) -> None:
 
 
 def check(config: DataConfig, feature_dim: int) -> None:
-    check_usable(config, feature_dim, make_plan(config, seed=0))
+    plan = make_plan(config, seed=0)
+    check_usable(config, feature_dim, plan, pose_sets(config, plan))
 
 
 def test_usable_data_pass(shards: str) -> None:

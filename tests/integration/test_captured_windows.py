@@ -103,10 +103,13 @@ def test_a_step_is_that_of_stored_windows_with_the_encoders_features(
     assert float(found["train/generator/kp_3d"]) > 0
 
 
-LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True}
+LEARNED = {"generator.learns_features": True, "generator.frame_encoder.feature_dim": noise.F}
+LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True, **LEARNED}
 
 
-@pytest.mark.parametrize("change", [{"generator.keypoint_dim": 4}, {"generator.feedback": True}])
+@pytest.mark.parametrize(
+    "change", [{"generator.keypoint_dim": 4}, {"generator.feedback": True}, LEARNED]
+)
 def test_stored_windows_without_key_points_are_refused_for_who_looks_at_them(
     config: TrainConfig, change: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -143,6 +146,11 @@ def test_captured_windows_come_with_what_the_detector_saw(
     torch.testing.assert_close(features[3:, :, : noise.F], plain[3:])
     result = train(looking, launch(tmp_path))
     assert load_manifest(Path(result.last))["encoder_id"] == made_by.id
+    alone = override(config, {"data.root": str(tmp_path), "data.pose_2d": (), "data.ratio_2d": 0.0})
+    result = train(alone, launch(tmp_path, name="leaves_keypoints"))  # of the validation's features
+    assert load_manifest(Path(result.last))["encoder_id"] == made_by.encoder.id
+    with pytest.raises(ValueError, match=r"open_2d/train has features of width .*, the generator"):
+        make_step_plan(override(config, {"data.root": str(tmp_path)}))
     assert Predictor.from_checkpoint(result.last).predict(features[0]).betas.shape == (T, 10)
 
 

@@ -13,7 +13,7 @@ from vibe_ray.body.mesh import BodyModel
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams
 from vibe_ray.body.skeletons import KEYPOINTS, WHOLEBODY_23
-from vibe_ray.features.keypoint_encoder import NUM_INPUTS
+from vibe_ray.features.keypoint_encoder import NUM_INPUTS, KeypointEncoderConfig
 from vibe_ray.geometry.cameras import CROP_SIZE, FOCAL_LENGTH
 from vibe_ray.models.generator import Generator, GeneratorConfig
 from vibe_ray.models.gru_encoder import GruEncoderConfig
@@ -26,6 +26,8 @@ from vibe_ray.models.transformer_encoder import TransformerEncoderConfig
 F, D = 12, len(WHOLEBODY_23)
 KINDS = ("gru", "tcmr", "transformer", "none")
 BOTH = {"keypoint_dim": 6, "feedback": True}
+SIZE = KeypointEncoderConfig(feature_dim=F, hidden_dim=8, num_blocks=1)
+LEARNED = {"learns_features": True, "frame_encoder": SIZE}
 
 
 def config(kind: str = "gru", dropout: float = 0.0, **changes: Any) -> GeneratorConfig:
@@ -186,12 +188,40 @@ def test_a_first_step_moves_what_starts_at_zero_and_a_second_all(
         optimizer.step()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_encoder_of_its_own_is_all_that_it_sees_of_a_frame(kind: str, body: BodyArrays) -> None:
+    plain, own = build(config(kind), body), build(config(kind, **LEARNED), body)
+    weights = own.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in plain.state_dict().items())
+    layers = {n.removeprefix("frame_encoder."): w for n, w in weights.items()}
+    inputs = some_inputs(2, 5)
+
+    def normed(x: Tensor, name: str) -> Tensor:
+        x = (x - x.mean(-1, keepdim=True)) / (x.var(-1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+        return (x * layers[f"{name}.weight"] + layers[f"{name}.bias"]).clamp(min=0)
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return torch.einsum("...i,oi->...o", x, layers[f"{name}.weight"]) + layers[f"{name}.bias"]
+
+    x = linear(inputs[..., F:], "input")
+    x = x + linear(normed(x, "blocks.0.norm"), "blocks.0.linear")
+    features = linear(normed(x, "norm"), "output").clamp(min=0)
+    expected = plain(features)
+    equal(own(inputs), expected, atol=1e-10)
+    other = torch.cat([torch.randn_like(inputs[..., :F]), inputs[..., F:]], dim=-1)
+    equal(own(other), own(inputs))
+    own(inputs).rotmat[..., 0].sum().backward()
+    assert own.frame_encoder is not None
+    assert all(p.grad is not None and p.grad.any() for p in own.frame_encoder.parameters())
+
+
 @pytest.mark.parametrize("one_shape", [False, True])
+@pytest.mark.parametrize("changes", [BOTH, LEARNED, BOTH | LEARNED], ids=["both", "own", "all"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_folded_and_in_pieces_it_answers_as_in_eval_mode(
-    kind: str, one_shape: bool, body: BodyArrays
+    kind: str, changes: dict[str, Any], one_shape: bool, body: BodyArrays
 ) -> None:
-    generator = moved(build(config(kind, dropout=0.5, one_shape=one_shape, **BOTH), body)).eval()
+    generator = moved(build(config(kind, dropout=0.5, one_shape=one_shape, **changes), body)).eval()
     inputs = some_inputs(2, 11)
     expected, folded = generator(inputs), generator.folded()
     assert not any(p.requires_grad for p in folded.parameters())
@@ -212,7 +242,7 @@ def test_each_of_both_has_a_say(kind: str, body: BodyArrays) -> None:
     inputs = some_inputs(1, 4)
     answers = [
         moved(build(config(kind, **changes), body)).eval()(inputs).rotmat
-        for changes in ({}, {"keypoint_dim": 6}, {"feedback": True}, BOTH)
+        for changes in ({}, {"keypoint_dim": 6}, {"feedback": True}, BOTH, BOTH | LEARNED)
     ]
     for i, answer in enumerate(answers):
         assert all((answer - other).abs().max() > 1e-3 for other in answers[:i])
@@ -270,20 +300,27 @@ def test_half_precision_products_leave_the_errors_exact(body: BodyArrays) -> Non
     assert answer.rotmat.isfinite().all()
 
 
-def test_who_starts_untrained_learns_at_the_whole_rate(body: BodyArrays) -> None:
-    generator = build(config(**BOTH), body)
-    names = {id(weight): name for name, weight in generator.named_parameters()}
-    (rest, whole), (regressor, share) = generator.rate_parts(0.02)
-    assert (whole, share) == (1.0, 0.02)
-    assert sorted(names[id(w)] for w in [*rest, *regressor]) == sorted(names.values())
-    assert all(names[id(weight)].startswith("regressor.") for weight in regressor)
-    assert not any(names[id(weight)].startswith("regressor.") for weight in rest)
+@pytest.mark.parametrize("changes", [BOTH, BOTH | LEARNED], ids=["both", "all"])
+def test_who_starts_untrained_learns_at_the_whole_rate(
+    changes: dict[str, Any], body: BodyArrays
+) -> None:
+    generator = build(config(**changes), body)
+    found = {}
+    for weights, share in generator.rate_parts(0.02, 0.3):
+        found |= {id(weight): share for weight in weights}
+    shares = {"regressor": 0.02, "frame_encoder": 0.3}
+    for name, weight in generator.named_parameters():
+        assert found.pop(id(weight)) == shares.get(name.split(".")[0], 1.0), name
+    assert not found
 
 
 def test_settings_that_cannot_be() -> None:
     with pytest.raises(ValueError, match=r"generator.keypoint_dim is -1, must be >= 0"):
         config(keypoint_dim=-1)
+    with pytest.raises(ValueError, match=r"frame_encoder.feature_dim is 2048 and .*_dim 12: set"):
+        config(learns_features=True)
     with pytest.raises(ValueError, match=r"generator.feedback needs the body"):
         Generator(config(feedback=True))
     assert config().input_dim == config(one_shape=True).input_dim == F
     assert config(keypoint_dim=1).input_dim == config(feedback=True).input_dim == F + NUM_INPUTS
+    assert config(**LEARNED).input_dim == F + NUM_INPUTS

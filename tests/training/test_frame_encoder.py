@@ -44,12 +44,8 @@ from vibe_ray.recipes import frame_encoder
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.runs.exports import export_checkpoint
 from vibe_ray.settings import override
-from vibe_ray.training.frame_encoder import (
-    FrameEncoderState,
-    joint_errors,
-    load_frame_baseline,
-    set_mean_pose,
-)
+from vibe_ray.training.frame_encoder import FrameEncoderState, joint_errors
+from vibe_ray.training.initial import load_frame_baseline, set_mean_pose
 from vibe_ray.training.launch import RunResult
 from vibe_ray.training.recorder import Cadence
 from vibe_ray.training.tasks import make_step_plan

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
+from tests.data.noise import F
 from tests.training.tiny import (
     DROPOUT,
     NO_DROPOUT,
@@ -19,8 +20,11 @@ from tests.training.tiny import (
     weights_of,
     with_keypoints,
 )
+from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, KeypointEncoderConfig
 from vibe_ray.pretrained import packaged
 from vibe_ray.recipes import open_world
+from vibe_ray.runs.exports import ENCODER_DIR
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     DISCRIMINATOR_FILE,
@@ -30,12 +34,19 @@ from vibe_ray.runs.snapshots import (
     load_regressor,
     load_weights,
 )
+from vibe_ray.settings import override
 from vibe_ray.training.meter import accumulate, reduce_means
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
 
 SCORES = [90.0, 80.0, 85.0, 81.0, 82.0, 70.0, 99.0, 98.0, 97.0]
 LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True, "generator.one_shape": True}
+LEARNED = {
+    "generator.learns_features": True,
+    "generator.frame_encoder.feature_dim": F,
+    "generator.frame_encoder.hidden_dim": 6,
+    "generator.frame_encoder.num_blocks": 1,
+}
 
 
 def advance(state: TrainState, num_steps: int) -> None:
@@ -60,8 +71,9 @@ def saved(state: TrainState, path: Path) -> Path:
         {"generator.temporal_encoder.kind": "transformer"},
         {"discriminator.spectral_norm": True, "discriminator.pose": "rot6d"},
         LOOKING,
+        LEARNED,
     ],
-    ids=["gru", "tcmr", "transformer", "discriminator", "keypoints"],
+    ids=["gru", "tcmr", "transformer", "discriminator", "keypoints", "frame encoder"],
 )
 def test_a_run_taken_up_again_goes_on_bit_for_bit(changes: dict[str, Any], tmp_path: Path) -> None:
     config = tiny(**changes, **DROPOUT, optim__discriminator_every=2)
@@ -237,6 +249,43 @@ def test_a_step_learns_to_look_at_keypoints() -> None:
     advance(state, 1)
     assert (state.generator.feedback.weight != 0).any(dim=0).all()
     assert (state.generator.keypoint_input.output.weight != 0).any(dim=0).any()
+
+
+def test_a_frame_encoder_of_its_own_starts_trained_and_learns_at_its_own_rate(
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(7)
+    trained = KeypointEncoder(KeypointEncoderConfig(feature_dim=F, hidden_dim=6, num_blocks=1))
+    trained.save(tmp_path / ENCODER_DIR, {})
+    config = tiny(**LEARNED, initial_frame_encoder=str(tmp_path), optim__frame_encoder_lr_share=0)
+    state, plain = tiny_state(config), tiny_state(tiny())
+    own = state.generator.frame_encoder
+    assert own is not None
+    started = {name: weight.clone() for name, weight in own.state_dict().items()}
+    for name, weight in load_encoder(str(tmp_path / ENCODER_DIR)).state_dict().items():
+        assert torch.equal(started[name], weight)
+    inputs = with_keypoints(random_batch(0, 3, 4)).pose.features
+    features = trained(inputs[..., F:])
+    found, expected = state.generator.eval()(inputs), plain.generator.eval()(features)
+    for name, value in vars(expected).items():  # the rest is as without
+        torch.testing.assert_close(getattr(found, name), value, rtol=0, atol=1e-5, msg=name)
+    advance(state, 2)
+    assert all(torch.equal(own.state_dict()[name], weight) for name, weight in started.items())
+    moving = tiny_state(override(config, {"optim.frame_encoder_lr_share": 0.1}))
+    advance(moving, 2)
+    assert moving.generator.frame_encoder is not None
+    for name, weight in moving.generator.frame_encoder.state_dict().items():
+        assert 0 < (weight - started[name]).abs().max() < 3e-4, name  # a tenth of 1e-3, two steps
+
+
+def test_a_frame_encoder_that_does_not_fit_is_refused(tmp_path: Path) -> None:
+    KeypointEncoder(KeypointEncoderConfig(feature_dim=F, hidden_dim=5)).save(
+        tmp_path / ENCODER_DIR, {}
+    )
+    with pytest.raises(ValueError, match=r"holds .*hidden_dim=5.* set generator.frame_encoder to"):
+        tiny_state(tiny(**LEARNED, initial_frame_encoder=str(tmp_path)))
+    with pytest.raises(ValueError, match=r"no frame encoder of its own: set generator.learns_feat"):
+        tiny_state(tiny(initial_frame_encoder=str(tmp_path)))
 
 
 def test_a_regressor_of_another_width_is_refused(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ SAME_FPS = 0.01
 """Share by which frame rates may differ: 29.97 are 30."""
 
 
-def check_usable(config: DataConfig, feature_dim: int, plan: StepPlan) -> None:
+def check_usable(
+    config: DataConfig, feature_dim: int, plan: StepPlan, sets: Sequence[tuple[str, Manifest]]
+) -> None:
     """Make sure, from the manifests alone, that a run can begin.
 
     Args:
@@ -28,16 +30,16 @@ def check_usable(config: DataConfig, feature_dim: int, plan: StepPlan) -> None:
             validated on motion.
         feature_dim: Of features as the generator expects them.
         plan: Of its steps.
+        sets: Its `pose_sets`, as the generator looks at them.
 
     Raises:
-        FileNotFoundError: The validation split is missing.
+        FileNotFoundError: The validation split, of motion, is missing.
         ValueError: Another schema version or kind, features of another width, motion at another
             frame rate than what it is compared with.
     """
     if not config.batch_size:
         read_manifest(storage.join(config.root, config.validation), "motion")
         return
-    sets = pose_sets(config, plan)
     for path, manifest in sets:
         if manifest.feature_dim != feature_dim:
             raise ValueError(
@@ -48,19 +50,21 @@ def check_usable(config: DataConfig, feature_dim: int, plan: StepPlan) -> None:
     encoders = {plan.encoder_id, *(manifest.encoder_id for _, manifest in sets)}
     if len(encoders) > 1:
         raise ValueError(f"data sets of different frame encoders cannot be mixed: {encoders}")
-    train_sets = sets[:-1]
+    train_sets = list(sets[:-1])
     if plan.captured is not None:
         train_sets += zip(plan.captured.paths, plan.captured.manifests, strict=True)
     _check_same_rates(train_sets, _sets(plan.motion))
 
 
 def pose_sets(config: DataConfig, plan: StepPlan) -> list[tuple[str, Manifest]]:
-    """Return the pose data sets of a run that learns from some: path and manifest, validation last.
+    """Return the pose data sets of a run: path and manifest, validation last; none of motion alone.
 
     Raises:
         FileNotFoundError: The validation split is missing.
         ValueError: It is of another schema version or kind.
     """
+    if not config.batch_size:
+        return []
     validation = storage.join(config.root, config.validation)
     of_validation = validation, read_manifest(validation, "pose")
     return [*_sets(plan.pose_2d), *_sets(plan.pose_3d), of_validation]

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from vibe_ray.data.labels import LabelledSequence, LabelNames
+from vibe_ray.data.manifest import Manifest
 from vibe_ray.features.frame_encoder import FrameEncoder
 from vibe_ray.features.keypoint_encoder import NUM_INPUTS, labels_inputs
 
@@ -85,6 +86,18 @@ def without_keypoints(encoder_id: str) -> str:
     return encoder_id.removesuffix(MARK)
 
 
+def leaving_keypoints(manifest: Manifest) -> Manifest:
+    """Return what a data set is for a network that leaves the key-points beside its features."""
+    if not has_keypoints(manifest.encoder_id):
+        return manifest
+    return manifest.model_copy(
+        update={
+            "encoder_id": without_keypoints(manifest.encoder_id),
+            "feature_dim": manifest.feature_dim - NUM_INPUTS,
+        }
+    )
+
+
 def check_has_keypoints(data: str, encoder_id: str) -> None:
     """Refuse features without key-points beside them, for a network that looks at key-points.
 
@@ -98,6 +111,7 @@ def check_has_keypoints(data: str, encoder_id: str) -> None:
     if not has_keypoints(encoder_id):
         raise ValueError(
             f"{data} has features of frame encoder {encoder_id!r} and no key-points beside them, "
-            "at which generator.keypoint_dim and generator.feedback look: prepare it with "
-            f"`prepare open {FLAG}` or `prepare features {FLAG}`, or set them to 0 and false"
+            "at which generator.keypoint_dim, generator.feedback and generator.learns_features "
+            f"look: prepare it with `prepare open {FLAG}` or `prepare features {FLAG}`, or leave "
+            "them out"
         )

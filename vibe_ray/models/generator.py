@@ -5,7 +5,7 @@
 Two choices follow the released code, not the paper: the default encoder looks only backwards, and
 shape is regressed for every frame instead of averaged over the window. The generator may look at
 key-points themselves, too (`keypoints.py`): they come behind the features, in one tensor
-(`features.with_keypoints`).
+(`features.with_keypoints`). Or it makes features of them itself, by an encoder that learns along.
 
 Shapes: B windows, T frames, F features, W numbers of what a detector saw, or none.
 """
@@ -22,7 +22,11 @@ from torch import Tensor, nn
 from vibe_ray.body.model import BodyArrays
 from vibe_ray.body.params import SmplParams
 from vibe_ray.data.schema import FEATURE_DIM
-from vibe_ray.features.keypoint_encoder import NUM_INPUTS
+from vibe_ray.features.keypoint_encoder import (
+    NUM_INPUTS,
+    KeypointEncoder,
+    KeypointEncoderConfig,
+)
 from vibe_ray.models.keypoints import Errors, KeypointInput, ReprojectionFeedback
 from vibe_ray.models.pieces import Sliceable
 from vibe_ray.models.smpl_regressor import (
@@ -49,17 +53,27 @@ class GeneratorConfig:
     """Tell the regressor, in every iteration, how far its estimate is from the key-points."""
     one_shape: bool = False
     """Give all frames of a window the mean of their shapes, as the paper says."""
+    learns_features: bool = False
+    """Make the features of key-points by a frame encoder of its own, which learns with the rest;
+    those given are left. The paper's frame encoder is frozen."""
+    frame_encoder: KeypointEncoderConfig = field(default_factory=KeypointEncoderConfig)
+    """Of that encoder."""
     temporal_encoder: TemporalEncoderConfig = field(default_factory=TemporalEncoderConfig)
     regressor: SmplRegressorConfig = field(default_factory=SmplRegressorConfig)
 
     def __post_init__(self) -> None:
         if self.keypoint_dim < 0:
             raise ValueError(f"generator.keypoint_dim is {self.keypoint_dim}, must be >= 0")
+        if self.learns_features and self.frame_encoder.feature_dim != self.feature_dim:
+            raise ValueError(
+                f"generator.frame_encoder.feature_dim is {self.frame_encoder.feature_dim} and "
+                f"generator.feature_dim {self.feature_dim}: set both to one width"
+            )
 
     @property
     def sees_keypoints(self) -> bool:
         """Whether features must have key-points beside them."""
-        return self.keypoint_dim > 0 or self.feedback
+        return self.keypoint_dim > 0 or self.feedback or self.learns_features
 
     @property
     def input_dim(self) -> int:
@@ -76,6 +90,7 @@ class _Network(nn.Module):
 
     config: GeneratorConfig
     encoder: nn.Module
+    frame_encoder: KeypointEncoder | None
     keypoint_input: KeypointInput | None
     regressor: SmplRegressor | FoldedSmplRegressor | IteratedSmplRegressor
     feedback: ReprojectionFeedback | None
@@ -93,10 +108,11 @@ class _Network(nn.Module):
     def temporal_inputs(self, inputs: Tensor) -> Tensor:
         """Return what the temporal encoder looks at (..., F), of inputs (..., F or F + W)."""
         features = inputs[..., : self.config.feature_dim]
-        if self.keypoint_input is None:
-            return features
-        given: Tensor = self.keypoint_input(features, self._seen(inputs))
-        return given
+        if self.frame_encoder is not None:
+            features = self.frame_encoder(self._seen(inputs))
+        if self.keypoint_input is not None:
+            features = self.keypoint_input(features, self._seen(inputs))
+        return features
 
     def _regressed(self, encoded: Tensor, inputs: Tensor | None) -> SmplParams:
         """Regress; inputs are not looked at without feedback."""
@@ -158,7 +174,9 @@ class Generator(_Network):
         self.config = config
         self.encoder = temporal_encoder(config.temporal_encoder, config.feature_dim)
         self.regressor = SmplRegressor(config.regressor, config.feature_dim)
-        self.keypoint_input = self.feedback = None
+        self.frame_encoder = self.keypoint_input = self.feedback = None
+        if config.learns_features:
+            self.frame_encoder = KeypointEncoder(config.frame_encoder)
         if config.keypoint_dim:
             self.keypoint_input = KeypointInput(config.keypoint_dim, config.feature_dim)
         if config.feedback:
@@ -184,16 +202,20 @@ class Generator(_Network):
         generator.load_state_dict(weights)
         return generator
 
-    def rate_parts(self, regressor_share: float) -> list[tuple[list[nn.Parameter], float]]:
-        """Return weights by their share of the learning rate.
+    def rate_parts(
+        self, regressor_share: float, frame_encoder_share: float
+    ) -> list[tuple[list[nn.Parameter], float]]:
+        """Return weights by their share of the learning rate; all else has the whole.
 
         Args:
-            regressor_share: Of the regressor, which may start trained; all else has the whole.
+            regressor_share: Of the regressor, which may start trained.
+            frame_encoder_share: Of a frame encoder of its own, likewise.
         """
         regressor = list(self.regressor.parameters())
-        others = {id(weight) for weight in regressor}
-        rest = [weight for weight in self.parameters() if id(weight) not in others]
-        return [(rest, 1.0), (regressor, regressor_share)]
+        encoder = [] if self.frame_encoder is None else list(self.frame_encoder.parameters())
+        shared = {id(weight) for weight in chain(regressor, encoder)}
+        rest = [weight for weight in self.parameters() if id(weight) not in shared]
+        return [(rest, 1.0), (regressor, regressor_share), (encoder, frame_encoder_share)]
 
     def folded(self) -> "FoldedGenerator":
         """Return a copy for inference, without dropout and with a cheap regressor.
@@ -211,6 +233,7 @@ class FoldedGenerator(_Network):
         super().__init__()
         self.config = generator.config
         self.encoder = copy.deepcopy(generator.encoder)
+        self.frame_encoder = copy.deepcopy(generator.frame_encoder)
         self.keypoint_input = copy.deepcopy(generator.keypoint_input)
         self.feedback = copy.deepcopy(generator.feedback)
         self.regressor = generator.regressor.folded(generator.feedback)
@@ -229,9 +252,11 @@ class _TemporalInputs:
 
     def __getitem__(self, frames: slice | Tensor, /) -> Tensor:
         some = self.inputs[frames]
-        if self.network.keypoint_input is not None:
-            some = some.to(self.network.keypoint_input.output.weight)
-        return self.network.temporal_inputs(some)
+        network = self.network
+        for layers in (network.frame_encoder, network.keypoint_input):
+            if layers is not None:
+                some = some.to(layers.output.weight)
+        return network.temporal_inputs(some)
 
 
 def with_one_shape(params: SmplParams) -> SmplParams:

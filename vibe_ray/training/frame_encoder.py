@@ -23,21 +23,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vibe_ray import storage
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.model import load_body
 from vibe_ray.body.params import SmplParams
 from vibe_ray.config import TrainConfig
 from vibe_ray.data.batches import Detections, StepBatch
-from vibe_ray.data.synthetic.frames import FramePool, FrameSource, frame_plan, held_out_frames
+from vibe_ray.data.synthetic.frames import FrameSource, frame_plan, held_out_frames
 from vibe_ray.evaluation.metrics import center_on_hips, mpjpe_mm, pa_mpjpe_mm
-from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of, load_keypoint_encoder
-from vibe_ray.geometry.rotations import rotmat_to_rot6d
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of
 from vibe_ray.losses.supervised import SUPERVISED, supervised_shares
 from vibe_ray.models.generator import Generator
-from vibe_ray.models.smpl_regressor import SmplRegressor
-from vibe_ray.pretrained import packaged
-from vibe_ray.runs.exports import BASELINE_DIR, ENCODER_DIR
 from vibe_ray.runs.log import SCORE
 from vibe_ray.runs.snapshots import (
     ENCODER_FILE,
@@ -45,9 +40,9 @@ from vibe_ray.runs.snapshots import (
     TRAINER_FILE,
     Snapshot,
     copied,
-    load_regressor,
     load_weights,
 )
+from vibe_ray.training.initial import load_frame_baseline, set_mean_pose
 from vibe_ray.training.learner import Progress, check_settings, check_weights
 from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent, start_average, update_average
@@ -241,47 +236,6 @@ class FrameEncoderState(Progress):
         self.descent.load(trainer["optimizer"], trainer["schedule"])
 
 
-def load_frame_baseline(encoder: KeypointEncoder, generator: Generator, source: str) -> str:
-    """Start an encoder and its frame baseline from trained ones.
-
-    Args:
-        encoder: Its weights are overwritten.
-        generator: Likewise.
-        source: `open` for the packaged ones, or the folder into which `prepare export` wrote both.
-
-    Returns:
-        The id of the encoder.
-
-    Raises:
-        FileNotFoundError: One of them is not there.
-        ValueError: They are of another size than the configured ones, or what the config fixes of
-            the regressor is not as it starts.
-    """
-    path = str(packaged("keypoint_encoder").parent) if source == "open" else source
-    trained = load_keypoint_encoder(storage.join(path, ENCODER_DIR), "initial_frame_encoder")
-    if trained.config != encoder.config:
-        raise ValueError(
-            f"initial_frame_encoder {path} holds {trained.config}, expected {encoder.config}: set "
-            "frame_encoder to the same"
-        )
-    encoder.load_state_dict(trained.state_dict())
-    load_regressor(generator, storage.join(path, BASELINE_DIR))
-    fixed = generator.regressor.fc2.weight
-    if generator.regressor.config.start == "one_layer" and not fixed.equal(torch.eye(len(fixed))):
-        raise ValueError(
-            f"initial_frame_encoder {path} holds a regressor that did not start as one layer: set "
-            "generator.regressor.start to small, so that all of it learns"
-        )
-    return trained.id
-
-
-def set_mean_pose(regressor: SmplRegressor, pool: FramePool) -> None:
-    """Start the iteration at the motion's mean pose, upright and facing the camera."""
-    mean = pool.rotmat.mean(dim=0)  # (J, 3, 3)
-    mean[0] = torch.diag(torch.tensor([1.0, -1.0, -1.0]))  # half a turn about x: y is down
-    regressor.start_at(rotmat_to_rot6d(mean))
-
-
 def joint_errors(found: Tensor, true: Tensor) -> Tensor:
     """Return MPJPE (mid-hip at the origin) and PA-MPJPE (2, ...) of every frame, millimeters.
 
@@ -306,6 +260,7 @@ def _check_settings(config: TrainConfig) -> None:
         "generator.keypoint_dim": generator.keypoint_dim > 0,
         "generator.feedback": generator.feedback,
         "generator.one_shape": generator.one_shape,
+        "generator.learns_features": generator.learns_features,
         "losses.adversarial": config.is_adversarial,
         "losses.motion_prior": config.losses.motion_prior > 0,
         "initial_regressor": config.initial_regressor != "scratch",

@@ -23,12 +23,8 @@ from vibe_ray.data.sequences import stored_pose_sequences
 from vibe_ray.data.synthetic.draws import mixed_seed
 from vibe_ray.evaluation.evaluator import Evaluator
 from vibe_ray.evaluation.protocols import PROTOCOLS
-from vibe_ray.features.keypoint_encoder import (
-    KeypointEncoder,
-    inputs_of,
-    load_keypoint_encoder,
-)
-from vibe_ray.features.with_keypoints import WithKeypoints, given_keypoints
+from vibe_ray.features.keypoint_encoder import KeypointEncoder, inputs_of
+from vibe_ray.features.with_keypoints import WithKeypoints
 from vibe_ray.models.generator import Generator
 from vibe_ray.models.motion_discriminator import MotionDiscriminator
 from vibe_ray.models.motion_prior import MotionPrior
@@ -39,14 +35,13 @@ from vibe_ray.runs.snapshots import (
     TRAINER_FILE,
     Snapshot,
     copied,
-    load_regressor,
     load_weights,
 )
+from vibe_ray.training.initial import named_prior, start_generator, windows_encoder
 from vibe_ray.training.learner import Progress, check_weights
 from vibe_ray.training.meter import check_terms
 from vibe_ray.training.optimizers import Descent, start_average, update_average
 from vibe_ray.training.precision import set_float32_products
-from vibe_ray.training.prior import find_prior
 from vibe_ray.training.ranks import own_share
 from vibe_ray.training.step import adversarial_step
 
@@ -93,23 +88,22 @@ class TrainState(Progress):
             config: Of the run.
             device: To which everything is moved.
             rank: Of this process.
-            is_resumed: Whether a checkpoint will be loaded: the initial regressor's, which may be
-                gone by now, is not.
+            is_resumed: Whether a checkpoint will be loaded: initial weights, which may be gone by
+                now, are not.
 
         Raises:
-            FileNotFoundError: The body, the initial regressor's checkpoint, the motion prior's or
-                the frame encoder is missing.
-            ValueError: The initial regressor does not fit the configured one, or settings that do
-                not go together.
+            FileNotFoundError: The body, initial weights, the motion prior's or the frame encoder is
+                missing.
+            ValueError: Initial weights do not fit, or settings that do not go together.
         """
         _check_windows(config)
-        prior = _trained_prior(config)
+        prior = named_prior(config)
         torch.manual_seed(config.seed)
         body = load_body(config.body)
         generator = Generator(config.generator, body)
         discriminator = MotionDiscriminator(config.discriminator)
-        if config.initial_regressor != "scratch" and not is_resumed:
-            load_regressor(generator, config.initial_regressor)
+        if not is_resumed:
+            start_generator(generator, config)
         generator, discriminator = generator.to(device), discriminator.to(device)
         keypoints = BodyJoints.keypoints(body).to(device)
         set_float32_products(config.precision)
@@ -118,7 +112,7 @@ class TrainState(Progress):
         if config.compile:
             for network in (generator, discriminator, keypoints):
                 network.compile(dynamic=False)
-        parts = generator.rate_parts(optim.regressor_lr_share)
+        parts = generator.rate_parts(optim.regressor_lr_share, optim.frame_encoder_lr_share)
         whole = [(discriminator.parameters(), 1.0)]
         return cls(
             config=config,
@@ -139,7 +133,7 @@ class TrainState(Progress):
             average=average,
             # In training mode, without which cuDNN gives no gradient of a GRU's inputs.
             prior=None if prior is None else prior.to(device).train(),
-            frame_encoder=_frame_encoder(config, device),
+            frame_encoder=windows_encoder(config).to(device) if config.windows.motion else None,
         )
 
     def parallelize(self, wrap: Callable[[nn.Module], nn.Module]) -> None:
@@ -277,32 +271,3 @@ def _check_windows(config: TrainConfig) -> None:
             "data.motion_batch_size is 0, but the discriminator compares with captured motion: set "
             "it to 1 or more, or losses.adversarial to 0"
         )
-
-
-def _frame_encoder(
-    config: TrainConfig, device: torch.device
-) -> KeypointEncoder | WithKeypoints | None:
-    return windows_encoder(config).to(device) if config.windows.motion else None
-
-
-def windows_encoder(config: TrainConfig) -> KeypointEncoder | WithKeypoints:
-    """Load what makes the features of captured windows, as the generator wants them.
-
-    Raises:
-        FileNotFoundError: There is no encoder.
-        ValueError: It is of another kind.
-    """
-    encoder = load_keypoint_encoder(config.windows.encoder, "windows.encoder")
-    return given_keypoints(encoder, config.generator.sees_keypoints)
-
-
-def _trained_prior(config: TrainConfig) -> MotionPrior | None:
-    if not config.losses.motion_prior:
-        return None
-    if not config.motion_prior:
-        raise ValueError(
-            f"losses.motion_prior is {config.losses.motion_prior}, but no prior is named: set "
-            "motion_prior=open for the packaged one, or train one with `python -m vibe_ray.train "
-            "--recipe motion_prior` and set motion_prior=runs/motion_prior"
-        )
-    return find_prior(config.motion_prior)

@@ -7,11 +7,12 @@ from vibe_ray.data.mixing import StepPlan, make_plan
 from vibe_ray.data.synthetic.frames import frame_plan
 from vibe_ray.data.synthetic.windows import window_plan
 from vibe_ray.data.validate import check_usable, pose_sets
-from vibe_ray.features.with_keypoints import check_has_keypoints
+from vibe_ray.features.with_keypoints import check_has_keypoints, leaving_keypoints
 from vibe_ray.training.frame_encoder import FrameEncoderState
+from vibe_ray.training.initial import windows_encoder
 from vibe_ray.training.learner import Learner
 from vibe_ray.training.prior import PriorState
-from vibe_ray.training.state import TrainState, windows_encoder
+from vibe_ray.training.state import TrainState
 
 
 def create(
@@ -50,8 +51,12 @@ def make_step_plan(config: TrainConfig) -> StepPlan:
         plan = window_plan(config.data, config.windows, config.body, encoder_id, config.seed)
     else:
         plan = make_plan(config.data, config.seed)
-    if config.generator.sees_keypoints and config.data.batch_size:
-        for path, manifest in pose_sets(config.data, plan):
+    sets = pose_sets(config.data, plan)
+    if config.generator.sees_keypoints:
+        for path, manifest in sets:
             check_has_keypoints(path, manifest.encoder_id)
-    check_usable(config.data, config.generator.input_dim, plan)
+    elif sets:  # it is validated on features that key-points may follow, which it leaves
+        *train_sets, (path, validation) = sets
+        sets = [*train_sets, (path, leaving_keypoints(validation))]
+    check_usable(config.data, config.generator.input_dim, plan, sets)
     return plan
