@@ -1,4 +1,4 @@
-"""`python -m vibe_ray.serve`: answer `POST /v1/infer` with a checkpoint, on Ray Serve."""
+"""`python -m vibe_ray.serve`: answer over HTTP with a checkpoint, on Ray Serve."""
 
 import argparse
 import os
@@ -13,8 +13,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Parse the command line and serve until interrupted."""
     parser = cli.make_parser(
         "serve",
-        "Serve a checkpoint over HTTP: POST /v1/infer, GET /v1/model, GET /healthz; the interface "
-        "is described at /docs.",
+        "Serve a checkpoint over HTTP: POST /v1/keypoints and /v1/infer, GET /v1/model and "
+        "/healthz; the interface is described at /docs.",
         "python -m vibe_ray.serve --checkpoint runs/demo --port 8000\n"
         f"  {TOKEN_VARIABLE}=a-long-secret python -m vibe_ray.serve --host 0.0.0.0",
     )
@@ -22,6 +22,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--checkpoint",
         default="open",
         help="checkpoint directory, a run's folder (its best), or `open`, the packaged one (open)",
+    )
+    parser.add_argument(
+        "--encoder",
+        help="frame encoder of key-points that the checkpoint was trained with, for "
+        "/v1/keypoints: a folder, or `open` (the packaged one, if it is that)",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="port to listen on (8000)")
@@ -49,6 +54,7 @@ def _serve(args: argparse.Namespace) -> None:
     serve_checkpoint(
         Server(
             checkpoint=args.checkpoint,
+            encoder=args.encoder,
             host=args.host,
             port=args.port,
             replicas=args.replicas,

@@ -139,9 +139,8 @@ def views_as_run(paths: Sequence[str]) -> Iterator[Row]:
             seen = look(video, Tools(PredictConfig(), "cpu"))
             for method, settings in METHODS.items():
                 made = Prediction([])
-                estimate_people(
-                    made, seen, video, Tools(override(PredictConfig(), settings), "cpu")
-                )
+                tools = Tools(override(PredictConfig(), settings), "cpu")
+                estimate_people(made, seen, video.facts, video.reading.num_frames, tools)
                 shown = _nearest(made.people, kp)
                 seen_in = sum(int((~one.track.filled[at]).sum()) for one, _, at in shown)
                 yield {
@@ -212,7 +211,8 @@ def own_quality(paths: Sequence[str]) -> Iterator[Row]:
                 for feet in ("free", "lock"):
                     made = Prediction([])
                     config = override(PredictConfig(), {**settings, "feet": feet})
-                    estimate_people(made, seen, video, Tools(config, "cpu"))
+                    num_frames, tools = video.reading.num_frames, Tools(config, "cpu")
+                    estimate_people(made, seen, video.facts, num_frames, tools)
                     for person in made.people:
                         numbers = {
                             key: person.quality[key] for key in SHOWN if key in person.quality

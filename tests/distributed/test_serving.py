@@ -9,12 +9,13 @@ import pytest
 import ray
 from ray import serve
 
-from tests.training.tiny import tiny_prior, tiny_prior_state
+from tests.training.tiny import tiny, tiny_prior, tiny_prior_state, tiny_state
 from vibe_ray.distributed.serving import (
     Server,
     check_port,
     check_unused,
     is_loopback,
+    load,
     make_application,
     stop,
 )
@@ -88,6 +89,22 @@ def test_a_wrong_limit_is_told_before_ray_starts(changes: dict[str, str], messag
         make_application(Server(checkpoint="open", changes=changes))
 
 
+def test_key_points_are_taken_with_the_checkpoints_own_encoder(tmp_path: Path) -> None:
+    """The packaged one is tried; another is named, or none is there and features are taken."""
+    predictor, tools = load("open", None)
+    assert tools is not None
+    assert tools.estimator.predictor is predictor  # the weights are held once
+    state = tiny_state(tiny())
+    state.snapshot({"encoder_id": "keypoints-of-another"}).write(tmp_path / "checkpoint")
+    alone, nothing = load(str(tmp_path / "checkpoint"), None)
+    assert nothing is None
+    assert alone.encoder_id == "keypoints-of-another"
+    with pytest.raises(ValueError, match=r"trained on features of encoder keypoints-of-another"):
+        load(str(tmp_path / "checkpoint"), "open")
+    with pytest.raises(FileNotFoundError, match="no frame encoder"):
+        load("open", str(tmp_path / "none"))
+
+
 @pytest.fixture
 def address(tiny_checkpoint: Path, ray_cluster: None) -> Iterator[str]:
     port = free_port()
@@ -112,6 +129,10 @@ def test_a_replica_answers_over_http(address: str, tiny_checkpoint: Path) -> Non
         assert reply.status_code == 200
         assert len(reply.json()["pose"]) == 5
         assert len(reply.json()["pose"][0]) == 72
+        seen = {"keypoints": [[[100.0 + i, 50.0 * i, 1.0] for i in range(17)]] * 3}
+        reply = client.post("/v1/keypoints", json=seen | {"width": 640, "height": 900, "fps": 25})
+        assert reply.status_code == 200, reply.text
+        assert len(reply.json()["world"]["pose"]) == 3
         refused = client.post("/v1/infer", json={"features": [[0.1] * 5]})
         assert refused.status_code == 422
         assert "5 wide" in refused.json()["detail"]

@@ -101,7 +101,7 @@ def test_a_run_whose_every_path_is_remote(
 
     checkpoint = find_checkpoint(f"{runs}/remote")
     served, local = (
-        VibeReplica(checkpoint, Limits(), None).predictor,
+        VibeReplica(checkpoint, None, Limits(), None).predictor,
         Predictor.from_checkpoint(find_checkpoint(here)),
     )
     x = torch.randn(7, noise.F)

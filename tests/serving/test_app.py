@@ -16,7 +16,8 @@ from vibe_ray.distributed.serving import describe
 from vibe_ray.inference import Predictor
 from vibe_ray.serving.admission import Limits, token_digest
 from vibe_ray.serving.app import create_app
-from vibe_ray.serving.schemas import MAX_FRAMES, MAX_MESH_FRAMES, ModelInfo, PackedArray
+from vibe_ray.serving.schemas import MAX_FRAMES, MAX_MESH_FRAMES, ModelInfo
+from vibe_ray.serving.wire import PackedArray
 
 F = 2048
 
@@ -28,7 +29,9 @@ def predictor(tiny_checkpoint: Path) -> Predictor:
 
 @pytest.fixture(scope="module")
 def client(tiny_checkpoint: Path, predictor: Predictor) -> TestClient:
-    return TestClient(create_app(predictor, describe(str(tiny_checkpoint), predictor, Limits())))
+    return TestClient(
+        create_app(predictor, describe(str(tiny_checkpoint), predictor, False, Limits()))
+    )
 
 
 def features(num_frames: int, width: int = F) -> np.ndarray:
@@ -132,11 +135,11 @@ def test_text_that_is_no_json_is_refused(client: TestClient) -> None:
 
 @pytest.fixture(scope="module")
 def info(tiny_checkpoint: Path, predictor: Predictor) -> ModelInfo:
-    return describe(str(tiny_checkpoint), predictor, Limits())
+    return describe(str(tiny_checkpoint), predictor, False, Limits())
 
 
 def test_a_body_that_is_too_large_is_cut_off(predictor: Predictor, info: ModelInfo) -> None:
-    small = TestClient(create_app(predictor, info, Limits(body_bytes=1000)))
+    small = TestClient(create_app(predictor, info, limits=Limits(body_bytes=1000)))
     reply = small.post("/v1/infer", json={"features": [[0.0] * 400]})
     assert reply.status_code == 413
     assert "larger than 1000 bytes" in reply.json()["detail"]
@@ -145,9 +148,9 @@ def test_a_body_that_is_too_large_is_cut_off(predictor: Predictor, info: ModelIn
 def test_too_many_numbers_as_lists_are_refused_and_packed_are_not(
     predictor: Predictor, info: ModelInfo
 ) -> None:
-    small = TestClient(create_app(predictor, info, Limits(list_numbers=1000)))
+    small = TestClient(create_app(predictor, info, limits=Limits(list_numbers=1000)))
     text = detail(small, {"features": features(1).astype(float).tolist()}, 413)
-    assert text.startswith("more than 1000 numbers as lists: pack the features")
+    assert text.startswith("more than 1000 numbers as lists: pack the arrays")
     assert small.post("/v1/infer", json={"features": packed(features(1))}).status_code == 200
 
 
@@ -201,5 +204,5 @@ def test_every_schema_that_the_interface_names_is_there(client: TestClient) -> N
 
 def test_the_interface_is_described(client: TestClient) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths) == {"/healthz", "/v1/model", "/v1/infer"}
+    assert set(paths) == {"/healthz", "/v1/model", "/v1/infer", "/v1/keypoints"}
     assert set(paths["/v1/infer"]["post"]["responses"]) >= {"200", "413", "422"}

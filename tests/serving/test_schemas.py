@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from vibe_ray.serving.schemas import MAX_FIELDS, InferRequest, PackedArray, parse_request
+from vibe_ray.serving.schemas import InferRequest
+from vibe_ray.serving.wire import MAX_FIELDS, PackedArray, parse_request
 
 
 def test_packed_numbers_are_little_endian_in_c_order() -> None:
@@ -77,29 +78,35 @@ def test_a_request_parsed_is_the_request_validated() -> None:
     array = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
     for features in (array.tolist(), PackedArray.pack(array).model_dump()):
         body = {"features": features, "fps": 30, "verts": True}
-        parsed = parse_request(json.dumps(body).encode(), list_numbers=24)
+        parsed = parse_request(json.dumps(body).encode(), list_numbers=24, kind=InferRequest)
         assert parsed.model_dump() == InferRequest.model_validate(body).model_dump()
         np.testing.assert_array_equal(parsed.to_array(), array)
 
 
 def test_what_a_request_holds_is_bounded_before_it_is_parsed() -> None:
     with pytest.raises(OverflowError, match="more than 10 numbers as lists"):
-        parse_request(b'{"features": [[' + b"0," * 100 + b"0]]}", list_numbers=10)
+        parse_request(
+            b'{"features": [[' + b"0," * 100 + b"0]]}", list_numbers=10, kind=InferRequest
+        )
     fields = ",".join(f'"f{index}": 1' for index in range(MAX_FIELDS + 1))
     with pytest.raises(ValueError, match=f"more than {MAX_FIELDS} fields"):
-        parse_request(f"{{{fields}}}".encode(), list_numbers=1000)
+        parse_request(f"{{{fields}}}".encode(), list_numbers=1000, kind=InferRequest)
 
 
 def test_errors_are_few_and_short() -> None:
     fields = ",".join(f'"{"f" * 200}{index}": 1' for index in range(20))
     with pytest.raises(ValueError, match="not permitted") as error:
-        parse_request(f'{{"features": [[1]], {fields}}}'.encode(), list_numbers=1000)
+        parse_request(
+            f'{{"features": [[1]], {fields}}}'.encode(), list_numbers=1000, kind=InferRequest
+        )
     assert len(str(error.value)) < 1000
     ragged = [[1.0] * length for length in range(1, 30)]
     with pytest.raises(ValueError, match=r"rows of \[1, 2, 3, 4, 5, '...'\] numbers"):
-        parse_request(json.dumps({"features": ragged}).encode(), list_numbers=1000)
+        parse_request(
+            json.dumps({"features": ragged}).encode(), list_numbers=1000, kind=InferRequest
+        )
 
 
 def test_a_deep_request_is_refused() -> None:
     with pytest.raises(ValueError, match="JSON"):
-        parse_request(b'{"features": ' + b"[" * 100_000, list_numbers=1000)
+        parse_request(b'{"features": ' + b"[" * 100_000, list_numbers=1000, kind=InferRequest)

@@ -7,7 +7,6 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -17,7 +16,10 @@ from ray.serve.schema import LoggingConfig
 
 from vibe_ray import storage
 from vibe_ray.distributed.cluster import check_alive, check_room, connect
+from vibe_ray.features.keypoint_encoder import load_keypoint_encoder
 from vibe_ray.inference import Predictor
+from vibe_ray.prediction.job import Tools
+from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.serving.admission import Limits, token_digest
 from vibe_ray.serving.app import create_app
@@ -38,6 +40,9 @@ class Server:
 
     checkpoint: str
     """A checkpoint directory, a run's folder (its best is taken), or `open`."""
+    encoder: str | None = None
+    """Whose features the checkpoint was trained on, for requests of key-points: `open` or a folder;
+    None tries the packaged one, and serves without if it is another."""
     host: str = "127.0.0.1"
     """Address to listen on; 127.0.0.1 is this machine alone."""
     port: int = 8000
@@ -68,16 +73,19 @@ class Server:
 class VibeReplica:
     """One copy of a checkpoint's model. The application is built in the replica, around it."""
 
-    def __init__(self, checkpoint: str, limits: Limits, digest: str | None) -> None:
+    def __init__(
+        self, checkpoint: str, encoder: str | None, limits: Limits, digest: str | None
+    ) -> None:
         self.checkpoint = checkpoint
         self.limits = limits
         self.digest = digest
-        self.predictor = Predictor.from_checkpoint(checkpoint)
+        self.predictor, self.tools = load(checkpoint, encoder)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application; Serve calls this after the constructor."""
-        info = describe(self.checkpoint, self.predictor, self.limits)
-        return create_app(self.predictor, info, self.limits, self.digest)
+        takes_keypoints = self.tools is not None
+        info = describe(self.checkpoint, self.predictor, takes_keypoints, self.limits)
+        return create_app(self.predictor, info, self.tools, self.limits, self.digest)
 
 
 def serve_checkpoint(server: Server) -> None:
@@ -137,16 +145,43 @@ def stop(is_own: bool) -> None:
             serve.shutdown()
 
 
+def load(checkpoint: str, encoder: str | None) -> tuple[Predictor, Tools | None]:
+    """Load a checkpoint, and what makes motions of key-points with it.
+
+    Args:
+        checkpoint: Its directory.
+        encoder: As of `Server`.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint, or no such encoder.
+        ValueError: The encoder that is named is another than the checkpoint's, or of pixels.
+    """
+    named = "open" if encoder is None else encoder
+    try:
+        load_keypoint_encoder(named, "--encoder")
+        tools = Tools(PredictConfig(checkpoint=checkpoint, encoder=named), "cpu")
+    except ValueError as error:
+        if encoder is not None:
+            raise
+        predictor = Predictor.from_checkpoint(checkpoint)
+        logger.warning("%s; /v1/keypoints does not answer, /v1/infer does", error)
+        return predictor, None
+    return tools.estimator.predictor, tools
+
+
 def make_application(server: Server) -> serve.Application:
     """Return the Serve application of a checkpoint, having loaded it once to know that it loads.
 
     Raises:
-        FileNotFoundError: No checkpoint there.
+        FileNotFoundError: No checkpoint there, or no encoder.
+        ValueError: They do not belong together.
     """
-    checkpoint = find_checkpoint(server.checkpoint)
-    if not storage.is_remote(checkpoint):
-        checkpoint = str(Path(checkpoint).absolute())  # a replica's current folder is another
-    Predictor.from_checkpoint(checkpoint)
+    # A replica's current folder is another.
+    checkpoint = storage.absolute(find_checkpoint(server.checkpoint))
+    encoder = server.encoder
+    if encoder not in (None, "open"):
+        encoder = storage.absolute(encoder)
+    load(checkpoint, encoder)
     limits = server.limits
     deployment = serve.deployment(
         num_replicas=server.replicas,
@@ -156,16 +191,19 @@ def make_application(server: Server) -> serve.Application:
         graceful_shutdown_wait_loop_s=0.5,
     )
     digest = None if server.token is None else token_digest(server.token)
-    return deployment(serve.ingress()(VibeReplica)).bind(checkpoint, limits, digest)
+    return deployment(serve.ingress()(VibeReplica)).bind(checkpoint, encoder, limits, digest)
 
 
-def describe(checkpoint: str, predictor: Predictor, limits: Limits) -> ModelInfo:
+def describe(
+    checkpoint: str, predictor: Predictor, takes_keypoints: bool, limits: Limits
+) -> ModelInfo:
     """Return what `/v1/model` says of a checkpoint."""
     manifest = json.loads(storage.read_bytes(storage.join(checkpoint, storage.MANIFEST)))
     return ModelInfo(
         checkpoint=checkpoint,
         manifest=manifest,
         feature_dim=predictor.config.generator.input_dim,
+        takes_keypoints=takes_keypoints,
         window_length=predictor.config.data.window_length,
         num_verts=len(predictor.body.v_template),
         max_body_bytes=limits.body_bytes,

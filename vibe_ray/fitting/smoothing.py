@@ -89,7 +89,7 @@ def smooth_track(
     if len(values) < 3:
         return values.copy()
     stiffness = stiffness_bands(times, (period_s / (2 * np.pi)) ** 4)
-    step = np.gradient(times)
+    step = frame_seconds(times)
     curve, belief = values, given
     for _ in range(ROBUST_ROUNDS if robust else 1):
         banded = stiffness.copy()
@@ -99,6 +99,11 @@ def smooth_track(
         spread = np.median(missed[given > 0]) if (given > 0).any() else 0.0
         belief = given / (1 + (missed / max(OUTLIER_SPREADS * spread, 1e-9)) ** 2)
     return np.asarray(curve)
+
+
+def frame_seconds(times_s: Array) -> Array:
+    """Return how long each frame stands for (N,): one alone for a second, as it has no neighbor."""
+    return np.gradient(times_s) if len(times_s) > 1 else np.ones(len(times_s))
 
 
 def check_times(times_s: Tensor, num_frames: int) -> Array:

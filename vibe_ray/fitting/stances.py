@@ -21,7 +21,7 @@ from torch import Tensor
 from vibe_ray.body.skeletons import KEYPOINTS, SMPL_JOINTS, indices
 from vibe_ray.fitting.contacts import Mask, number_spans
 from vibe_ray.fitting.motion import RestPose
-from vibe_ray.fitting.smoothing import smooth_track, stiffness_bands
+from vibe_ray.fitting.smoothing import frame_seconds, smooth_track, stiffness_bands
 from vibe_ray.geometry.arrays import Array
 
 ANKLE, BALL = (
@@ -157,7 +157,7 @@ def _solve(
     its stance's place, and how much and how abruptly the body is shifted.
     """
     N = len(times)
-    step = np.gradient(times)
+    step = frame_seconds(times)
     bands = stiffness_bands(times, (period_s / (2 * np.pi)) ** 4)
     stiff = sparse.diags_array(
         [bands[0, 2:], bands[1, 1:], bands[2], bands[1, 1:], bands[0, 2:]],

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vibe_ray.body.skeletons import SMPL_JOINTS, indices
 from vibe_ray.fitting.motion import Motion, Skeleton
-from vibe_ray.fitting.smoothing import smooth_track
+from vibe_ray.fitting.smoothing import frame_seconds, smooth_track
 from vibe_ray.geometry.arrays import Array
 
 LEVEL = (0.0, -1.0, 0.0)
@@ -233,7 +233,7 @@ def _plane_normal(points: Tensor, up: Tensor, times_s: Tensor, surely_deg: float
     height = points @ up
     design = torch.cat([points @ level.T, torch.ones(len(points), 1).double()], dim=1)
     design[:, :2] -= design[:, :2].median(dim=0).values
-    share = torch.from_numpy(np.gradient(times_s.numpy())) / SOLE_MEMORY_S
+    share = torch.from_numpy(frame_seconds(times_s.numpy())) / SOLE_MEMORY_S
     prior = torch.diag(torch.tensor([1.0, 1.0, 0.0]).double()) / np.tan(np.deg2rad(surely_deg)) ** 2
     plane = torch.stack([height.new_zeros(()), height.new_zeros(()), height.median()])
     for _ in range(20):

@@ -18,7 +18,7 @@ from vibe_ray.prediction.refine import Refiner
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.settings import override
 from vibe_ray.video.detection import track_people
-from vibe_ray.video.frames import Frame, Reading, Video
+from vibe_ray.video.frames import Frame, Reading, Video, VideoFacts
 from vibe_ray.video.keypoint_files import read_keypoints, track_keypoints
 from vibe_ray.video.networks import Networks
 from vibe_ray.video.people import Track
@@ -109,7 +109,8 @@ def predict_people(video: Video, tools: Tools, watch: Watch | None = None) -> Pr
     made = Prediction([])
     with made.timed("detection"):
         seen = look(video, tools, watch)
-    estimate_people(made, seen, video, tools)
+    made.warnings += video.reading.warnings
+    estimate_people(made, seen, video.facts, video.reading.num_frames, tools)
     return made
 
 
@@ -132,30 +133,28 @@ def look(video: Video, tools: Tools, watch: Watch | None = None) -> Seen:
     return Seen(tracks, camera.judge(tracks))
 
 
-def estimate_people(made: Prediction, seen: Seen, video: Video, tools: Tools) -> None:
+def estimate_people(
+    made: Prediction, seen: Seen, facts: VideoFacts, num_frames: int, tools: Tools
+) -> None:
     """Estimate how the people of a video move, which was looked at.
 
     Args:
         made: Takes people, warnings, assumptions and seconds.
-        seen: By `look`.
-        video: Which was read.
+        seen: By `look`, or whatever else followed people.
+        facts: The video's.
+        num_frames: That were read of it.
         tools: Of whose settings those of the detector have had their effect.
     """
-    made.warnings += video.reading.warnings
     with made.timed("bodies"):
         made.people += [
-            tools.estimator.estimate(track, video.facts, flip=tools.config.flip)
-            for track in seen.tracks
+            tools.estimator.estimate(track, facts, flip=tools.config.flip) for track in seen.tracks
         ]
     if tools.config.fit:
         with made.timed("fit"):
-            made.people = [tools.refiner.fitted(person, video.facts) for person in made.people]
+            made.people = [tools.refiner.fitted(person, facts) for person in made.people]
     with made.timed("refinement"):
         _refine(made, seen.camera, tools)
-        num_frames = video.reading.num_frames
-        made.people = [
-            tools.refiner.judged(person, video.facts, num_frames) for person in made.people
-        ]
+        made.people = [tools.refiner.judged(person, facts, num_frames) for person in made.people]
     if not made.people:
         made.warnings.append("no people were found")
 

@@ -39,6 +39,11 @@ class WorldMotion:
     camera_transl: Array
     """Likewise (3,), meters."""
 
+    @property
+    def pose(self) -> Array:
+        """Axis-angle (N, 72), the root first, in the world."""
+        return _axis_angle(self.rotmat)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Person:
@@ -138,7 +143,7 @@ def _rows(person: Person) -> dict[str, Array]:
         "joints": person.joints.astype(np.float32),
         "world_pose": np.tile(nothing, (1, len(SMPL_JOINTS)))
         if world is None
-        else _axis_angle(world.rotmat).astype(np.float32),
+        else world.pose.astype(np.float32),
         "world_transl": nothing if world is None else world.transl.astype(np.float32),
         "world_camera_rotmat": np.full((N, 3, 3), np.nan, np.float32)
         if world is None

@@ -1,88 +1,42 @@
-"""What goes over the wire: requests and replies of `/v1`, with shapes, limits and errors in words.
+"""What is asked and answered: requests and replies of `/v1`, shapes, limits, errors in words.
 
-Shapes: N frames of one person, F features, V vertices.
-
-Arrays travel as nested lists, or packed: base64 of little-endian float16 or float32 in C order.
+Shapes: N frames of one person, F features, D key-points, V vertices.
 """
 
-import base64
-import binascii
-import math
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Discriminator,
-    FailFast,
-    Field,
-    PrivateAttr,
-    Tag,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, PrivateAttr, Tag, model_validator
+
+from vibe_ray.serving.wire import (
+    Encoding,
+    NestedList,
+    PackedArray,
+    Rows,
+    Tables,
+    finite,
+    form,
+    read_array,
 )
-from typing_extensions import TypeAliasType
 
 MAX_FRAMES = 3000
 """Of one request: two minutes at 25 frames per second."""
 MAX_MESH_FRAMES = 256
 """Of one request that asks for vertices: some 28 MB of reply with the open body."""
-MAX_FIELDS = 50
-"""Of one request, all objects in it together: many times what the interface knows."""
+MAX_KEYPOINTS = 256
+"""Of a frame: more than any detector knows."""
+MAX_PICTURES_AWAY = 100
+"""Key-points may be guessed outside of the picture, but no further than so many of its sides."""
 
-PLUMBING = ("body", "packed", "lists")
-"""Parts of an error's location that say nothing about the request."""
-
-FloatArray = NDArray[np.floating[Any]]
-NestedList = list[Any]
-
-
-class PackedArray(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-    dtype: Literal["float16", "float32"] = Field(description="little-endian")
-    shape: Annotated[list[Annotated[int, Field(ge=0)]], FailFast()] = Field(
-        max_length=8, examples=[[16, 2048]]
-    )
-    data: str = Field(description="base64 of the numbers in C order", repr=False)
-
-    @classmethod
-    def pack(cls, array: FloatArray) -> "PackedArray":
-        """Pack an array as float32."""
-        data = base64.b64encode(array.astype("<f4").tobytes()).decode()
-        return cls(dtype="float32", shape=list(array.shape), data=data)
-
-    def unpack(self) -> FloatArray:
-        """Return the array.
-
-        Raises:
-            ValueError: The data are no base64, or not as many numbers as the shape says.
-        """
-        try:
-            raw = base64.b64decode(self.data, validate=True)
-        except binascii.Error as error:
-            raise ValueError(f"data is not base64: {error}") from None
-        dtype = np.dtype(self.dtype).newbyteorder("<")
-        expected = math.prod(self.shape) * dtype.itemsize
-        if len(raw) != expected:
-            raise ValueError(
-                f"data holds {len(raw)} bytes, expected {expected} for {self.dtype} of shape "
-                f"{self.shape}"
-            )
-        return np.frombuffer(raw, dtype).reshape(self.shape)
-
-
-def _form(value: Any) -> str:
-    return "lists" if isinstance(value, list) else "packed"
-
-
-# The first wrong number is the error, not each of a million.
-Rows = TypeAliasType("Rows", Annotated[list[Annotated[list[float], FailFast()]], FailFast()])
+Array = PackedArray | NestedList
 WireFeatures = Annotated[
     Annotated[PackedArray, Tag("packed")] | Annotated[Rows, Tag("lists")],
-    Discriminator(_form),
+    Discriminator(form),
+]
+WireKeypoints = Annotated[
+    Annotated[PackedArray, Tag("packed")] | Annotated[Tables, Tag("lists")],
+    Discriminator(form),
 ]
 
 
@@ -99,72 +53,74 @@ class InferRequest(BaseModel):
     )
     joints: bool = Field(default=True, description="return the 24 joints too")
     verts: bool = Field(default=False, description="return the vertices too, always packed")
-    encoding: Literal["lists", "packed"] = Field(default="lists", description="of the reply")
+    encoding: Encoding = Field(default="lists", description="of the reply")
 
     _array: NDArray[np.float32] = PrivateAttr()
 
     @model_validator(mode="after")
     def _check(self) -> "InferRequest":
-        self._array = self._to_array()
+        array = read_array(self.features, "features")
+        if array.ndim != 2 or array.size == 0:
+            raise ValueError(f"features has shape {array.shape}, expected (frames, features)")
+        self._array = finite(array, "features")
         return self
 
     def to_array(self) -> NDArray[np.float32]:
         """Return the features (N, F), which are finite."""
         return self._array
 
-    def _to_array(self) -> NDArray[np.float32]:
-        if isinstance(self.features, PackedArray):
-            array = self.features.unpack()
-        else:
-            widths = {len(row) for row in self.features}
-            if len(widths) > 1:
-                few = [*sorted(widths)[:5], "..."] if len(widths) > 5 else sorted(widths)
-                raise ValueError(f"features has rows of {few} numbers, expected equal")
-            array = np.asarray(self.features)
-        if array.ndim != 2 or array.size == 0:
-            raise ValueError(f"features has shape {array.shape}, expected (frames, features)")
-        with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
-            array = array.astype(np.float32)
-        is_finite = np.isfinite(array).all(axis=1)
-        if not is_finite.all():
-            frame = int(np.argmin(is_finite))
-            raise ValueError(f"features of frame {frame} are not finite in float32")
-        return array
 
+class KeypointsRequest(BaseModel):
+    """What a detector saw of one person in consecutive frames."""
 
-def parse_request(body: bytes, list_numbers: int) -> InferRequest:
-    """Read a request. What it may take in memory is bounded before anything is parsed.
+    model_config = ConfigDict(extra="forbid")
 
-    Every number of a list, and every field of an object, comes with a comma or a colon of its own;
-    packed features hold neither.
+    keypoints: WireKeypoints = Field(
+        description="(N, D, 3): x, y in pixels, and a confidence, 0 for what was missed",
+    )
+    names: list[Annotated[str, Field(max_length=64)]] | None = Field(
+        default=None,
+        max_length=MAX_KEYPOINTS,
+        description="of the D key-points; without them 17 are COCO's, 18 and 25 OpenPose's, 26 "
+        "Halpe's, 133 COCO-WholeBody's",
+        examples=[["nose", "left_eye", "right_eye"]],
+    )
+    width: int = Field(gt=0, le=2**16, description="of the picture, pixels")
+    height: int = Field(gt=0, le=2**16, description="likewise")
+    fps: float = Field(ge=0.1, le=1000)
+    focal_px: float | None = Field(
+        default=None, gt=0, le=1e6, description="of the camera; the picture's diagonal without it"
+    )
+    camera: Literal["still", "moves"] = Field(
+        default="still", description="only of a camera that stands still there is a world to tell"
+    )
+    joints: bool = Field(default=True, description="return the 24 joints too")
+    encoding: Encoding = Field(default="lists", description="of the reply")
 
-    Args:
-        body: JSON.
-        list_numbers: At most so many numbers as lists.
+    _array: NDArray[np.float32] = PrivateAttr()
 
-    Raises:
-        ValueError: The request is malformed; says where and how, and does not repeat the features.
-        OverflowError: Too many numbers as lists.
-    """
-    if body.count(b":") > MAX_FIELDS:
-        raise ValueError(f"more than {MAX_FIELDS} fields, expected those that /docs describes")
-    if body.count(b",") > list_numbers + MAX_FIELDS:
-        raise OverflowError(
-            f"more than {list_numbers} numbers as lists: pack the features, or send them in pieces"
-        )
-    try:
-        return InferRequest.model_validate_json(body)
-    except ValidationError as error:
-        raise ValueError(_in_words(error)) from None
+    @model_validator(mode="after")
+    def _check(self) -> "KeypointsRequest":
+        array = read_array(self.keypoints, "keypoints")
+        if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
+            raise ValueError(
+                f"keypoints has shape {array.shape}, expected (frames, key-points, 3): x, y and a "
+                "confidence each"
+            )
+        if array.shape[1] > MAX_KEYPOINTS:
+            raise ValueError(f"{array.shape[1]} key-points a frame, at most {MAX_KEYPOINTS}")
+        self._array = finite(array, "keypoints")
+        far = MAX_PICTURES_AWAY * max(self.width, self.height)
+        if (lost := (np.abs(self._array[..., :2]) > far).any(axis=(1, 2))).any():
+            raise ValueError(
+                f"keypoints of frame {int(np.argmax(lost))} lie over {far} pixels away: expected "
+                "pixels of the picture, and 0 where nothing was seen"
+            )
+        return self
 
-
-def _in_words(error: ValidationError) -> str:
-    found = []
-    for problem in error.errors(include_url=False, include_context=False, include_input=False)[:5]:
-        place = ".".join(str(part) for part in problem["loc"] if part not in PLUMBING)
-        text = str(problem["msg"]).removeprefix("Value error, ")
-        found.append(f"{place[:100]}: {text}" if place else text)
-    return "; ".join(found)
+    def to_array(self) -> NDArray[np.float32]:
+        """Return the key-points (N, D, 3), which are finite."""
+        return self._array
 
 
 class InferReply(BaseModel):
@@ -172,11 +128,44 @@ class InferReply(BaseModel):
 
     num_frames: int
     fps: float
-    pose: PackedArray | NestedList = Field(description="(N, 72) axis-angle, root first")
-    betas: PackedArray | NestedList = Field(description="(N, 10) body shape")
-    cam: PackedArray | NestedList = Field(description="(N, 3) weak perspective: scale, tx, ty")
-    joints: PackedArray | NestedList | None = Field(None, description="(N, 24, 3)")
+    pose: Array = Field(description="(N, 72) axis-angle, root first")
+    betas: Array = Field(description="(N, 10) body shape")
+    cam: Array = Field(description="(N, 3) weak perspective: scale, tx, ty")
+    joints: Array | None = Field(None, description="(N, 24, 3)")
     verts: PackedArray | None = Field(None, description="(N, V, 3)")
+
+
+class World(BaseModel):
+    """The same motion in a world: y up, the floor at 0, feet on it locked; meters, radians."""
+
+    pose: Array = Field(description="(N, 72) axis-angle, root first")
+    transl: Array = Field(description="(N, 3)")
+    contacts: list[list[bool]] = Field(description="(N, 4): who of contact_names is on the floor")
+    contact_names: list[str]
+    camera_rotmat: list[list[float]] = Field(description="(3, 3), from the world to the camera")
+    camera_transl: list[float] = Field(description="likewise (3,)")
+
+
+class KeypointsReply(BaseModel):
+    """A person's motion, as `predict` gives it: fitted to the key-points, smooth, in its place.
+
+    Camera axes: x right, y down, z forward; meters, radians. N frames from the first in which the
+    person was seen to the last.
+    """
+
+    first_frame: int = Field(description="of the request, which the first of these N is")
+    num_frames: int
+    fps: float
+    is_filled: list[bool] = Field(description="(N,): not seen, drawn between the neighbors")
+    pose: Array = Field(description="(N, 72) axis-angle, root first")
+    betas: list[float] = Field(description="(10,), one body")
+    transl: Array = Field(description="(N, 3): added to the posed mesh it lies on the picture")
+    joints: Array | None = Field(None, description="(N, 24, 3), transl included")
+    world: World | None = Field(None, description="if the camera stands still and up can be told")
+    assumed: dict[str, Any] = Field(description="of the camera: given, estimated or assumed")
+    notes: list[str] = Field(description="what was decided about the person, in words")
+    warnings: list[str]
+    quality: dict[str, Any] = Field(description="what can be said without knowing the truth")
 
 
 class ModelInfo(BaseModel):
@@ -185,6 +174,7 @@ class ModelInfo(BaseModel):
     checkpoint: str
     manifest: dict[str, Any] = Field(description="written with the checkpoint: code, data, metrics")
     feature_dim: int = Field(description="with key-points behind, if the model looks at those")
+    takes_keypoints: bool = Field(description="whether /v1/keypoints answers")
     window_length: int = Field(description="frames of a window in training")
     num_verts: int
     max_frames: int = MAX_FRAMES

@@ -20,7 +20,7 @@ from vibe_ray.body.skeletons import COCO_17, HALPE_26, OPENPOSE_18, OPENPOSE_25,
 from vibe_ray.geometry.arrays import Array
 from vibe_ray.video.keypoint_formats import ListedPerson, Listing, read_file, read_folder
 from vibe_ray.video.people import FramePeople, Track, boxes_of_keypoints
-from vibe_ray.video.tracking import People, TrackingConfig, choose, fill, link
+from vibe_ray.video.tracking import People, Sightings, TrackingConfig, choose, fill, link
 
 ORDERS = {
     17: COCO_17,
@@ -100,6 +100,28 @@ def track_keypoints(
         )
     sightings = link(keypoints.frames, times_s, tracking)
     return choose([fill(s, i, keypoints.names, times_s) for i, s in enumerate(sightings)], people)
+
+
+def follow(values: Array, names: Sequence[str] | None, times_s: Array) -> Track:
+    """Return the track of one person, whose key-points in every frame are known or missed.
+
+    Args:
+        values: (N, D, 3): x and y in pixels, and a confidence, 0 for what was missed.
+        names: Of the D key-points; else by their number.
+        times_s: Of the frames (N,).
+
+    Raises:
+        ValueError: Nobody is seen in any frame, joints are not named and not known by their number,
+            or coordinates are no pixels.
+    """
+    seen = np.flatnonzero((values[..., 2] > 0).any(axis=1))
+    if not len(seen):
+        raise ValueError("nobody is in the key-points: all confidences are 0")
+    people = [ListedPerson(int(frame), values[frame], 0) for frame in seen]
+    listing = Listing(people=people, names=None, has_every_frame=False)
+    found = _by_frame("the key-points", listing, names, 0)
+    frames = [person.frame for person in found.frames]
+    return fill(Sightings(frames=frames, people=found.frames), 0, found.names, times_s)
 
 
 def _by_frame(path: str, found: Listing, names: Sequence[str] | None, first: int) -> Keypoints:

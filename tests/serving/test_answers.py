@@ -1,0 +1,154 @@
+"""Key-points over HTTP: answers equal the prediction's, and every refusal says why."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.prediction.filmed import FOCAL, FPS, HEIGHT, WIDTH, walk
+from vibe_ray.distributed.serving import describe
+from vibe_ray.inference import Predictor
+from vibe_ray.prediction.job import Tools
+from vibe_ray.prediction.keypoints import KeypointClip, predict_keypoints
+from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.serving.admission import Limits
+from vibe_ray.serving.app import create_app
+from vibe_ray.serving.schemas import MAX_FRAMES, MAX_KEYPOINTS
+from vibe_ray.serving.wire import PackedArray
+from vibe_ray.video.frames import FocalWish
+
+PICTURE = {"width": WIDTH, "height": HEIGHT, "fps": FPS}
+
+
+@pytest.fixture(scope="module")
+def tools() -> Tools:
+    return Tools(PredictConfig(), "cpu")
+
+
+@pytest.fixture(scope="module")
+def client(tools: Tools) -> TestClient:
+    predictor = tools.estimator.predictor
+    return TestClient(create_app(predictor, describe(packaged(), predictor, True, Limits()), tools))
+
+
+def packaged() -> str:
+    from vibe_ray.pretrained import packaged
+
+    return str(packaged("vibe"))
+
+
+def seen(num_frames: int = 12) -> np.ndarray:
+    kp_2d = walk(num_frames).kp_2d
+    return np.concatenate([kp_2d, np.full((num_frames, 17, 1), 0.9)], axis=-1).astype(np.float32)
+
+
+def unpack(value: dict[str, Any]) -> np.ndarray:
+    return PackedArray.model_validate(value).unpack()
+
+
+def asked(keypoints: Any, **changes: Any) -> dict[str, Any]:
+    return {"keypoints": keypoints, **PICTURE, "focal_px": FOCAL, **changes}
+
+
+def refusal(client: TestClient, body: Any, status: int = 422) -> str:
+    reply = client.post("/v1/keypoints", json=body)
+    assert reply.status_code == status, reply.text
+    text: str = reply.json()["detail"]
+    assert len(text) < 300
+    return text
+
+
+def test_a_packed_answer_is_the_predictions_bit_for_bit(client: TestClient, tools: Tools) -> None:
+    values = seen()
+    values[:2, :, 2] = 0  # not seen yet
+    clip = KeypointClip(values=values, **PICTURE, focal=FocalWish(focal_px=FOCAL))
+    made = predict_keypoints(clip, tools)
+    (person,) = made.people
+    packed = PackedArray.pack(values).model_dump()
+    reply = client.post("/v1/keypoints", json=asked(packed, encoding="packed")).json()
+    assert (reply["first_frame"], reply["num_frames"], reply["fps"]) == (2, 10, FPS)
+    assert reply["is_filled"] == [False] * 10
+    for name in ("pose", "transl", "joints"):
+        np.testing.assert_array_equal(unpack(reply[name]), getattr(person, name), err_msg=name)
+    np.testing.assert_array_equal(np.float32(reply["betas"]), person.betas)
+    world = person.world
+    assert world is not None
+    for name in ("pose", "transl"):
+        np.testing.assert_array_equal(unpack(reply["world"][name]), getattr(world, name))
+    np.testing.assert_array_equal(reply["world"]["contacts"], world.contacts)
+    np.testing.assert_array_equal(reply["world"]["camera_rotmat"], world.camera_rotmat)
+    assert reply["notes"] == list(person.notes)
+    assert reply["assumed"] == made.assumed
+    assert reply["quality"]["coverage"] == person.quality["coverage"] == round(10 / 12, 4)
+
+
+def test_lists_are_the_packed_answer_to_six_decimals(client: TestClient) -> None:
+    values = seen(4)
+    exact = asked(PackedArray.pack(values).model_dump(), encoding="packed")
+    listed = client.post("/v1/keypoints", json=asked(values.tolist())).json()
+    packed = client.post("/v1/keypoints", json=exact).json()
+    for name in ("pose", "transl", "joints"):
+        np.testing.assert_allclose(listed[name], unpack(packed[name]), atol=5.1e-7, rtol=0)
+    assert np.shape(listed["joints"]) == (4, 24, 3)
+
+
+def test_what_is_not_wanted_or_not_known_is_left_out(client: TestClient) -> None:
+    body = asked(seen(3).tolist(), camera="moves", joints=False)
+    body.pop("focal_px")
+    reply = client.post("/v1/keypoints", json=body).json()
+    assert not {"joints", "world"} & set(reply)
+    assert reply["assumed"]["focal_px"] == pytest.approx(np.hypot(WIDTH, HEIGHT))
+    assert "diagonal" in reply["assumed"]["focal"]
+
+
+def test_wrong_key_points_are_refused_in_words(client: TestClient) -> None:
+    values = seen(2).tolist()
+    assert refusal(client, {"keypoints": values, "fps": 25}).startswith("width: Field required")
+    assert "expected (frames, key-points, 3)" in refusal(client, asked([[[1.0, 2.0]]]))
+    assert "shape (0,)" in refusal(client, asked([]))
+    assert "rows of [16, 17] numbers" in refusal(client, asked([values[0][:16], values[1]]))
+    assert "rows of [2, 3] numbers" in refusal(client, asked([[[1, 2, 3], [1, 2]]]))
+    assert "keypoints.0.0.0: " in refusal(client, asked([[["x"] * 3] * 17] * 900))
+    assert f"at most {MAX_KEYPOINTS}" in refusal(client, asked([[[1, 1, 1]] * 257]))
+    assert "keypoints of frame 1 lie over 48000 pixels away" in refusal(
+        client, asked([[[9, 9, 1]] * 17, [[9, 9, 1], [1e6, 9, 1]] + [[9, 9, 1]] * 15])
+    )
+    assert "nobody is in" in refusal(client, asked([[[0, 0, 0]] * 17]))
+    assert "does not name them" in refusal(client, asked([[[5, 9, 1], [50, 60, 1]]]))
+    assert "no known key-point" in refusal(client, asked([[[5, 9, 1]]], names=["horn"]))
+    assert "camera: " in refusal(client, asked(values, camera="shakes"))
+    assert "Extra inputs" in refusal(client, asked(values, fits=True))
+    many = PackedArray.pack(np.ones((MAX_FRAMES + 1, 17, 3), np.float32)).model_dump()
+    assert f"at most {MAX_FRAMES} in one request" in refusal(client, asked(many), 413)
+
+
+@pytest.mark.parametrize("values", [1e6, -4e4, 1e-30])
+@pytest.mark.parametrize("side", [1, 2**13])
+def test_whatever_comes_is_answered_with_numbers_or_refused(
+    client: TestClient, values: float, side: int
+) -> None:
+    made = np.random.default_rng(0).normal(size=(5, 17, 3)) * values
+    made[..., 2] = 0.5
+    body = asked(made.tolist(), width=side, height=side, focal_px=1e-3, fps=1000)
+    reply = client.post("/v1/keypoints", json=body)
+    assert reply.status_code in (200, 422), reply.text
+    assert "NaN" not in reply.text
+
+
+def test_a_model_of_other_features_says_so(tiny_checkpoint: Path) -> None:
+    predictor = Predictor.from_checkpoint(str(tiny_checkpoint))
+    info = describe(str(tiny_checkpoint), predictor, False, Limits())
+    alone = TestClient(create_app(predictor, info))
+    assert alone.get("/v1/model").json()["takes_keypoints"] is False
+    assert "takes features, at /v1/infer" in refusal(alone, asked(seen(2).tolist()), 501)
+
+
+def test_it_is_described(client: TestClient) -> None:
+    assert client.get("/v1/model").json()["takes_keypoints"] is True
+    described = client.get("/openapi.json").json()
+    schemas = described["components"]["schemas"]
+    assert {"KeypointsRequest", "KeypointsReply", "World", "PackedArray"} <= set(schemas)
+    body = described["paths"]["/v1/keypoints"]["post"]["requestBody"]
+    assert body["content"]["application/json"]["schema"]["$ref"].endswith("/KeypointsRequest")

@@ -1,0 +1,67 @@
+"""From one person's key-points to their motion: what `predict` makes of a video, without one.
+
+Shapes: N frames, D key-points of whatever detector.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from vibe_ray.fitting.still_camera import CameraVerdict
+from vibe_ray.geometry.arrays import Array
+from vibe_ray.prediction.job import Prediction, Seen, Tools, estimate_people
+from vibe_ray.video.frames import FocalWish, VideoFacts, check_size, choose_focal
+from vibe_ray.video.keypoint_files import follow
+
+CAMERAS = {
+    "still": CameraVerdict(True, np.nan, "said to stand still"),
+    "moves": CameraVerdict(False, np.nan, "said to move"),
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class KeypointClip:
+    """What a detector saw of one person, frame after frame."""
+
+    values: Array
+    """(N, D, 3): x and y in pixels, and a confidence, 0 for what was missed."""
+    names: Sequence[str] | None = None
+    """Of the D key-points, as `body.skeletons` or a detector calls them; else by their number."""
+    width: int
+    height: int
+    """Of the picture, in pixels."""
+    fps: float
+    focal: FocalWish = field(default_factory=FocalWish)
+    camera: Literal["still", "moves"] = "still"
+    """Whether the person's motion in the world can be told from that before the camera."""
+
+
+def predict_keypoints(clip: KeypointClip, tools: Tools) -> Prediction:
+    """Estimate how a person moves from the first to the last frame in which they were seen.
+
+    Args:
+        clip: Of one person.
+        tools: Loaded once for any number of clips.
+
+    Raises:
+        ValueError: The picture has no size, nobody is seen, joints are not named and not known by
+            their number, none of them is one at which the encoder looks, or coordinates are no
+            pixels.
+    """
+    check_size("the clip", clip.width, clip.height)
+    track = follow(clip.values, clip.names, np.arange(len(clip.values)) / clip.fps)
+    facts = VideoFacts(
+        path="",
+        width=clip.width,
+        height=clip.height,
+        fps=clip.fps,
+        num_frames=len(clip.values),
+        duration_s=len(clip.values) / clip.fps,
+        codec="",
+        focal=choose_focal(clip.focal, {}, clip.width, clip.height),
+    )
+    made = Prediction([], assumed={"focal_px": facts.focal.pixels, "focal": facts.focal.source})
+    estimate_people(made, Seen([track], CAMERAS[clip.camera]), facts, len(clip.values), tools)
+    return made
