@@ -95,6 +95,7 @@ def test_key_points_are_taken_with_the_checkpoints_own_encoder(tmp_path: Path) -
     assert tools is not None
     assert tools.estimator.predictor is predictor  # the weights are held once
     state = tiny_state(tiny())
+    (tmp_path / "checkpoint").mkdir()
     state.snapshot({"encoder_id": "keypoints-of-another"}).write(tmp_path / "checkpoint")
     alone, nothing = load(str(tmp_path / "checkpoint"), None)
     assert nothing is None
