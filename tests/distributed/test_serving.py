@@ -102,7 +102,7 @@ def test_key_points_are_taken_with_the_checkpoints_own_encoder(tmp_path: Path) -
     assert alone.encoder_id == "keypoints-of-another"
     with pytest.raises(ValueError, match=r"trained on features of encoder keypoints-of-another"):
         load(str(tmp_path / "checkpoint"), "open")
-    with pytest.raises(FileNotFoundError, match="expected a frame encoder.s directory"):
+    with pytest.raises(FileNotFoundError, match=r"expected a frame encoder's directory"):
         load("open", str(tmp_path / "none"))
 
 

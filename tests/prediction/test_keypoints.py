@@ -1,6 +1,5 @@
 """One person's key-points without a video: the answer is the one that the video gives."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +99,11 @@ def test_key_points_may_come_in_any_order_by_name(tools: Tools) -> None:
         (seen(), {"names": ["nose"]}, "17 key-points, 1 names are given"),
         (seen(), {"names": [f"point {i}" for i in range(17)]}, "no known key-point among"),
         (seen() / 500, {}, "between -1 and 1: they are shares of the image"),
-        (seen(), {"width": 0}, "frames of 0 x 400 pixels"),
+        (seen(), {"width": 0}, "frames of 0 x 400 pixels"),  # before anything is estimated
     ],
 )
 def test_what_cannot_be_used_is_told(
     values: Array, changes: dict[str, Any], message: str, tools: Tools
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        predict_keypoints(replace(clip(values), **changes), tools)
+        predict_keypoints(clip(values, **changes), tools)

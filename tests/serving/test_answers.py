@@ -1,5 +1,6 @@
 """Key-points over HTTP: answers equal the prediction's, and every refusal says why."""
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,11 @@ from fastapi.testclient import TestClient
 
 from tests.prediction.filmed import FOCAL, FPS, HEIGHT, WIDTH, walk
 from vibe_ray.distributed.serving import describe
+from vibe_ray.export import EXPORTS
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.keypoints import KeypointClip, predict_keypoints
+from vibe_ray.prediction.outputs import write_export
 from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.serving.admission import Limits
 from vibe_ray.serving.app import create_app
@@ -101,6 +104,21 @@ def test_what_is_not_wanted_or_not_known_is_left_out(client: TestClient) -> None
     assert not {"joints", "world"} & set(reply)
     assert reply["assumed"]["focal_px"] == pytest.approx(np.hypot(WIDTH, HEIGHT))
     assert "diagonal" in reply["assumed"]["focal"]
+
+
+def test_motion_comes_as_files_too(client: TestClient, tools: Tools, tmp_path: Path) -> None:
+    values = seen(6)
+    clip = KeypointClip(values=values, **PICTURE, focal=FocalWish(focal_px=FOCAL))
+    (person,) = predict_keypoints(clip, tools).people
+    reply = client.post("/v1/keypoints", json=asked(values.tolist(), files=["glb", "bvh"])).json()
+    assert set(reply["files"]) == {"glb", "bvh"}
+    for export in EXPORTS:
+        if export.name in reply["files"]:
+            path = tmp_path / export.name
+            write_export(str(path), export, person, clip.facts, tools.estimator.predictor.body)
+            assert base64.b64decode(reply["files"][export.name]) == path.read_bytes()
+    assert base64.b64decode(reply["files"]["glb"]).startswith(b"glTF")
+    assert "files.0: " in refusal(client, asked(values.tolist(), files=["exe"]))
 
 
 def test_wrong_key_points_are_refused_in_words(client: TestClient) -> None:

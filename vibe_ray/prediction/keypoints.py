@@ -37,6 +37,23 @@ class KeypointClip:
     camera: Literal["still", "moves"] = "still"
     """Whether the person's motion in the world can be told from that before the camera."""
 
+    def __post_init__(self) -> None:
+        check_size("the clip", self.width, self.height)
+
+    @property
+    def facts(self) -> VideoFacts:
+        """What a video of it would be."""
+        return VideoFacts(
+            path="",
+            width=self.width,
+            height=self.height,
+            fps=self.fps,
+            num_frames=len(self.values),
+            duration_s=len(self.values) / self.fps,
+            codec="",
+            focal=choose_focal(self.focal, {}, self.width, self.height),
+        )
+
 
 def predict_keypoints(clip: KeypointClip, tools: Tools) -> Prediction:
     """Estimate how a person moves from the first to the last frame in which they were seen.
@@ -46,22 +63,12 @@ def predict_keypoints(clip: KeypointClip, tools: Tools) -> Prediction:
         tools: Loaded once for any number of clips.
 
     Raises:
-        ValueError: The picture has no size, nobody is seen, joints are not named and not known by
+        ValueError: Nobody is seen, joints are not named and not known by
             their number, none of them is one at which the encoder looks, or coordinates are no
             pixels.
     """
-    check_size("the clip", clip.width, clip.height)
     track = follow(clip.values, clip.names, np.arange(len(clip.values)) / clip.fps)
-    facts = VideoFacts(
-        path="",
-        width=clip.width,
-        height=clip.height,
-        fps=clip.fps,
-        num_frames=len(clip.values),
-        duration_s=len(clip.values) / clip.fps,
-        codec="",
-        focal=choose_focal(clip.focal, {}, clip.width, clip.height),
-    )
+    facts = clip.facts
     made = Prediction([], assumed={"focal_px": facts.focal.pixels, "focal": facts.focal.source})
     estimate_people(made, Seen([track], CAMERAS[clip.camera]), facts, len(clip.values), tools)
     return made

@@ -152,14 +152,8 @@ def _write_files(
             files.append(PEOPLE_FILE)
         for export, person in product(chosen_exports(config), made.people):
             files.append(f"person_{person.track.person}{export.suffix}")
-            export.write(
-                storage.join(folder, files[-1]),
-                animation(person, body),
-                body,
-                camera=view_camera(facts, person),
-                fps=facts.fps,
-                names=config.bvh_names,
-            )
+            path = storage.join(folder, files[-1])
+            write_export(path, export, person, facts, body, names=config.bvh_names)
     if "overlay" in config.files:
         watched = Watched(video, watch or (lambda stage, done, total: None), stage="overlay")
         with made.timed("overlay"), TemporaryDirectory() as scratch:
@@ -168,6 +162,32 @@ def _write_files(
             storage.move_file(local, storage.join(folder, OVERLAY_FILE))
         files.append(OVERLAY_FILE)
     return files
+
+
+def write_export(
+    path: str,
+    export: Export,
+    person: Person,
+    facts: VideoFacts,
+    body: BodyArrays,
+    *,
+    names: str = "smpl",
+) -> None:
+    """Write a person's motion as a file for other programs.
+
+    Args:
+        path: Of the file, local or in a store.
+        export: Of which kind.
+        person: Whose.
+        facts: Of the video, or of what stands for one.
+        body: The model.
+        names: As `PredictConfig.bvh_names`.
+
+    Raises:
+        ValueError: The motion cannot be told in this format.
+    """
+    camera = view_camera(facts, person)
+    export.write(path, animation(person, body), body, camera=camera, fps=facts.fps, names=names)
 
 
 def check_installed(config: PredictConfig) -> None:

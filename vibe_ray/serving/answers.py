@@ -3,7 +3,10 @@
 Shapes: N frames of one person, F features, D key-points, V vertices.
 """
 
+import base64
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
@@ -11,12 +14,14 @@ from torch import Tensor
 
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams
+from vibe_ray.export import EXPORTS
 from vibe_ray.fitting.contacts import CONTACTS
 from vibe_ray.geometry.arrays import Array
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.job import Prediction, Tools
 from vibe_ray.prediction.keypoints import KeypointClip, predict_keypoints
-from vibe_ray.prediction.person import WorldMotion
+from vibe_ray.prediction.outputs import write_export
+from vibe_ray.prediction.person import Person, WorldMotion
 from vibe_ray.serving.admission import Limits, RefusedError
 from vibe_ray.serving.schemas import (
     MAX_FRAMES,
@@ -28,7 +33,7 @@ from vibe_ray.serving.schemas import (
     World,
 )
 from vibe_ray.serving.wire import Encoding, NestedList, PackedArray, Request, parse_request, written
-from vibe_ray.video.frames import FocalWish
+from vibe_ray.video.frames import FocalWish, VideoFacts
 
 
 class FeatureAnswerer:
@@ -82,20 +87,32 @@ class KeypointAnswerer:
         request = parsed(body, self._limits, KeypointsRequest)
         values = request.to_array()
         check_length(len(values))
-        clip = KeypointClip(
-            values=values,
-            names=request.names,
-            width=request.width,
-            height=request.height,
-            fps=request.fps,
-            focal=FocalWish(focal_px=request.focal_px),
-            camera=request.camera,
-        )
         try:
+            clip = KeypointClip(
+                values=values,
+                names=request.names,
+                width=request.width,
+                height=request.height,
+                fps=request.fps,
+                focal=FocalWish(focal_px=request.focal_px),
+                camera=request.camera,
+            )
             made = predict_keypoints(clip, self._tools)
+            files = self._files(request.files, made.people[0], clip.facts)
         except ValueError as error:
             raise RefusedError(422, str(error)) from None
-        return described(request, made).model_dump_json(exclude_none=True).encode()
+        return described(request, made, files).model_dump_json(exclude_none=True).encode()
+
+    def _files(self, kinds: Sequence[str], person: Person, facts: VideoFacts) -> dict[str, str]:
+        """Return files in base64, by their kind."""
+        found, body = {}, self._tools.estimator.predictor.body
+        with TemporaryDirectory() as folder:
+            for export in EXPORTS:
+                if export.name in kinds:
+                    path = Path(folder) / export.name
+                    write_export(str(path), export, person, facts, body)
+                    found[export.name] = base64.b64encode(path.read_bytes()).decode()
+        return found
 
 
 def parsed(body: bytes, limits: Limits, kind: type[Request]) -> Request:
@@ -163,7 +180,7 @@ def reply(
     )
 
 
-def described(request: KeypointsRequest, made: Prediction) -> KeypointsReply:
+def described(request: KeypointsRequest, made: Prediction, files: dict[str, str]) -> KeypointsReply:
     """Encode a person's motion as the request asks."""
     (person,) = made.people
     encoding, track, world = request.encoding, person.track, person.world
@@ -181,6 +198,7 @@ def described(request: KeypointsRequest, made: Prediction) -> KeypointsReply:
         notes=list(person.notes),
         warnings=made.warnings,
         quality=person.quality,
+        files=files,
     )
 
 

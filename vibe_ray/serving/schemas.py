@@ -95,6 +95,9 @@ class KeypointsRequest(BaseModel):
         default="still", description="only of a camera that stands still there is a world to tell"
     )
     joints: bool = Field(default=True, description="return the 24 joints too")
+    files: list[Literal["glb", "bvh"]] = Field(
+        default=[], max_length=2, description="return the motion as such files too, in base64"
+    )
     encoding: Encoding = Field(default="lists", description="of the reply")
 
     _array: NDArray[np.float32] = PrivateAttr()
@@ -166,6 +169,7 @@ class KeypointsReply(BaseModel):
     notes: list[str] = Field(description="what was decided about the person, in words")
     warnings: list[str]
     quality: dict[str, Any] = Field(description="what can be said without knowing the truth")
+    files: dict[str, str] = Field(description="by their kind: base64 of what `predict` writes")
 
 
 class ModelInfo(BaseModel):
