@@ -90,7 +90,7 @@ def test_a_wrong_limit_is_told_before_ray_starts(changes: dict[str, str], messag
 
 
 def test_key_points_are_taken_with_the_checkpoints_own_encoder(tmp_path: Path) -> None:
-    """The packaged one is tried; another is named, or none is there and features are taken."""
+    """The packaged one is taken by itself where the checkpoint names it; any other is given."""
     predictor, tools = load("open", None)
     assert tools is not None
     assert tools.estimator.predictor is predictor  # the weights are held once
@@ -102,6 +102,10 @@ def test_key_points_are_taken_with_the_checkpoints_own_encoder(tmp_path: Path) -
     assert alone.encoder_id == "keypoints-of-another"
     with pytest.raises(ValueError, match=r"trained on features of encoder keypoints-of-another"):
         load(str(tmp_path / "checkpoint"), "open")
+    state.snapshot({}).write(tmp_path / "checkpoint")  # does not say whose features it knows
+    assert load(str(tmp_path / "checkpoint"), None)[1] is None
+    with pytest.raises(ValueError, match=r"takes features of width 16, those of open have 2048"):
+        load(str(tmp_path / "checkpoint"), "open")
     with pytest.raises(FileNotFoundError, match=r"expected a frame encoder's directory"):
         load("open", str(tmp_path / "none"))
 
@@ -109,7 +113,12 @@ def test_key_points_are_taken_with_the_checkpoints_own_encoder(tmp_path: Path) -
 @pytest.fixture
 def address(tiny_checkpoint: Path, ray_cluster: None) -> Iterator[str]:
     port = free_port()
-    server = Server(checkpoint=str(tiny_checkpoint), token="a-secret", changes={"drain_seconds": 9})
+    server = Server(
+        checkpoint=str(tiny_checkpoint),
+        encoder="open",
+        token="a-secret",
+        changes={"drain_seconds": 9},
+    )
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     serve.run(make_application(server), name="vibe_ray", route_prefix="/")
     yield f"http://127.0.0.1:{port}"

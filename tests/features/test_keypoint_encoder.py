@@ -152,13 +152,14 @@ def test_mirroring_swaps_sides_about_the_picture_s_middle_and_twice_changes_noth
     labels = noise.labelled_sequence("a", 6)
     labels.box[2] = 0
     once = mirrored_labels(labels)
-    left, right = COCO_17.index("lwrist"), COCO_17.index("rwrist")
+    left, right = once.names.detected.index("lwrist"), COCO_17.index("rwrist")
     np.testing.assert_allclose(once.detected[:, left, 0], 640 - labels.detected[:, right, 0])
     np.testing.assert_array_equal(once.detected[:, left, 1], labels.detected[:, right, 1])
     np.testing.assert_array_equal(once.detected_conf[:, left], labels.detected_conf[:, right])
     np.testing.assert_allclose(once.box[[0, 1, 3], 0], 640 - labels.box[[0, 1, 3], 0])
     assert not once.box[2].any()
     twice = mirrored_labels(once)
+    assert twice.names == labels.names
     for name in ("detected", "detected_conf", "box"):
         np.testing.assert_allclose(getattr(twice, name), getattr(labels, name), rtol=1e-4)
 

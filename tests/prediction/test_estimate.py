@@ -68,7 +68,11 @@ def test_a_mirrored_person_is_the_mirror_image_of_the_person(estimator: Estimato
     one = estimator.estimate(filmed.track, filmed.facts)
     labels = mirrored_labels(label_track(filmed.track, filmed.facts, dataset="d", sequence="s"))
     track = replace(
-        filmed.track, kp_2d=labels.detected, kp_2d_conf=labels.detected_conf, boxes=labels.box
+        filmed.track,
+        names=labels.names.detected,
+        kp_2d=labels.detected,
+        kp_2d_conf=labels.detected_conf,
+        boxes=labels.box,
     )
     other = estimator.estimate(track, filmed.facts)
     params = SmplParams(*(torch.from_numpy(x) for x in (other.rotmat, other.betas, other.cam)))

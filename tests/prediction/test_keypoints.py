@@ -23,7 +23,7 @@ def tools() -> Tools:
 
 
 def seen(num_frames: int = 16) -> Array:
-    """Of a walk (N, 17, 3), as a file has it."""
+    """A walk (N, 17, 3), as a file has it."""
     kp_2d = walk(num_frames).kp_2d.round(3)
     return np.concatenate([kp_2d, np.full((num_frames, 17, 1), 0.9)], axis=-1).astype(np.float32)
 
@@ -91,11 +91,34 @@ def test_key_points_may_come_in_any_order_by_name(tools: Tools) -> None:
     np.testing.assert_allclose(found.joints, expected.joints, atol=2e-3)
 
 
+def test_a_detector_may_know_one_side_alone(tools: Tools) -> None:
+    """As if it knew both and had missed all of the other."""
+    names = [name for name in COCO_17 if not name.startswith("r")]
+    rows = [COCO_17.index(name) for name in names]
+    missed = seen()
+    missed[:, [i for i in range(17) if i not in rows], 2] = 0
+    expected, found = person(clip(missed), tools), person(clip(seen()[:, rows], names=names), tools)
+    np.testing.assert_allclose(found.joints, expected.joints, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"fps": 0.0}, "0.0 frames per second"),
+        ({"camera": "shakes"}, "expected still, moves"),
+        ({"values": np.zeros((4, 3))}, r"shape \(4, 3\), expected \(frames, key-points, 3\)"),
+    ],
+)
+def test_a_clip_that_is_none_is_told(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        clip(**{"values": seen(), **changes})
+
+
 @pytest.mark.parametrize(
     ("values", "changes", "message"),
     [
         (np.zeros((4, 17, 3), np.float32), {}, "nobody is in the key-points"),
-        (seen()[:, :5], {}, r"the key-points has 5 key-points and does not name them"),
+        (seen()[:, :5], {}, r"the track has 5 key-points and does not name them"),
         (seen(), {"names": ["nose"]}, "17 key-points, 1 names are given"),
         (seen(), {"names": [f"point {i}" for i in range(17)]}, "no known key-point among"),
         (seen() / 500, {}, "between -1 and 1: they are shares of the image"),

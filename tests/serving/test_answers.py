@@ -16,6 +16,7 @@ from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.keypoints import KeypointClip, predict_keypoints
 from vibe_ray.prediction.outputs import write_export
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.serving import answers
 from vibe_ray.serving.admission import Limits
 from vibe_ray.serving.app import create_app
 from vibe_ray.serving.schemas import MAX_FRAMES, MAX_KEYPOINTS
@@ -100,6 +101,11 @@ def test_lists_are_the_packed_answer_to_six_decimals(client: TestClient) -> None
 def test_what_is_not_wanted_or_not_known_is_left_out(client: TestClient) -> None:
     body = asked(seen(3).tolist(), camera="moves", joints=False)
     body.pop("focal_px")
+    assert (
+        client.post("/v1/keypoints", json=asked(seen(3).tolist()))
+        .json()["assumed"]["camera"]
+        .startswith("nothing says")
+    )
     reply = client.post("/v1/keypoints", json=body).json()
     assert not {"joints", "world"} & set(reply)
     assert reply["assumed"]["focal_px"] == pytest.approx(np.hypot(WIDTH, HEIGHT))
@@ -136,23 +142,69 @@ def test_wrong_key_points_are_refused_in_words(client: TestClient) -> None:
     assert "nobody is in" in refusal(client, asked([[[0, 0, 0]] * 17]))
     assert "does not name them" in refusal(client, asked([[[5, 9, 1], [50, 60, 1]]]))
     assert "no known key-point" in refusal(client, asked([[[5, 9, 1]]], names=["horn"]))
+    twice = asked([[[5, 9, 1], [5, 9, 1]]], names=["nose", "nose"])
+    assert "names nose more than once" in refusal(client, twice)
+    assert "names: " in refusal(client, asked(values, names=[]))
+    assert "width: " in refusal(client, {**asked(values), "width": 2**14})
     assert "camera: " in refusal(client, asked(values, camera="shakes"))
     assert "Extra inputs" in refusal(client, asked(values, fits=True))
     many = PackedArray.pack(np.ones((MAX_FRAMES + 1, 17, 3), np.float32)).model_dump()
     assert f"at most {MAX_FRAMES} in one request" in refusal(client, asked(many), 413)
 
 
-@pytest.mark.parametrize("values", [1e6, -4e4, 1e-30])
-@pytest.mark.parametrize("side", [1, 2**13])
+def odd_key_points() -> dict[str, np.ndarray]:
+    """What no person looks like, and what a careless client may send."""
+    made = np.random.default_rng(0)
+    point = np.full((6, 17, 3), [200.0, 150.0, 0.9])
+    line = point.copy()
+    line[..., 0] += np.arange(17)
+    one = seen(6).astype(float)
+    one[:, 1:, 2] = 0
+    now_and_then = seen(6).astype(float)
+    now_and_then[1::2, :, 2] = 0
+    return {
+        "one point": point,
+        "a line": line,
+        "one joint": one,
+        "now and then": now_and_then,
+        "anywhere": made.uniform(-4e4, 4e4, (6, 17, 3)).clip([-np.inf] * 2 + [0.5]),
+        "anywhere in the picture": made.uniform(0, 400, (6, 17, 3)),
+        "hardly sure": np.dstack([seen(6)[..., :2], np.full((6, 17), 1e-30)]),
+        "one frame": seen(6)[:1],
+    }
+
+
+@pytest.mark.parametrize("focal_px", [1, 1e6, None])
+@pytest.mark.parametrize("fps", [0.1, 1000])
+@pytest.mark.parametrize("name", odd_key_points())
 def test_whatever_comes_is_answered_with_numbers_or_refused(
-    client: TestClient, values: float, side: int
+    client: TestClient, name: str, fps: float, focal_px: float | None
 ) -> None:
-    made = np.random.default_rng(0).normal(size=(5, 17, 3)) * values
-    made[..., 2] = 0.5
-    body = asked(made.tolist(), width=side, height=side, focal_px=1e-3, fps=1000)
+    body = asked(odd_key_points()[name].tolist(), fps=fps, focal_px=focal_px, files=["glb", "bvh"])
     reply = client.post("/v1/keypoints", json=body)
+    if name in ("one joint", "now and then", "anywhere in the picture", "one frame"):
+        assert reply.status_code == 200, reply.text
     assert reply.status_code in (200, 422), reply.text
-    assert "NaN" not in reply.text
+    if reply.status_code == 200:
+        answer = reply.json()
+        for part in (answer, answer.get("world", {})):
+            for array in ("pose", "betas", "transl", "joints", "camera_rotmat", "camera_transl"):
+                numbers = np.array(
+                    part.get(array, 0.0), float
+                )  # nothing, which is no number, fails
+                assert np.isfinite(numbers).all(), array
+
+
+def test_what_fails_by_our_own_fault_is_a_problem_too(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ValueError("no client's business")
+
+    monkeypatch.setattr(answers, "predict_keypoints", fails)
+    quiet = TestClient(client.app, raise_server_exceptions=False)
+    text = refusal(quiet, asked(seen(2).tolist()), 500)
+    assert text == "the server failed at this request; its log says why"
 
 
 def test_a_model_of_other_features_says_so(tiny_checkpoint: Path) -> None:

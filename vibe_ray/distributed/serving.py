@@ -16,7 +16,9 @@ from ray.serve.schema import LoggingConfig
 
 from vibe_ray import storage
 from vibe_ray.distributed.cluster import check_alive, check_room, connect
+from vibe_ray.features.frame_encoder import load_encoder
 from vibe_ray.features.keypoint_encoder import load_keypoint_encoder
+from vibe_ray.features.with_keypoints import without_keypoints
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.settings import PredictConfig
@@ -41,8 +43,8 @@ class Server:
     checkpoint: str
     """A checkpoint directory, a run's folder (its best is taken), or `open`."""
     encoder: str | None = None
-    """Whose features the checkpoint was trained on, for requests of key-points: `open` or a folder;
-    None tries the packaged one, and serves without if it is another."""
+    """Whose features the checkpoint was trained on, for requests of key-points: `open` or a folder.
+    None takes the packaged one if the checkpoint names it, and else serves without."""
     host: str = "127.0.0.1"
     """Address to listen on; 127.0.0.1 is this machine alone."""
     port: int = 8000
@@ -156,16 +158,20 @@ def load(checkpoint: str, encoder: str | None) -> tuple[Predictor, Tools | None]
         FileNotFoundError: There is no such checkpoint, or no such encoder.
         ValueError: The encoder that is named is another than the checkpoint's, or of pixels.
     """
-    named = "open" if encoder is None else encoder
-    try:
-        load_keypoint_encoder(named, "--encoder")
-        tools = Tools(PredictConfig(checkpoint=checkpoint, encoder=named), "cpu")
-    except ValueError as error:
-        if encoder is not None:
-            raise
-        predictor = Predictor.from_checkpoint(checkpoint)
-        logger.warning("%s; /v1/keypoints does not answer, /v1/infer does", error)
-        return predictor, None
+    predictor = Predictor.from_checkpoint(checkpoint)
+    if encoder is None:
+        packaged = load_encoder("open").id
+        if without_keypoints(predictor.encoder_id) != packaged:
+            logger.warning(
+                "%s was trained on features of encoder %r, and --encoder does not say where it is: "
+                "requests of key-points are not answered, only those of features",
+                checkpoint,
+                predictor.encoder_id or "unknown",
+            )
+            return predictor, None
+    named = encoder or "open"
+    load_keypoint_encoder(named, "--encoder")
+    tools = Tools(PredictConfig(checkpoint=checkpoint, encoder=named), "cpu")
     return tools.estimator.predictor, tools
 
 

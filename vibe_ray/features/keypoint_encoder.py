@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vibe_ray.body.skeletons import COCO_17, WHOLEBODY_23, mirror_table
+from vibe_ray.body.skeletons import COCO_17, WHOLEBODY_23, mirrored_name
 from vibe_ray.data.batches import Detections
 from vibe_ray.data.labels import LabelledSequence
 from vibe_ray.features.frame_encoder import FrameEncoder, load_encoder
@@ -141,22 +141,32 @@ def load_keypoint_encoder(source: str, setting: str) -> KeypointEncoder:
 
 def mirrored_labels(labels: LabelledSequence) -> LabelledSequence:
     """Mirror what the encoder sees of the frames, as if the picture were mirrored."""
-    order = mirror_table(labels.names.detected)
     flip = np.array([-1, 1], np.float32)
     shift = np.array([labels.width, 0], np.float32)
     box = labels.box.copy()
     box[:, 0] = np.where(box[:, 2] > 0, labels.width - box[:, 0], box[:, 0])
+    # A point becomes its counterpart, of which the detector need not know.
+    names = tuple(mirrored_name(name) for name in labels.names.detected)
     return dataclasses.replace(
         labels,
         box=box,
-        detected=labels.detected[:, order] * flip + shift,
-        detected_conf=labels.detected_conf[:, order],
+        names=dataclasses.replace(labels.names, detected=names),
+        detected=labels.detected * flip + shift,
     )
 
 
 def canonical_name(name: str) -> str:
     """Return a key-point's name without the skeleton it is from: `OP LHeel` -> `lheel`."""
     return name.removeprefix("OP ").lower()
+
+
+def check_known(names: Sequence[str]) -> None:
+    """Raise ValueError unless the encoder looks at one of these key-points."""
+    if not any(canonical_name(name) in INPUT_KEYPOINTS for name in names):
+        raise ValueError(
+            f"no known key-point among {list(names)[:5]}..., expected names such as "
+            f"{list(INPUT_KEYPOINTS[:5])}"
+        )
 
 
 def labels_inputs(labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
@@ -202,14 +212,10 @@ def encoder_inputs(
     Raises:
         ValueError: None of the names is known.
     """
+    check_known(names)
     known = {canonical_name(name): i for i, name in enumerate(names)}
     sources = [known[name] for name in INPUT_KEYPOINTS if name in known]
     targets = [i for i, name in enumerate(INPUT_KEYPOINTS) if name in known]
-    if not sources:
-        raise ValueError(
-            f"no known key-point among {list(names)[:5]}..., expected names such as "
-            f"{list(INPUT_KEYPOINTS[:5])}"
-        )
     has_box = box[..., 2:] > 0
     center, size = box[..., :2], torch.where(has_box, box[..., 2:], 1.0)
     seen = (conf[..., sources] > 0) & has_box

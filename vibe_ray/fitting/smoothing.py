@@ -195,7 +195,7 @@ def _reflected_point(values: Array, at: Array) -> Array:
 
 def _reflected_quat(quat: Array, at: Array) -> Array:
     """Reflect rotations in one: what was turned by an amount after it was turned so before it."""
-    return _product(_times_inverse(at, quat), np.broadcast_to(at, quat.shape))
+    return _product(_times_inverse(at, quat), np.broadcast_to(at, quat.shape).copy())
 
 
 def _continuous(quat: Array) -> Array:

@@ -251,11 +251,9 @@ class _TemporalInputs:
         return len(self.inputs)
 
     def __getitem__(self, frames: slice | Tensor, /) -> Tensor:
-        some = self.inputs[frames]
-        network = self.network
-        for layers in (network.frame_encoder, network.keypoint_input):
-            if layers is not None:
-                some = some.to(layers.output.weight)
+        some, network = self.inputs[frames], self.network
+        if network.config.sees_keypoints:
+            some = some.to(next(network.parameters()))
         return network.temporal_inputs(some)
 
 

@@ -52,7 +52,8 @@ class Estimator:
 
         Raises:
             FileNotFoundError: One of them is not there.
-            ValueError: The checkpoint was trained on another encoder's features.
+            ValueError: The checkpoint was trained on another encoder's features, or on features of
+                another width.
         """
         predictor = Predictor.from_checkpoint(checkpoint, device)
         wanted = predictor.config.generator.sees_keypoints
@@ -61,6 +62,12 @@ class Estimator:
             raise ValueError(
                 f"checkpoint {checkpoint} was trained on features of encoder "
                 f"{predictor.encoder_id}, {encoder} is {frozen.id}: give its own with --encoder"
+            )
+        if not predictor.config.generator.takes(frozen.feature_dim):
+            raise ValueError(
+                f"checkpoint {checkpoint} takes features of width "
+                f"{predictor.config.generator.input_dim}, those of {encoder} have "
+                f"{frozen.feature_dim}: give its own with --encoder"
             )
         return cls(predictor, frozen.to(device))
 

@@ -5,19 +5,23 @@ Shapes: N frames, D key-points of whatever detector.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
+from vibe_ray.features.keypoint_encoder import check_known
 from vibe_ray.fitting.still_camera import CameraVerdict
 from vibe_ray.geometry.arrays import Array
 from vibe_ray.prediction.job import Prediction, Seen, Tools, estimate_people
 from vibe_ray.video.frames import FocalWish, VideoFacts, check_size, choose_focal
 from vibe_ray.video.keypoint_files import follow
+from vibe_ray.video.people import Track
 
 CAMERAS = {
     "still": CameraVerdict(True, np.nan, "said to stand still"),
     "moves": CameraVerdict(False, np.nan, "said to move"),
+    "": CameraVerdict(None, np.nan, "nothing says whether the camera moves"),
 }
 
 
@@ -34,11 +38,34 @@ class KeypointClip:
     """Of the picture, in pixels."""
     fps: float
     focal: FocalWish = field(default_factory=FocalWish)
-    camera: Literal["still", "moves"] = "still"
-    """Whether the person's motion in the world can be told from that before the camera."""
+    camera: Literal["still", "moves", ""] = ""
+    """Only before one that stands still there is a world to tell; it is taken to stand still, with
+    a warning, where nothing is said."""
 
     def __post_init__(self) -> None:
         check_size("the clip", self.width, self.height)
+        if self.values.ndim != 3 or self.values.shape[2] != 3 or not self.values.size:
+            raise ValueError(
+                f"key-points have shape {self.values.shape}, expected (frames, key-points, 3): x, "
+                "y and a confidence each"
+            )
+        if not 0 < self.fps < np.inf:
+            raise ValueError(f"{self.fps} frames per second; expected a positive number")
+        if self.camera not in CAMERAS:
+            raise ValueError(f"a camera that {self.camera!r}; expected still, moves or nothing")
+
+    @cached_property
+    def track(self) -> Track:
+        """Of the person, from the first to the last frame in which they were seen.
+
+        Raises:
+            ValueError: Nobody is seen, joints are not named and not known by their number, none of
+                them is one at which an encoder looks, or coordinates are no pixels.
+        """
+        times_s = np.arange(len(self.values)) / self.fps
+        track = follow(self.values, self.names, times_s)
+        check_known(track.names)
+        return track
 
     @property
     def facts(self) -> VideoFacts:
@@ -63,12 +90,9 @@ def predict_keypoints(clip: KeypointClip, tools: Tools) -> Prediction:
         tools: Loaded once for any number of clips.
 
     Raises:
-        ValueError: Nobody is seen, joints are not named and not known by
-            their number, none of them is one at which the encoder looks, or coordinates are no
-            pixels.
+        ValueError: As of `KeypointClip.track`.
     """
-    track = follow(clip.values, clip.names, np.arange(len(clip.values)) / clip.fps)
-    facts = clip.facts
+    seen, facts = Seen([clip.track], CAMERAS[clip.camera]), clip.facts
     made = Prediction([], assumed={"focal_px": facts.focal.pixels, "focal": facts.focal.source})
-    estimate_people(made, Seen([track], CAMERAS[clip.camera]), facts, len(clip.values), tools)
+    estimate_people(made, seen, facts, len(clip.values), tools)
     return made

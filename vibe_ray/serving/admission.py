@@ -220,7 +220,7 @@ class Admission:
         if int(length) > self._limits.body_bytes:
             raise RefusedError(
                 413,
-                f"the body is larger than {self._limits.body_bytes} bytes: pack the features as "
+                f"the body is larger than {self._limits.body_bytes} bytes: pack the arrays as "
                 "float16, or send them in pieces",
             )
 

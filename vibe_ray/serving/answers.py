@@ -16,7 +16,6 @@ from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.params import SmplParams
 from vibe_ray.export import EXPORTS
 from vibe_ray.fitting.contacts import CONTACTS
-from vibe_ray.geometry.arrays import Array
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.job import Prediction, Tools
 from vibe_ray.prediction.keypoints import KeypointClip, predict_keypoints
@@ -32,8 +31,10 @@ from vibe_ray.serving.schemas import (
     KeypointsRequest,
     World,
 )
-from vibe_ray.serving.wire import Encoding, NestedList, PackedArray, Request, parse_request, written
+from vibe_ray.serving.wire import Asked, Encoding, FloatArray, PackedArray, parse_request, written
 from vibe_ray.video.frames import FocalWish, VideoFacts
+
+NOBODY = "no body is found that these key-points could be of: they hardly differ, or make no person"
 
 
 class FeatureAnswerer:
@@ -95,12 +96,17 @@ class KeypointAnswerer:
                 height=request.height,
                 fps=request.fps,
                 focal=FocalWish(focal_px=request.focal_px),
-                camera=request.camera,
+                camera=request.camera or "",
             )
-            made = predict_keypoints(clip, self._tools)
-            files = self._files(request.files, made.people[0], clip.facts)
+            _ = clip.track  # what is wrong with it is told here, and nothing else is
         except ValueError as error:
             raise RefusedError(422, str(error)) from None
+        try:
+            made = predict_keypoints(clip, self._tools)
+        except (np.linalg.LinAlgError, torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+            raise RefusedError(422, NOBODY) from None
+        check_person(made.people[0])
+        files = self._files(request.files, made.people[0], clip.facts)
         return described(request, made, files).model_dump_json(exclude_none=True).encode()
 
     def _files(self, kinds: Sequence[str], person: Person, facts: VideoFacts) -> dict[str, str]:
@@ -115,7 +121,7 @@ class KeypointAnswerer:
         return found
 
 
-def parsed(body: bytes, limits: Limits, kind: type[Request]) -> Request:
+def parsed(body: bytes, limits: Limits, kind: type[Asked]) -> Asked:
     """Read a request.
 
     Raises:
@@ -149,6 +155,15 @@ def check_length(num_frames: int, with_verts: bool = False) -> None:
         )
 
 
+def check_person(person: Person) -> None:
+    """Refuse key-points (422) that lie so that what comes of them is no number."""
+    arrays = [person.rotmat, person.betas, person.transl, person.joints]
+    if (world := person.world) is not None:
+        arrays += [world.rotmat, world.transl, world.camera_rotmat, world.camera_transl]
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise RefusedError(422, NOBODY)
+
+
 def check_finite(answer: Sequence[Tensor]) -> None:
     """Refuse features (422) that no frame encoder gives, so large that the answer is none.
 
@@ -172,11 +187,11 @@ def reply(
     return InferReply(
         num_frames=len(params.betas),
         fps=request.fps,
-        pose=written(params.pose, request.encoding),
-        betas=written(params.betas, request.encoding),
-        cam=written(params.cam, request.encoding),
-        joints=None if joints is None else written(joints, request.encoding),
-        verts=None if verts is None else PackedArray.pack(verts.float().cpu().numpy()),
+        pose=written(_numbers(params.pose), request.encoding),
+        betas=written(_numbers(params.betas), request.encoding),
+        cam=written(_numbers(params.cam), request.encoding),
+        joints=None if joints is None else written(_numbers(joints), request.encoding),
+        verts=None if verts is None else PackedArray.pack(_numbers(verts)),
     )
 
 
@@ -189,10 +204,10 @@ def described(request: KeypointsRequest, made: Prediction, files: dict[str, str]
         num_frames=person.num_frames,
         fps=request.fps,
         is_filled=track.filled.tolist(),
-        pose=_written(person.pose, encoding),
+        pose=written(person.pose, encoding),
         betas=person.betas.tolist(),
-        transl=_written(person.transl, encoding),
-        joints=_written(person.joints, encoding) if request.joints else None,
+        transl=written(person.transl, encoding),
+        joints=written(person.joints, encoding) if request.joints else None,
         world=None if world is None else _world(world, encoding),
         assumed=made.assumed,
         notes=list(person.notes),
@@ -204,8 +219,8 @@ def described(request: KeypointsRequest, made: Prediction, files: dict[str, str]
 
 def _world(world: WorldMotion, encoding: Encoding) -> World:
     return World(
-        pose=_written(world.pose, encoding),
-        transl=_written(world.transl, encoding),
+        pose=written(world.pose, encoding),
+        transl=written(world.transl, encoding),
         contacts=np.asarray(world.contacts).tolist(),
         contact_names=list(CONTACTS),
         camera_rotmat=world.camera_rotmat.tolist(),
@@ -213,5 +228,6 @@ def _world(world: WorldMotion, encoding: Encoding) -> World:
     )
 
 
-def _written(array: Array, encoding: Encoding) -> PackedArray | NestedList:
-    return written(torch.from_numpy(array), encoding)
+def _numbers(tensor: Tensor) -> FloatArray:
+    numbers: FloatArray = tensor.float().cpu().numpy()
+    return numbers

@@ -30,7 +30,7 @@ from vibe_ray.serving.schemas import (
 
 JSON_TYPE = "application/json"
 ERRORS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (401, 408, 413, 415, 422, 503)
+    status: {"model": Problem} for status in (401, 408, 413, 415, 422, 500, 503)
 }
 NO_KEYPOINTS: dict[int | str, dict[str, Any]] = {501: {"model": Problem}}
 SCHEMAS = "#/components/schemas/"
@@ -72,6 +72,11 @@ def create_app(
     thread = ThreadPoolExecutor(1, thread_name_prefix="model")
     of_features = FeatureAnswerer(predictor, limits)
     of_keypoints = None if tools is None else KeypointAnswerer(tools, limits)
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        """Answer what is our own fault; the error itself is logged by whoever runs the server."""
+        return RefusedError(500, "the server failed at this request; its log says why").response()
 
     async def answered(request: Request, answer: Callable[[bytes], bytes]) -> Response:
         """Answer JSON with JSON in the model's thread, or say why not."""

@@ -26,10 +26,12 @@ MAX_MESH_FRAMES = 256
 """Of one request that asks for vertices: some 28 MB of reply with the open body."""
 MAX_KEYPOINTS = 256
 """Of a frame: more than any detector knows."""
+MAX_SIDE = 2**13
+"""Of a picture, pixels: 8K."""
 MAX_PICTURES_AWAY = 100
 """Key-points may be guessed outside of the picture, but no further than so many of its sides."""
 
-Array = PackedArray | NestedList
+WireArray = PackedArray | NestedList
 WireFeatures = Annotated[
     Annotated[PackedArray, Tag("packed")] | Annotated[Rows, Tag("lists")],
     Discriminator(form),
@@ -80,19 +82,22 @@ class KeypointsRequest(BaseModel):
     )
     names: list[Annotated[str, Field(max_length=64)]] | None = Field(
         default=None,
+        min_length=1,
         max_length=MAX_KEYPOINTS,
         description="of the D key-points; without them 17 are COCO's, 18 and 25 OpenPose's, 26 "
         "Halpe's, 133 COCO-WholeBody's",
         examples=[["nose", "left_eye", "right_eye"]],
     )
-    width: int = Field(gt=0, le=2**16, description="of the picture, pixels")
-    height: int = Field(gt=0, le=2**16, description="likewise")
+    width: int = Field(gt=0, le=MAX_SIDE, description="of the picture, pixels")
+    height: int = Field(gt=0, le=MAX_SIDE, description="likewise")
     fps: float = Field(ge=0.1, le=1000)
     focal_px: float | None = Field(
-        default=None, gt=0, le=1e6, description="of the camera; the picture's diagonal without it"
+        default=None, ge=1, le=1e6, description="of the camera; the picture's diagonal without it"
     )
-    camera: Literal["still", "moves"] = Field(
-        default="still", description="only of a camera that stands still there is a world to tell"
+    camera: Literal["still", "moves"] | None = Field(
+        default=None,
+        description="only before one that stands still there is a world to tell; it is taken to "
+        "stand still, with a warning, where nothing is said",
     )
     joints: bool = Field(default=True, description="return the 24 joints too")
     files: list[Literal["glb", "bvh"]] = Field(
@@ -105,16 +110,12 @@ class KeypointsRequest(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> "KeypointsRequest":
         array = read_array(self.keypoints, "keypoints")
-        if array.ndim != 3 or array.shape[2] != 3 or array.size == 0:
-            raise ValueError(
-                f"keypoints has shape {array.shape}, expected (frames, key-points, 3): x, y and a "
-                "confidence each"
-            )
-        if array.shape[1] > MAX_KEYPOINTS:
+        if array.ndim == 3 and array.shape[1] > MAX_KEYPOINTS:
             raise ValueError(f"{array.shape[1]} key-points a frame, at most {MAX_KEYPOINTS}")
         self._array = finite(array, "keypoints")
         far = MAX_PICTURES_AWAY * max(self.width, self.height)
-        if (lost := (np.abs(self._array[..., :2]) > far).any(axis=(1, 2))).any():
+        lost = (np.abs(self._array[..., :2]) > far).any(axis=tuple(range(1, array.ndim)))
+        if lost.any():
             raise ValueError(
                 f"keypoints of frame {int(np.argmax(lost))} lie over {far} pixels away: expected "
                 "pixels of the picture, and 0 where nothing was seen"
@@ -131,18 +132,18 @@ class InferReply(BaseModel):
 
     num_frames: int
     fps: float
-    pose: Array = Field(description="(N, 72) axis-angle, root first")
-    betas: Array = Field(description="(N, 10) body shape")
-    cam: Array = Field(description="(N, 3) weak perspective: scale, tx, ty")
-    joints: Array | None = Field(None, description="(N, 24, 3)")
+    pose: WireArray = Field(description="(N, 72) axis-angle, root first")
+    betas: WireArray = Field(description="(N, 10) body shape")
+    cam: WireArray = Field(description="(N, 3) weak perspective: scale, tx, ty")
+    joints: WireArray | None = Field(None, description="(N, 24, 3)")
     verts: PackedArray | None = Field(None, description="(N, V, 3)")
 
 
 class World(BaseModel):
     """The same motion in a world: y up, the floor at 0, feet on it locked; meters, radians."""
 
-    pose: Array = Field(description="(N, 72) axis-angle, root first")
-    transl: Array = Field(description="(N, 3)")
+    pose: WireArray = Field(description="(N, 72) axis-angle, root first")
+    transl: WireArray = Field(description="(N, 3)")
     contacts: list[list[bool]] = Field(description="(N, 4): who of contact_names is on the floor")
     contact_names: list[str]
     camera_rotmat: list[list[float]] = Field(description="(3, 3), from the world to the camera")
@@ -160,10 +161,10 @@ class KeypointsReply(BaseModel):
     num_frames: int
     fps: float
     is_filled: list[bool] = Field(description="(N,): not seen, drawn between the neighbors")
-    pose: Array = Field(description="(N, 72) axis-angle, root first")
+    pose: WireArray = Field(description="(N, 72) axis-angle, root first")
     betas: list[float] = Field(description="(10,), one body")
-    transl: Array = Field(description="(N, 3): added to the posed mesh it lies on the picture")
-    joints: Array | None = Field(None, description="(N, 24, 3), transl included")
+    transl: WireArray = Field(description="(N, 3): added to the posed mesh it lies on the picture")
+    joints: WireArray | None = Field(None, description="(N, 24, 3), transl included")
     world: World | None = Field(None, description="if the camera stands still and up can be told")
     assumed: dict[str, Any] = Field(description="of the camera: given, estimated or assumed")
     notes: list[str] = Field(description="what was decided about the person, in words")

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError
-from torch import Tensor
 from typing_extensions import TypeAliasType
 
 MAX_FIELDS = 50
@@ -68,7 +67,7 @@ def form(value: Any) -> str:
 Rows = TypeAliasType("Rows", Annotated[list[Annotated[list[float], FailFast()]], FailFast()])
 Tables = TypeAliasType("Tables", Annotated[list[Rows], FailFast()])
 Encoding = Literal["lists", "packed"]
-Request = TypeVar("Request", bound=BaseModel)
+Asked = TypeVar("Asked", bound=BaseModel)
 
 
 def read_array(given: PackedArray | NestedList, name: str) -> FloatArray:
@@ -103,23 +102,22 @@ def finite(array: FloatArray, name: str) -> NDArray[np.float32]:
     """
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinity
         array = array.astype(np.float32)
-    is_finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+    is_finite = np.isfinite(array).all(axis=tuple(range(1, array.ndim)))
     if not is_finite.all():
         frame = int(np.argmin(is_finite))
         raise ValueError(f"{name} of frame {frame} are not finite in float32")
     return array
 
 
-def written(tensor: Tensor, encoding: Encoding) -> PackedArray | NestedList:
-    """Return a tensor as a reply has it; lists are rounded to micrometers."""
-    array = tensor.float().cpu().numpy()
+def written(array: FloatArray, encoding: Encoding) -> PackedArray | NestedList:
+    """Return an array as a reply has it; lists are rounded to micrometers."""
     if encoding == "packed":
         return PackedArray.pack(array)
     rounded: NestedList = np.round(array.astype(np.float64), 6).tolist()
     return rounded
 
 
-def parse_request(body: bytes, list_numbers: int, kind: type[Request]) -> Request:
+def parse_request(body: bytes, list_numbers: int, kind: type[Asked]) -> Asked:
     """Read a request. What it may take in memory is bounded before anything is parsed.
 
     Every number of a list, and every field of an object, comes with a comma or a colon of its own;

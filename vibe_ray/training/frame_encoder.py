@@ -261,6 +261,7 @@ def _check_settings(config: TrainConfig) -> None:
         "generator.feedback": generator.feedback,
         "generator.one_shape": generator.one_shape,
         "generator.learns_features": generator.learns_features,
+        "optim.frame_encoder_lr_share": config.optim.frame_encoder_lr_share != 1,
         "losses.adversarial": config.is_adversarial,
         "losses.motion_prior": config.losses.motion_prior > 0,
         "initial_regressor": config.initial_regressor != "scratch",

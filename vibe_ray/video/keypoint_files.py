@@ -119,14 +119,14 @@ def follow(values: Array, names: Sequence[str] | None, times_s: Array) -> Track:
         raise ValueError("nobody is in the key-points: all confidences are 0")
     people = [ListedPerson(int(frame), values[frame], 0) for frame in seen]
     listing = Listing(people=people, names=None, has_every_frame=False)
-    found = _by_frame("the key-points", listing, names, 0)
+    found = _by_frame("the track", listing, names, 0)
     frames = [person.frame for person in found.frames]
     return fill(Sightings(frames=frames, people=found.frames), 0, found.names, times_s)
 
 
 def _by_frame(path: str, found: Listing, names: Sequence[str] | None, first: int) -> Keypoints:
     values = _stacked(path, found.people)  # (people, D, 3)
-    order = _order(path, values.shape[1], names or found.names)
+    order = _order(path, values.shape[1], found.names if names is None else names)
     values = values[:, : len(order)]
     _check_pixels(path, values)
     numbers = np.array([person.frame for person in found.people]) - first
@@ -180,7 +180,10 @@ def _order(path: str, count: int, names: Sequence[str] | None) -> Sequence[str]:
         return ORDERS[count]
     if len(names) != count:
         raise ValueError(f"{path} has {count} key-points, {len(names)} names are given")
-    return [house_name(name) for name in names]
+    order = [house_name(name) for name in names]
+    if twice := sorted({name for name in order if order.count(name) > 1}):
+        raise ValueError(f"{path} names {', '.join(twice[:5])} more than once")
+    return order
 
 
 def house_name(name: str) -> str:
