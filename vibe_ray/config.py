@@ -95,7 +95,7 @@ class ValidationConfig:
     protocol: str = "joints"
     """A name in `evaluation/protocols.py`."""
     max_sequences: int = 0
-    """Validate on the first so many sequences; 0 means all of them."""
+    """Validate a generator on the first so many sequences; 0 means all of them."""
 
     def __post_init__(self) -> None:
         if self.max_sequences < 0:

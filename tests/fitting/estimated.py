@@ -6,6 +6,7 @@ from torch import Tensor
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.features.frame_encoder import FrameEncoder
 from vibe_ray.features.keypoint_encoder import encoder_inputs
+from vibe_ray.features.with_keypoints import given_keypoints
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
 from vibe_ray.geometry.cameras import locate
@@ -30,6 +31,7 @@ def estimated(
         image_size: Width and height (2,).
         times_s: Of the frames (N,), float64.
     """
+    encoder = given_keypoints(encoder, predictor.config.generator.sees_keypoints)
     inputs = encoder_inputs(seen.names, seen.kp_2d, seen.conf, box, image_size)
     params = predictor.predict(encoder.forward(inputs).detach(), "sequence")
     betas = params.betas.median(dim=0).values

@@ -283,6 +283,7 @@ def test_validation_is_of_held_out_frames_that_show_somebody(config: TrainConfig
     ("changes", "message"),
     [
         ({"generator__regressor__dropout": 0.5}, "trained without generator.regressor.dropout:"),
+        ({"optim__frame_encoder_lr_share": 0.5}, "trained without optim.frame_encoder_lr_share:"),
         ({"generator__temporal_encoder__kind": "gru"}, "without generator.temporal_encoder.kind:"),
         ({"losses__adversarial": 0.5, "compile": True}, "without compile, losses.adversarial:"),
         ({"windows__motion": ("motion/train",)}, "without windows.motion: leave it out"),

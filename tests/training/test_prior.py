@@ -187,6 +187,7 @@ def test_each_rate_follows_its_own_network(motion: str) -> None:
     [
         ({"optim__accumulate": 2}, "optim.accumulate"),
         ({"windows__motion": ("motion/train",)}, "windows.motion"),
+        ({"validation__max_sequences": 5}, "validation.max_sequences"),
         ({"optim__average_decay": 0.9, "compile": True}, "compile, optim.average_decay"),
     ],
 )

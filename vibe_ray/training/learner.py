@@ -120,6 +120,7 @@ def check_settings(config: TrainConfig, learned: str, given: Mapping[str, bool])
         "optim.accumulate": optim.accumulate > 1,
         "compile": config.compile,
         "windows.motion": bool(config.windows.motion),
+        "validation.max_sequences": config.validation.max_sequences > 0,
         **given,
     }
     unknown = [name for name, is_given in without.items() if is_given]
