@@ -57,6 +57,8 @@ class Estimate:
     seen: Observation
     true: Tensor
     """Joints of evaluation (N, 14, 3), meters."""
+    rotmat: Tensor
+    """Likewise, the pose (N, 24, 3, 3)."""
 
 
 class Clips:
@@ -93,7 +95,7 @@ class Clips:
             motion = estimated(predictor, self._encoder, seen, box, size, times_s)
             if motion is not None:
                 true = self._joints(clip.betas.expand(len(kp), -1), clip.rotmat[0])
-                yield Estimate(motion, seen, true)
+                yield Estimate(motion, seen, true, clip.rotmat[0])
 
     def errors(self, motion: Motion, true: Tensor) -> tuple[float, float]:
         """Return a clip's PA-MPJPE and acceleration error."""

@@ -17,6 +17,7 @@ from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation, reprojection
 from vibe_ray.fitting.picture import Fitted, _held_out, _mean, _Problem, fit_to_picture
+from vibe_ray.fitting.usual_errors import FILE, FLOOR_RAD, usual_errors
 from vibe_ray.models.motion_prior import MotionPrior, MotionPriorConfig
 
 LIMBS = [
@@ -180,6 +181,27 @@ def prior() -> MotionPrior:
     return MotionPrior(MotionPriorConfig(hidden_dim=16, latent_dim=8))
 
 
+def test_corrections_are_weighed_by_how_likely_they_are() -> None:
+    """By Mahalanobis' distance of radians, with the covariance that the file holds."""
+    true, seen = observed(captured("01/01_01", 0, 5))
+    body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
+    settings = FitSettings(pull=0.3, calm=0.7, shape=0.2, place_calm=0.0)
+    problem = _Problem(true, seen, body, settings)
+    fit = problem.start()
+    made = torch.Generator().manual_seed(2)
+    fit.turn.copy_(torch.randn(fit.turn.shape, generator=made))
+    fit.betas.copy_(torch.randn(fit.betas.shape, generator=made))
+    radians = problem.turns(fit, slice(None))[0].flatten(1).double().numpy()  # (5, 72)
+    with np.load(FILE) as data:
+        covariance = data["covariance"].astype(np.float64) + FLOOR_RAD**2 * np.eye(72)
+    inverse = np.linalg.inv(covariance)
+    expected = 0.3 * sum(turn @ inverse @ turn for turn in radians)
+    change = np.diff(radians, axis=0) / np.diff(true.times_s.numpy())[:, None]
+    expected += 0.7 * sum(turn @ inverse @ turn for turn in change)
+    expected += 0.2 * 5 * float(fit.betas.square().sum())
+    assert float(problem._closeness(fit)) == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize("num", [60, 48, 16, 9])
 def test_a_prior_looks_at_windows_of_the_whole_track(num: int) -> None:
     """Against a loop over windows; the last one ends with the track."""
@@ -188,12 +210,13 @@ def test_a_prior_looks_at_windows_of_the_whole_track(num: int) -> None:
     body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
     problem = _Problem(true, seen, body, settings, prior())
     fits = problem.start(2)
-    fits.turn[1] = 0.2 * torch.randn(fits.turn[1].shape, generator=torch.Generator().manual_seed(2))
+    fits.turn[1] = torch.randn(fits.turn[1].shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         found = sum(float(problem._unlikeliness(fits, part)) for part in problem._windows(2))
     expected = 0.0
     for turn in fits.turn.detach():
-        body_rotmat = true.rotmat.float() @ roma.rotvec_to_rotmat(turn)
+        radians = torch.einsum("ne,je->nj", turn, usual_errors()).view(num, 24, 3)
+        body_rotmat = true.rotmat.float() @ roma.rotvec_to_rotmat(radians)
         starts = [*range(0, num - 15, 16), *([num - 16] if num % 16 and num > 16 else [])] or [0]
         for start in starts:
             window = body_rotmat[None, start : start + 16, 1:]
@@ -246,7 +269,7 @@ def test_the_harder_the_pull_the_smaller_the_correction() -> None:
         turn = start.rotmat.mT @ fitted(start, seen, pull=pull).motion.rotmat
         return roma.rotmat_to_rotvec(turn).norm(dim=-1).mean()
 
-    sizes = [turned(pull) for pull in (2.0, 5.0, 10.0)]
+    sizes = [turned(pull) for pull in (0.01, 0.05, 0.2)]
     assert sizes[0] > sizes[1] > sizes[2] > 0
 
 

@@ -11,13 +11,16 @@ class FitSettings:
     """
 
     num_steps: int = 60
+    turn_learning_rate: float = 0.1
+    """Of what joints are turned by, in usual errors."""
     learning_rate: float = 0.02
+    """Of shape and place."""
     robust_scale: float = 0.05
     """Sides of the box: a key-point farther off than this counts less and less (Geman-McClure)."""
-    pull: float = 2.0
-    """Of squared radians by which joints are corrected."""
-    calm: float = 0.1
-    """Of squared radians per second by which corrections change."""
+    pull: float = 0.01
+    """Of squared corrections of the pose, in usual errors (`usual_errors.py`)."""
+    calm: float = 0.001
+    """Of squared usual errors per second by which corrections change."""
     shape: float = 0.05
     """Of squared betas."""
     place_calm: float = 1.0
@@ -47,6 +50,6 @@ class FitSettings:
             if not getattr(self, name) >= limit:
                 value = getattr(self, name)
                 raise ValueError(f"fitting.{name} is {value}, must be {limit} or more")
-        for name in ("learning_rate", "robust_scale", "max_off"):
+        for name in ("turn_learning_rate", "learning_rate", "robust_scale", "max_off"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"fitting.{name} is {getattr(self, name)}, must be positive")

@@ -2,7 +2,8 @@
 
 Rotations, one shape and the place in every frame are moved until the projected key-points lie on
 the detected ones (SMPLify, Bogo et al. 2016; over a whole track as in VIBE's demo). Key-points
-alone make poses worse: so what is moved is a *correction* of the network's answer, small and calm.
+alone make poses worse: so what is moved is a *correction* of the network's answer, calm and small,
+measured by how that is usually wrong (`usual_errors.py`).
 And key-points must not contradict it: fitted to some of them, the body must not leave the others,
 which it was not shown. A fit that does is thrown away.
 
@@ -11,6 +12,7 @@ Shapes: N frames, J = 24 joints, K key-points, F fits of the same motion, made t
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import roma
 import torch
@@ -21,6 +23,7 @@ from vibe_ray.body.model import BodyArrays
 from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation
+from vibe_ray.fitting.usual_errors import usual_errors
 from vibe_ray.losses.prior import unlikeliness
 from vibe_ray.models.motion_prior import MotionPrior
 
@@ -117,7 +120,7 @@ class _Correction:
     """What is added to the network's answer, by each of F fits."""
 
     turn: Tensor
-    """Radians (F, N, J, 3), about the axes of each joint."""
+    """(F, N, 3 J): what is turned, as sums of usual errors, one each; see `_Problem.turns`."""
     betas: Tensor
     """(F, 10)."""
     place: Tensor
@@ -148,6 +151,7 @@ class _Problem:
         self._unit = seen.box_size.float().clamp(min=1.0)[:, None]
         to_depths = self._unit / seen.focal  # of a side of the box
         self._place_unit = torch.cat([to_depths, to_depths, torch.ones_like(to_depths)], dim=1)
+        self._usual = usual_errors()
         self._gap_s = motion.times_s.diff().float()[:, None]
 
     def sampled(self, num_frames: int) -> "_Problem":
@@ -174,7 +178,7 @@ class _Problem:
     def start(self, num_fits: int = 1) -> _Correction:
         """Return the corrections that change nothing."""
         return _Correction(
-            torch.zeros(num_fits, *self.rotmat.shape[:2], 3),
+            torch.zeros(num_fits, len(self.rotmat), len(self._usual)),
             torch.zeros(num_fits, *self.betas.shape),
             torch.zeros(num_fits, *self.transl.shape),
         )
@@ -187,8 +191,12 @@ class _Problem:
         piece by piece.
         """
         correction = self.start(len(weight))
-        parts = [part.requires_grad_() for part in correction.parts()]
-        optimizer = torch.optim.Adam(parts, lr=self.settings.learning_rate, betas=(0.9, 0.99))
+        turn, *rest = parts = [part.requires_grad_() for part in correction.parts()]
+        groups: list[dict[str, Any]] = [
+            {"params": [turn], "lr": self.settings.turn_learning_rate},
+            {"params": rest, "lr": self.settings.learning_rate},
+        ]
+        optimizer = torch.optim.Adam(groups, betas=(0.9, 0.99))
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.settings.num_steps)
         for _ in range(self.settings.num_steps):
             optimizer.zero_grad()
@@ -223,8 +231,12 @@ class _Problem:
         chunk = max(self.settings.chunk // num_fits, 1)
         return (slice(at, at + chunk) for at in range(0, len(self.rotmat), chunk))
 
+    def turns(self, correction: _Correction, frames: slice | Tensor) -> Tensor:
+        """Return by how much joints are turned (F, ..., J, 3), radians, about the axes of each."""
+        return (correction.turn[:, frames] @ self._usual.T).unflatten(-1, (-1, 3))
+
     def _applied(self, correction: _Correction, piece: slice) -> tuple[Tensor, Tensor]:
-        rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(correction.turn[:, piece])
+        rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(self.turns(correction, piece))
         transl, place = self.transl[piece], self._place(correction, piece)
         flat = transl[:, :2] + transl[:, 2:] * place[..., :2]
         moved = torch.cat([flat, transl[:, 2:].expand_as(flat[..., :1])], dim=-1)
@@ -264,7 +276,7 @@ class _Problem:
 
     def _unlikeliness(self, correction: _Correction, windows: Tensor) -> Tensor:
         assert self._prior is not None
-        turn = roma.rotvec_to_rotmat(correction.turn[:, windows][..., 1:, :])
+        turn = roma.rotvec_to_rotmat(self.turns(correction, windows)[..., 1:, :])
         body = self.rotmat[windows][..., 1:, :, :] @ turn  # (F, windows, T, 23, 3, 3)
         latent = self._prior.encode(body.flatten(0, 1)).mean
         return self.settings.prior * windows.shape[1] * unlikeliness(latent)
