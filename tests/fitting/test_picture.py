@@ -13,10 +13,11 @@ from tests.fitting.seen import observed
 from vibe_ray.body.joints import BodyJoints
 from vibe_ray.body.skeletons import SMPL_JOINTS, mirror_table
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
+from vibe_ray.fitting.fit_problem import FitProblem
 from vibe_ray.fitting.fit_settings import FitSettings
 from vibe_ray.fitting.motion import Motion
 from vibe_ray.fitting.observation import Observation, reprojection
-from vibe_ray.fitting.picture import Fitted, _held_out, _mean, _Problem, fit_to_picture
+from vibe_ray.fitting.picture import Fitted, _held_out, _mean, fit_to_picture
 from vibe_ray.fitting.usual_errors import FILE, FLOOR_RAD, usual_errors
 from vibe_ray.models.motion_prior import MotionPrior, MotionPriorConfig
 
@@ -164,7 +165,7 @@ def test_held_out_fits_that_are_made_together_are_those_made_one_by_one() -> Non
     true, seen = observed(jump())
     settings = FitSettings(num_steps=8, held_out_frames=40, chunk=50)
     body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
-    problem = _Problem(mistaken(true), noisy(seen, 0.01), body, settings)
+    problem = FitProblem(mistaken(true), noisy(seen, 0.01), body, settings)
     part = problem.sampled(settings.held_out_frames)
     errors = torch.full(part.weight.shape, torch.nan)
     for fold in range(settings.num_folds):
@@ -186,7 +187,7 @@ def test_corrections_are_weighed_by_how_likely_they_are() -> None:
     true, seen = observed(captured("01/01_01", 0, 5))
     body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
     settings = FitSettings(pull=0.3, calm=0.7, shape=0.2, place_calm=0.0)
-    problem = _Problem(true, seen, body, settings)
+    problem = FitProblem(true, seen, body, settings)
     fit = problem.start()
     made = torch.Generator().manual_seed(2)
     fit.turn.copy_(torch.randn(fit.turn.shape, generator=made))
@@ -199,7 +200,7 @@ def test_corrections_are_weighed_by_how_likely_they_are() -> None:
     change = np.diff(radians, axis=0) / np.diff(true.times_s.numpy())[:, None]
     expected += 0.7 * sum(turn @ inverse @ turn for turn in change)
     expected += 0.2 * 5 * float(fit.betas.square().sum())
-    assert float(problem._closeness(fit)) == pytest.approx(expected, rel=1e-3)
+    assert float(problem.closeness(fit)) == pytest.approx(expected, rel=1e-3)
 
 
 @pytest.mark.parametrize("num", [60, 48, 16, 9])
@@ -208,11 +209,11 @@ def test_a_prior_looks_at_windows_of_the_whole_track(num: int) -> None:
     true, seen = observed(captured("01/01_01", 0, num))
     settings = FitSettings(prior=0.7, chunk=50)
     body = BodyJoints.keypoints(skeleton().arrays, which=seen.body_rows, as_detected=True)
-    problem = _Problem(true, seen, body, settings, prior())
+    problem = FitProblem(true, seen, body, settings, prior())
     fits = problem.start(2)
     fits.turn[1] = torch.randn(fits.turn[1].shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
-        found = sum(float(problem._unlikeliness(fits, part)) for part in problem._windows(2))
+        found = sum(float(problem.unlikeliness(fits, part)) for part in problem.windows(2))
     expected = 0.0
     for turn in fits.turn.detach():
         radians = torch.einsum("ne,je->nj", turn, usual_errors()).view(num, 24, 3)
