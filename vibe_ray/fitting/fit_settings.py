@@ -17,9 +17,9 @@ class FitSettings:
     """Of shape and place."""
     robust_scale: float = 0.05
     """Sides of the box: a key-point farther off than this counts less and less (Geman-McClure)."""
-    pull: float = 0.01
+    pull: float = 0.02
     """Of squared corrections of the pose, in usual errors (`usual_errors.py`)."""
-    calm: float = 0.001
+    calm: float = 0.0015
     """Of squared usual errors per second by which corrections change."""
     shape: float = 0.05
     """Of squared betas."""
