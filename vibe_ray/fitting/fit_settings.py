@@ -28,7 +28,7 @@ class FitSettings:
     prior: float = 0.0
     """Of how unlikely each frame's motion is to a motion prior, which looks at 16 frames in a row
     whatever their rate; it has learned from 25 to 30 a second."""
-    max_rise: float = 0.2
+    max_rise: float = 0.15
     """Share by which the mean error of held-out key-points may rise. A joint that is fitted blind
     follows its neighbors' noise, so that it rises by up to that where a fit is right, too; where it
     rises by more, key-points contradict each other, or the fit has lost the person."""
