@@ -1,7 +1,7 @@
 """`python -m tests.benchmarks.usual_errors`: how is the packaged VIBE usually wrong?
 
-Training motion is captured anew and estimated as in `tests.benchmarks.fits`; the covariance of the
-poses' errors, and of their mirror images, is what `vibe_ray/fitting/usual_errors.npz` holds.
+Training motion is captured anew and estimated as in `tests.benchmarks.fits`. The second moments of
+the poses' errors, and of their mirror images, are what `vibe_ray/fitting/usual_errors.npz` holds.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import roma
 import torch
 
 from tests.benchmarks.fits import DETECTORS, Clips
-from vibe_ray.body.skeletons import SMPL_MIRROR
+from vibe_ray.body.params import mirror_pose
 from vibe_ray.fitting.usual_errors import FILE
 
 
@@ -35,12 +35,11 @@ def main(argv: Sequence[str] | None = None) -> None:
             for one in clips.estimates(args.vibe)
         ]
     ).double()  # (frames, 24, 3)
-    mirrored = errors[:, SMPL_MIRROR] * torch.tensor([1.0, -1.0, -1.0])
-    both = torch.cat([errors, mirrored]).flatten(1)
-    covariance = (both.T @ both / len(both)).numpy().astype(np.float32)
-    print(f"{len(errors)} frames, {np.sqrt(np.trace(covariance)):.3f} rad in all")
+    both = torch.cat([errors.flatten(1), mirror_pose(errors.flatten(1))])
+    moments = (both.T @ both / len(both)).numpy().astype(np.float32)
+    print(f"{len(errors)} frames, {np.sqrt(np.trace(moments)):.3f} rad in all")
     with args.out.open("wb") as file:
-        np.savez_compressed(file, covariance=covariance)
+        np.savez_compressed(file, moments=moments)
 
 
 if __name__ == "__main__":

@@ -31,10 +31,10 @@ PIECE = 3 * WINDOW
 
 @dataclass(frozen=True)
 class Correction:
-    """What is added to the network's answer, by each of F fits."""
+    """What the network's answer is corrected by, in each of F fits."""
 
     turn: Tensor
-    """(F, N, 3 J): what is turned, as sums of usual errors, one each; see `FitProblem.turns`."""
+    """(F, N, 3 J): how far joints are turned, in usual errors; `FitProblem.turns` has radians."""
     betas: Tensor
     """(F, 10)."""
     place: Tensor
@@ -149,7 +149,7 @@ class FitProblem:
 
     def turns(self, correction: Correction, frames: slice | Tensor) -> Tensor:
         """Return by how much joints are turned (F, ..., J, 3), radians, about the axes of each."""
-        return (correction.turn[:, frames] @ self._usual.T).unflatten(-1, (-1, 3))
+        return (correction.turn[:, frames] @ self._usual).unflatten(-1, (-1, 3))
 
     def _applied(self, correction: Correction, piece: slice) -> tuple[Tensor, Tensor]:
         rotmat = self.rotmat[piece] @ roma.rotvec_to_rotmat(self.turns(correction, piece))

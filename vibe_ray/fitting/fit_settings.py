@@ -11,10 +11,11 @@ class FitSettings:
     """
 
     num_steps: int = 60
+    """Of the optimizer. More come nearer to the key-points, and to their noise."""
     turn_learning_rate: float = 0.1
     """Of what joints are turned by, in usual errors."""
     learning_rate: float = 0.02
-    """Of shape and place."""
+    """Of the shape, in betas, and of the place, in sides of the box."""
     robust_scale: float = 0.05
     """Sides of the box: a key-point farther off than this counts less and less (Geman-McClure)."""
     pull: float = 0.02
@@ -22,16 +23,17 @@ class FitSettings:
     calm: float = 0.0015
     """Of squared usual errors per second by which corrections change."""
     shape: float = 0.05
-    """Of squared betas."""
+    """Of squared corrections of betas."""
     place_calm: float = 1.0
     """Of squared changes per second of place, in units of the depth."""
     prior: float = 0.0
     """Of how unlikely each frame's motion is to a motion prior, which looks at 16 frames in a row
     whatever their rate; it has learned from 25 to 30 a second."""
-    max_rise: float = 0.15
+    max_rise: float = 0.2
     """Share by which the mean error of held-out key-points may rise. A joint that is fitted blind
     follows its neighbors' noise, so that it rises by up to that where a fit is right, too; where it
-    rises by more, key-points contradict each other, or the fit has lost the person."""
+    rises by more, key-points contradict each other, or the fit has lost the person. Not all that
+    contradict each other are noticed (`docs/results/predict.md`)."""
     max_off: float = 0.08
     """Mean error before the fit, in sides of the box, above which nothing is fitted: twice what is
     off at most in captures of which the truth is known. Key-points so far away are not this
