@@ -29,13 +29,11 @@ def test_a_mirrored_person_is_wrong_in_the_mirrored_way() -> None:
 
 
 def test_joints_go_wrong_together() -> None:
-    """A hip that is bent too little goes with a knee that is: a leg that is taken to be straight."""
+    """A hip that is bent too little goes with such a knee: a leg that is taken to be straight."""
     scale = moments().diagonal().sqrt()
     correlation = moments() / scale / scale[:, None]
     hip, knee = (3 * SMPL_JOINTS.index(f"left_{name}") for name in ("hip", "knee"))  # about x
     assert correlation[hip, knee] < -0.4
-    off_diagonal = correlation - torch.eye(72)
-    assert off_diagonal.abs().max() < 1
 
 
 def test_arms_are_off_by_more_than_legs() -> None:
