@@ -11,6 +11,7 @@ from tests.fitting.real_views import pa_mm as limbs_pa_mm
 from tests.fitting.real_views import views
 from tests.fitting.seen import observed
 from vibe_ray.body.joints import BodyJoints
+from vibe_ray.body.params import mirror_pose, pose_to_rotmat
 from vibe_ray.body.skeletons import SMPL_JOINTS, mirror_table
 from vibe_ray.evaluation.metrics import pa_mpjpe_mm
 from vibe_ray.fitting.fit_problem import FitProblem
@@ -183,6 +184,28 @@ def test_held_out_fits_that_are_made_together_are_those_made_one_by_one() -> Non
 def prior() -> MotionPrior:
     torch.manual_seed(0)
     return MotionPrior(MotionPriorConfig(hidden_dim=16, latent_dim=8))
+
+
+def test_in_a_mirror_the_fit_is_the_fit_in_a_mirror() -> None:
+    """It stops early: so every step must be the mirrored one, whichever side is called left."""
+    true, seen = observed(captured("01/01_01", 0, 30))
+    start = mistaken(true)
+
+    def mirrored(motion: Motion) -> Motion:
+        pose = mirror_pose(roma.rotmat_to_rotvec(motion.rotmat).flatten(1))
+        flip = torch.tensor([-1.0, 1.0, 1.0])
+        return replace(motion, rotmat=pose_to_rotmat(pose), transl=motion.transl * flip)
+
+    across = torch.tensor([-1.0, 1.0])
+    shift = torch.tensor([2 * seen.center[0], 0.0])
+    order = mirror_table(seen.names)
+    other = replace(seen, kp_2d=seen.kp_2d[:, order] * across + shift, conf=seen.conf[:, order])
+    found, expected = fitted(mirrored(start), other), mirrored(fitted(start, seen).motion)
+    assert found.verdict.is_kept
+    turned = roma.rotmat_geodesic_distance(found.motion.rotmat, expected.rotmat)
+    moved = roma.rotmat_geodesic_distance(mirrored(start).rotmat, expected.rotmat)
+    assert turned.mean() < 1e-3 * moved.mean()
+    torch.testing.assert_close(found.motion.transl, expected.transl, atol=0.01, rtol=0)
 
 
 def test_corrections_are_weighed_by_how_likely_they_are() -> None:

@@ -26,7 +26,7 @@ from vibe_ray.models.motion_prior import MotionPrior
 WINDOW = 16
 """Frames that a motion prior looks at together, as it has learned to."""
 PIECE = 3 * WINDOW
-"""Frames in a row of those that decide whether a fit is kept."""
+"""Frames in a row that a sample of a track is made of."""
 
 
 @dataclass(frozen=True)
