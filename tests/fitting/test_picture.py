@@ -204,7 +204,7 @@ def test_in_a_mirror_the_fit_is_the_fit_in_a_mirror() -> None:
     assert found.verdict.is_kept
     turned = roma.rotmat_geodesic_distance(found.motion.rotmat, expected.rotmat)
     moved = roma.rotmat_geodesic_distance(mirrored(start).rotmat, expected.rotmat)
-    assert turned.mean() < 1e-3 * moved.mean()
+    assert turned.mean() < 0.01 * moved.mean()
     torch.testing.assert_close(found.motion.transl, expected.transl, atol=0.01, rtol=0)
 
 
