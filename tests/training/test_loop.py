@@ -14,6 +14,7 @@ from vibe_ray.evaluation.evaluator import evaluate
 from vibe_ray.evaluation.protocols import PROTOCOLS
 from vibe_ray.runs.log import SCORE
 from vibe_ray.storage import join
+from vibe_ray.training import loop
 from vibe_ray.training.loop import run_epochs
 from vibe_ray.training.state import TrainState
 from vibe_ray.training.step import adversarial_step
@@ -41,6 +42,17 @@ def without_system(row: dict[str, float]) -> dict[str, float]:
 
 def batches(first: int, last: int) -> Iterator[StepBatch]:
     return (random_batch(2, 3, 4, seed=step) for step in range(first, last))
+
+
+def test_a_line_tells_the_step_that_is_done_and_its_epoch(
+    shards: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "LOG_SECONDS", 0.0)
+    with caplog.at_level("INFO", loop.__name__):
+        run_epochs(tiny_state(tiny(data__root=shards)), batches(0, 6), Notes())
+    lines = [message.split(",")[0] for message in caplog.messages if message.startswith("step ")]
+    epochs = [1, 1, 1, 2, 2, 2]
+    assert lines == [f"step {i + 1} of 6 (epoch {epochs[i]} of 2)" for i in range(6)]
 
 
 def test_an_epochs_metrics_are_means_over_its_steps(shards: str) -> None:

@@ -111,9 +111,10 @@ class Pace:
             return
         rate = (state.step - last_step) / (now - last_time)
         left = (config.num_steps - state.step) / max(rate, 1e-9)
+        epoch = (state.step - 1) // config.steps_per_epoch + 1  # of the step that is done
         logger.info(
             "step %d of %d (epoch %d of %d), %.2f steps/s, %d:%02d left",
-            *(state.step, config.num_steps, state.epoch + 1, config.epochs, rate),
+            *(state.step, config.num_steps, epoch, config.epochs, rate),
             *divmod(int(left), 60),
         )
         self._line = (state.step, now)
