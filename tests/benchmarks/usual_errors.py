@@ -5,6 +5,7 @@ the poses' errors, and of their mirror images, are what `vibe_ray/fitting/usual_
 """
 
 import argparse
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import roma
 import torch
 
 from tests.benchmarks.fits import DETECTORS, Clips
+from vibe_ray import storage
 from vibe_ray.body.params import mirror_pose
 from vibe_ray.fitting.usual_errors import FILE
 
@@ -38,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     both = torch.cat([errors.flatten(1), mirror_pose(errors.flatten(1))])
     moments = (both.T @ both / len(both)).numpy().astype(np.float32)
     print(f"{len(errors)} frames, {np.sqrt(np.trace(moments)):.3f} rad in all")
-    with args.out.open("wb") as file:
-        np.savez_compressed(file, moments=moments)
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, moments=moments)
+    storage.write_bytes_atomic(str(args.out), buffer.getvalue())
 
 
 if __name__ == "__main__":

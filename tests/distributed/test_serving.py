@@ -15,10 +15,10 @@ from vibe_ray.distributed.serving import (
     check_port,
     check_unused,
     is_loopback,
-    load,
     make_application,
     stop,
 )
+from vibe_ray.serving.app import load
 
 
 def free_port() -> int:

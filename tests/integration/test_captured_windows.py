@@ -104,7 +104,7 @@ def test_a_step_is_that_of_stored_windows_with_the_encoders_features(
 
 
 LEARNED = {"generator.learns_features": True, "generator.frame_encoder.feature_dim": noise.F}
-LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True, **LEARNED}
+LOOKING = {"generator.keypoint_dim": 4, "generator.feedback": True}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +146,13 @@ def test_captured_windows_come_with_what_the_detector_saw(
     torch.testing.assert_close(features[3:, :, : noise.F], plain[3:])
     result = train(looking, launch(tmp_path))
     assert load_manifest(Path(result.last))["encoder_id"] == made_by.id
+    learned = override(looking, LEARNED)  # whose features nobody reads but the generator's own
+    features = tiny_state(learned)._with_features(batch).pose.features
+    torch.testing.assert_close(features[3:, :, noise.F :], inputs_of(seen_now))
+    assert not features[3:, :, : noise.F].any()
+    result = train(learned, launch(tmp_path, name="learns_features"))
+    assert load_manifest(Path(result.last))["encoder_id"] == made_by.id
+    assert Predictor.from_checkpoint(result.last).predict(features[0]).betas.shape == (T, 10)
     alone = override(config, {"data.root": str(tmp_path), "data.pose_2d": (), "data.ratio_2d": 0.0})
     result = train(alone, launch(tmp_path, name="leaves_keypoints"))  # of the validation's features
     assert load_manifest(Path(result.last))["encoder_id"] == made_by.encoder.id

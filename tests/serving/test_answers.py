@@ -16,6 +16,7 @@ from vibe_ray.prediction.job import Tools
 from vibe_ray.prediction.keypoints import KeypointClip, predict_keypoints
 from vibe_ray.prediction.outputs import write_export
 from vibe_ray.prediction.settings import PredictConfig
+from vibe_ray.pretrained import packaged
 from vibe_ray.serving import answers
 from vibe_ray.serving.admission import Limits
 from vibe_ray.serving.app import create_app
@@ -34,13 +35,8 @@ def tools() -> Tools:
 @pytest.fixture(scope="module")
 def client(tools: Tools) -> TestClient:
     predictor = tools.estimator.predictor
-    return TestClient(create_app(predictor, describe(packaged(), predictor, True, Limits()), tools))
-
-
-def packaged() -> str:
-    from vibe_ray.pretrained import packaged
-
-    return str(packaged("vibe"))
+    info = describe(str(packaged("vibe")), predictor, True, Limits())
+    return TestClient(create_app(predictor, info, tools))
 
 
 def seen(num_frames: int = 12) -> np.ndarray:

@@ -16,15 +16,10 @@ from ray.serve.schema import LoggingConfig
 
 from vibe_ray import storage
 from vibe_ray.distributed.cluster import check_alive, check_room, connect
-from vibe_ray.features.frame_encoder import load_encoder
-from vibe_ray.features.keypoint_encoder import load_keypoint_encoder
-from vibe_ray.features.with_keypoints import without_keypoints
 from vibe_ray.inference import Predictor
-from vibe_ray.prediction.job import Tools
-from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.runs.checkpoints import find_checkpoint
 from vibe_ray.serving.admission import Limits, token_digest
-from vibe_ray.serving.app import create_app
+from vibe_ray.serving.app import create_app, load
 from vibe_ray.serving.schemas import ModelInfo
 from vibe_ray.settings import override
 
@@ -43,8 +38,7 @@ class Server:
     checkpoint: str
     """A checkpoint directory, a run's folder (its best is taken), or `open`."""
     encoder: str | None = None
-    """Whose features the checkpoint was trained on, for requests of key-points: `open` or a folder.
-    None takes the packaged one if the checkpoint names it, and else serves without."""
+    """For requests of key-points; as of `serving.app.load`."""
     host: str = "127.0.0.1"
     """Address to listen on; 127.0.0.1 is this machine alone."""
     port: int = 8000
@@ -145,34 +139,6 @@ def stop(is_own: bool) -> None:
     finally:
         if not is_own:
             serve.shutdown()
-
-
-def load(checkpoint: str, encoder: str | None) -> tuple[Predictor, Tools | None]:
-    """Load a checkpoint, and what makes motions of key-points with it.
-
-    Args:
-        checkpoint: Its directory.
-        encoder: As of `Server`.
-
-    Raises:
-        FileNotFoundError: There is no such checkpoint, or no such encoder.
-        ValueError: The encoder that is named is another than the checkpoint's, or of pixels.
-    """
-    predictor = Predictor.from_checkpoint(checkpoint)
-    if encoder is None:
-        packaged = load_encoder("open").id
-        if without_keypoints(predictor.encoder_id) != packaged:
-            logger.warning(
-                "%s was trained on features of encoder %r, and --encoder does not say where it is: "
-                "requests of key-points are not answered, only those of features",
-                checkpoint,
-                predictor.encoder_id or "unknown",
-            )
-            return predictor, None
-    named = encoder or "open"
-    load_keypoint_encoder(named, "--encoder")
-    tools = Tools(PredictConfig(checkpoint=checkpoint, encoder=named), "cpu")
-    return tools.estimator.predictor, tools
 
 
 def make_application(server: Server) -> serve.Application:

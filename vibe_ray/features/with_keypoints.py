@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vibe_ray.data.labels import LabelledSequence, LabelNames
 from vibe_ray.data.manifest import Manifest
@@ -28,18 +28,25 @@ Encoder = TypeVar("Encoder", bound=FrameEncoder)
 
 
 class WithKeypoints(FrameEncoder):
-    """A frozen encoder, and beside its features what a detector saw."""
+    """A frozen encoder, and beside its features what a detector saw.
+
+    Args:
+        encoder: Frozen.
+        is_read: Whether somebody reads its features; else they are zeros, and are not computed.
+    """
 
     kind = "with_keypoints"
 
-    def __init__(self, encoder: FrameEncoder) -> None:
+    def __init__(self, encoder: FrameEncoder, *, is_read: bool = True) -> None:
         super().__init__(encoder.config)
-        self.encoder = encoder
+        self.encoder, self._is_read = encoder, is_read
         self.needs = encoder.needs
         self.eval()
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Map what an encoder of key-points maps (..., W) to (..., F + W)."""
+        if not self._is_read:
+            return nn.functional.pad(inputs, (self.encoder.feature_dim, 0))
         return torch.cat([self.encoder(inputs), inputs], dim=-1)
 
     @property
@@ -54,8 +61,10 @@ class WithKeypoints(FrameEncoder):
 
     def encode(self, labels: LabelledSequence, *, mirrored: bool = False) -> Tensor:
         """Return the encoder's features and what a detector saw (N, F + W)."""
-        features = self.encoder.encode(labels, mirrored=mirrored)
-        return torch.cat([features, labels_inputs(labels, mirrored=mirrored)], dim=-1)
+        inputs = labels_inputs(labels, mirrored=mirrored)
+        if not self._is_read:
+            return nn.functional.pad(inputs, (self.encoder.feature_dim, 0))
+        return torch.cat([self.encoder.encode(labels, mirrored=mirrored), inputs], dim=-1)
 
     def check_has(self, where: str, names: LabelNames, *, has_pixels: bool) -> None:
         """Make sure that labels have what the encoder needs, and detections; see `FrameEncoder`."""
@@ -71,9 +80,17 @@ class WithKeypoints(FrameEncoder):
         self.encoder.save(directory, manifest)
 
 
-def given_keypoints(encoder: Encoder, wanted: bool) -> Encoder | WithKeypoints:
-    """Return an encoder that gives key-points beside its features if they are wanted."""
-    return WithKeypoints(encoder) if wanted else encoder
+def given_keypoints(
+    encoder: Encoder, wanted: bool, *, is_read: bool = True
+) -> Encoder | WithKeypoints:
+    """Return an encoder that gives key-points beside its features if they are wanted.
+
+    Args:
+        encoder: Frozen.
+        wanted: Whether key-points are.
+        is_read: Whether its features are, too; as of `WithKeypoints`.
+    """
+    return WithKeypoints(encoder, is_read=is_read) if wanted else encoder
 
 
 def has_keypoints(encoder_id: str) -> bool:

@@ -1,10 +1,10 @@
 """How is a network's pose usually wrong? What a fit to key-points may believe of its own accord.
 
 Joints are hardly ever wrong alone, nor in all ways alike: hips and knees go together, an upper arm
-is off by twice as much as a thigh. The covariance of the packaged VIBE's errors
-says so, a bias counted as spread: of 16,150 frames of its training motion, captured anew with a
-detector as it was measured, and of their mirror images. Kinds of motion that it has not seen go
-wrong by more, but a fit asks in which ways, not by how much. `CONTRIBUTING.md` says how it is made.
+is off by twice as much as a thigh. The second moments of the packaged VIBE's errors say so, over
+16,150 frames of its training motion, captured anew with a detector as it was measured, and their
+mirror images. Kinds of motion that it has not seen go wrong by more, but a fit asks in which ways,
+not by how much. `CONTRIBUTING.md` says how the file is made.
 
 Shapes: J = 24 SMPL joints, E = 3 J.
 """

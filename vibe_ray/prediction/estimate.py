@@ -56,17 +56,21 @@ class Estimator:
                 another width.
         """
         predictor = Predictor.from_checkpoint(checkpoint, device)
-        wanted = predictor.config.generator.sees_keypoints
-        frozen = given_keypoints(load_encoder(encoder), wanted)
+        generator = predictor.config.generator
+        frozen = given_keypoints(
+            load_encoder(encoder),
+            generator.sees_keypoints,
+            is_read=not generator.learns_features,
+        )
         if predictor.encoder_id not in ("", frozen.id):
             raise ValueError(
                 f"checkpoint {checkpoint} was trained on features of encoder "
                 f"{predictor.encoder_id}, {encoder} is {frozen.id}: give its own with --encoder"
             )
-        if not predictor.config.generator.takes(frozen.feature_dim):
+        if not generator.takes(frozen.feature_dim):
             raise ValueError(
                 f"checkpoint {checkpoint} takes features of width "
-                f"{predictor.config.generator.input_dim}, those of {encoder} have "
+                f"{generator.input_dim}, those of {encoder} have "
                 f"{frozen.feature_dim}: give its own with --encoder"
             )
         return cls(predictor, frozen.to(device))

@@ -7,6 +7,7 @@ Shapes: N frames of one person, F features.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,8 +16,12 @@ from fastapi import FastAPI, Request, Response
 from pydantic import BaseModel
 
 from vibe_ray import __version__
+from vibe_ray.features.frame_encoder import load_encoder
+from vibe_ray.features.keypoint_encoder import load_keypoint_encoder
+from vibe_ray.features.with_keypoints import without_keypoints
 from vibe_ray.inference import Predictor
 from vibe_ray.prediction.job import Tools
+from vibe_ray.prediction.settings import PredictConfig
 from vibe_ray.serving.admission import Admission, Limits, RefusedError
 from vibe_ray.serving.answers import FeatureAnswerer, KeypointAnswerer
 from vibe_ray.serving.schemas import (
@@ -27,6 +32,8 @@ from vibe_ray.serving.schemas import (
     ModelInfo,
     Problem,
 )
+
+logger = logging.getLogger(__name__)
 
 JSON_TYPE = "application/json"
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -48,6 +55,35 @@ class Application(FastAPI):
             schemas = described["components"]["schemas"]
             schemas |= {**schema.pop("$defs"), kind.__name__: schema}
         return described
+
+
+def load(checkpoint: str, encoder: str | None) -> tuple[Predictor, Tools | None]:
+    """Load a checkpoint, and what makes motions of key-points with it.
+
+    Args:
+        checkpoint: Its directory.
+        encoder: Of key-points, whose features the checkpoint was trained on: `open` or a folder;
+            None takes the packaged one if the checkpoint names it, and else goes without.
+
+    Raises:
+        FileNotFoundError: There is no such checkpoint, or no such encoder.
+        ValueError: The encoder that is named is another than the checkpoint's, or of pixels.
+    """
+    predictor = Predictor.from_checkpoint(checkpoint)
+    if encoder is None:
+        packaged = load_encoder("open").id
+        if without_keypoints(predictor.encoder_id) != packaged:
+            logger.warning(
+                "%s was trained on features of encoder %r, and --encoder does not say where it is: "
+                "requests of key-points are not answered, only those of features",
+                checkpoint,
+                predictor.encoder_id or "unknown",
+            )
+            return predictor, None
+    named = encoder or "open"
+    load_keypoint_encoder(named, "--encoder")
+    tools = Tools(PredictConfig(checkpoint=checkpoint, encoder=named), "cpu")
+    return tools.estimator.predictor, tools
 
 
 def create_app(

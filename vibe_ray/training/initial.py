@@ -115,7 +115,8 @@ def windows_encoder(config: TrainConfig) -> KeypointEncoder | WithKeypoints:
         ValueError: It is of another kind.
     """
     encoder = load_keypoint_encoder(config.windows.encoder, "windows.encoder")
-    return given_keypoints(encoder, config.generator.sees_keypoints)
+    generator = config.generator
+    return given_keypoints(encoder, generator.sees_keypoints, is_read=not generator.learns_features)
 
 
 def named_prior(config: TrainConfig) -> MotionPrior | None:
